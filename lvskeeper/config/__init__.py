@@ -1,0 +1,1 @@
+"""PURE. Configuration text -> tokens -> tree -> model, with the place of everything kept."""

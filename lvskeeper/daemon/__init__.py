@@ -1,0 +1,1 @@
+"""The processes of a running lvskeeper: supervisor and roles."""

@@ -1,0 +1,109 @@
+"""The configuration of the director role, as it travels from the supervisor: plain data, no spans.
+
+It is made from the configuration model by :mod:`lvskeeper.daemon.compile` and carried as JSON.
+"""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from lvskeeper.health.spec import CheckSpec, QuorumSpec
+from lvskeeper.ipvs.types import NO_FLAGS, Forward, ServiceFlag, ServiceKey, TunnelType
+from lvskeeper.units import Address
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A command that is run on a transition, without a shell."""
+
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LocalAddressSpec:
+    """A LIP; with *device* the director puts it there and removes it again."""
+
+    address: Address
+    device: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """A local-address group after its ranges are expanded."""
+
+    name: str
+    addresses: tuple[LocalAddressSpec, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TunnelSpec:
+    """Encapsulation toward a real server with ``lb_kind TUN``."""
+
+    kind: TunnelType = TunnelType.IPIP
+    port: int = 0
+    flags: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RealServerSpec:
+    """A real server of one virtual server."""
+
+    address: Address
+    port: int
+    """0: the port of the virtual service."""
+    forward: Forward
+    weight: int = 1
+    upper: int = 0
+    lower: int = 0
+    tunnel: TunnelSpec = field(default_factory=TunnelSpec)
+    inhibit_on_failure: bool = False
+    alpha: bool = False
+    checks: tuple[CheckSpec, ...] = ()
+    notify_up: Script | None = None
+    notify_down: Script | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class VirtualServerSpec:
+    """A virtual server: one health state, one or more kernel services (a group has many)."""
+
+    name: str
+    """As the configuration names it: ``tcp 192.0.2.1:80``, ``group web``, ``fwmark 7``."""
+    keys: tuple[ServiceKey, ...]
+    scheduler: str
+    real_servers: tuple[RealServerSpec, ...]
+    flags: ServiceFlag = NO_FLAGS
+    persistence: int = 0
+    prefix: int = 32
+    engine: str = ""
+    established: int | None = None
+    quorum: QuorumSpec = field(default_factory=QuorumSpec)
+    alpha: bool = False
+    omega: bool = False
+    pool: str = ""
+    """Name of the local-address group (FULLNAT only)."""
+    syn_proxy: bool = False
+    sorry_server: RealServerSpec | None = None
+    quorum_up: Script | None = None
+    quorum_down: Script | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DirectorSpec:
+    """All that the director role needs to know."""
+
+    router_id: str = ""
+    virtual_servers: tuple[VirtualServerSpec, ...] = ()
+    pools: tuple[PoolSpec, ...] = ()
+    manage_sysctls: bool = True
+    """Set the sysctls that FULLNAT needs; otherwise only report them."""
+    keep_on_stop: bool = False
+    """Leave services, LIPs and rulesets in the kernel at a clean stop."""

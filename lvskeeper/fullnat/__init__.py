@@ -1,0 +1,1 @@
+"""PURE. Local-address pools, and nftables rulesets that give stock kernels FULLNAT."""

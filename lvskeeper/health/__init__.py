@@ -1,0 +1,1 @@
+"""PURE. Checker state, quorum, probe schedule."""

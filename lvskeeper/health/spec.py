@@ -1,0 +1,102 @@
+"""What is to be checked and how, as the director role receives it."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+from lvskeeper.units import Address, format_endpoint
+
+
+@final
+class CheckKind(Enum):
+    """Kind of a check; the value is keepalived's keyword."""
+
+    TCP = "TCP_CHECK"
+    HTTP = "HTTP_GET"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Url:
+    """One URL of an HTTP check: what to get and what must come back."""
+
+    path: str = "/"
+    statuses: tuple[tuple[int, int], ...] = ((200, 299),)
+    """Accepted status codes, as inclusive ranges."""
+    digest: str = ""
+    """MD5 of the body in lower-case hex; empty accepts any body."""
+    virtualhost: str = ""
+    """``Host`` header; empty means the address and port that are checked."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """One check of one real server. Times are in seconds.
+
+    Defaults are keepalived's for TCP_CHECK; the configuration resolves inheritance (check, real
+    server, virtual server, kind) before it makes one of these.
+    """
+
+    kind: CheckKind
+    address: Address
+    port: int
+    connect_timeout: float = 5.0
+    """Limit of one probe, from connect to the last byte of the answer."""
+    delay_loop: float = 60.0
+    """Time between the starts of two probes while nothing fails."""
+    retry: int = 1
+    """Further probes after a failure before the server counts as down."""
+    delay_before_retry: float = 1.0
+    warmup: float = 0.0
+    """Upper end of the random delay before the first probe."""
+    alpha: bool = False
+    """Start as down, and let in after the first success."""
+    urls: tuple[Url, ...] = ()
+    """HTTP only: asked one after the other; all must answer well."""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {format_endpoint(self.address, self.port)}"
+
+
+@final
+class Phase(Enum):
+    """Where a probe ended."""
+
+    CONNECT = "connect"
+    SEND = "send"
+    STATUS = "status"
+    BODY = "body"
+    TIMEOUT = "timeout"
+    DONE = "done"
+    """It ran to its end, and all was well."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one probe found out."""
+
+    phase: Phase
+    detail: str = ""
+    """In words, for the log: ``connection refused``, ``status 503, wanted 200-299``."""
+    elapsed: float = 0.0
+    """Seconds from the start of the probe to this result."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the real server answered as it should."""
+        return self.phase is Phase.DONE
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumSpec:
+    """When a virtual server counts as served (keepalived's semantics).
+
+    Gained when the weight of its live servers reaches ``quorum + hysteresis``, lost when it falls
+    below ``quorum - hysteresis`` or to nothing.
+    """
+
+    quorum: int = 1
+    hysteresis: int = 0

@@ -1,0 +1,1 @@
+"""PURE. IPVS types, desired table, diff, dialects, netlink codec."""

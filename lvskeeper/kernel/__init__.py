@@ -1,0 +1,1 @@
+"""All that touches Linux: generic netlink, IPVS, nftables, addresses, sysctls, modules."""

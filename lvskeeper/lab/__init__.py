@@ -1,0 +1,1 @@
+"""Laboratories of network namespaces, and the VM they run in where the host lacks ip_vs."""

@@ -1,0 +1,1 @@
+"""Probes: one attempt each to find out whether a real server answers."""

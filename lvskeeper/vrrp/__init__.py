@@ -1,0 +1,1 @@
+"""PURE. VRRP packets, instances, sync groups."""
