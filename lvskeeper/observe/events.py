@@ -1,0 +1,408 @@
+"""The event catalogue: everything that lvskeeper says while it runs, one class an event.
+
+The class is the single source: its docstring is the meaning, ``CURE`` what to do, the annotated
+fields what is told. Event names and fields are stable; ``docs/events.md`` is generated from here.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar, final
+
+
+@final
+class Level(IntEnum):
+    """How urgent an event is; the values are syslog's (RFC 5424, 6.2.1)."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+    DEBUG = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    NAME: ClassVar[str]
+    LEVEL: ClassVar[Level] = Level.INFO
+    CURE: ClassVar[str] = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DaemonStarted(Event):
+    """The supervisor runs and begins to load the configuration."""
+
+    NAME: ClassVar = "daemon_started"
+    version: Annotated[str, "version of lvskeeper"]
+    file: Annotated[str, "configuration file"]
+    run_dir: Annotated[str, "runtime directory"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DaemonReady(Event):
+    """The first configuration is in the kernel and was read back equal."""
+
+    NAME: ClassVar = "daemon_ready"
+    LEVEL: ClassVar = Level.NOTICE
+    virtual_servers: Annotated[int, "virtual servers served"]
+    real_servers: Annotated[int, "real servers configured"]
+    operations: Annotated[int, "changes that the kernel's table needed; 0 after a clean adoption"]
+    took: Annotated[str, "time from start to here"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ConfigurationRefused(Event):
+    """The configuration file has errors, and the daemon does not start with it."""
+
+    NAME: ClassVar = "configuration_refused"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Mend the places named; `lvskeeper check FILE` shows them all."
+    file: Annotated[str, "configuration file"]
+    errors: Annotated[int, "number of errors"]
+    first: Annotated[str, "the first error, with its place"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ConfigurationWarning(Event):
+    """The configuration is accepted, but something in it deserves a look."""
+
+    NAME: ClassVar = "configuration_warning"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "`lvskeeper check FILE` shows the line and the hint."
+    warning: Annotated[str, "the warning, with its place"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReloadApplied(Event):
+    """A reload is in the kernel and was read back equal."""
+
+    NAME: ClassVar = "reload_applied"
+    LEVEL: ClassVar = Level.NOTICE
+    operations: Annotated[int, "changes made to the kernel's table"]
+    virtual_servers: Annotated[int, "virtual servers served"]
+    took: Annotated[str, "time from the signal to here"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReloadRefused(Event):
+    """The new file has errors; nothing was changed, the running configuration stays."""
+
+    NAME: ClassVar = "reload_refused"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Mend the places named, check with `lvskeeper check FILE`, reload again."
+    file: Annotated[str, "configuration file"]
+    errors: Annotated[int, "number of errors"]
+    first: Annotated[str, "the first error, with its place"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ApplyFailed(Event):
+    """The kernel or a helper refused a part of the configuration; the rest is in place."""
+
+    NAME: ClassVar = "apply_failed"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = (
+        "The message names the cause; the daemon tries again with the next drift check."
+    )
+    message: Annotated[str, "what was refused, and why"]
+    hint: Annotated[str, "what to do"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DaemonStopping(Event):
+    """A stop was asked for."""
+
+    NAME: ClassVar = "daemon_stopping"
+    LEVEL: ClassVar = Level.NOTICE
+    reason: Annotated[str, "the signal, or what else asked for it"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DaemonStopped(Event):
+    """The daemon has ended; its services are gone from the kernel unless they were to be kept."""
+
+    NAME: ClassVar = "daemon_stopped"
+    LEVEL: ClassVar = Level.NOTICE
+    kept: Annotated[bool, "whether services were left in the kernel (`lvs_keep_on_stop`)"]
+    took: Annotated[str, "time from the request to here"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RoleDied(Event):
+    """A role process ended on its own; the kernel's table stays and a new process adopts it."""
+
+    NAME: ClassVar = "role_died"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Look for the cause just above; report it if it is a traceback."
+    role: Annotated[str, "the role"]
+    status: Annotated[str, "how it ended"]
+    restart_in: Annotated[str, "pause before it is started again"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RoleStuck(Event):
+    """A role process gave no sign of life for too long and is killed."""
+
+    NAME: ClassVar = "role_stuck"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Look for overload of the machine; a role beats once a second."
+    role: Annotated[str, "the role"]
+    silent: Annotated[str, "time since its last beat"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KernelReady(Event):
+    """The kernel's IPVS answers."""
+
+    NAME: ClassVar = "kernel_ready"
+    dialect: Annotated[str, "mainline, fork-v2 or fork-v3"]
+    fullnat: Annotated[str, "how FULLNAT is done: native, or nftables"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TableAdopted(Event):
+    """Services that the configuration names were in the kernel already and were taken over."""
+
+    NAME: ClassVar = "table_adopted"
+    LEVEL: ClassVar = Level.NOTICE
+    services: Annotated[int, "services found"]
+    destinations: Annotated[int, "their destinations"]
+    down: Annotated[int, "real servers absent there, which start as down"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServiceAdded(Event):
+    """A virtual service was put into the kernel's table."""
+
+    NAME: ClassVar = "service_added"
+    service: Annotated[str, "the service"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServiceChanged(Event):
+    """A virtual service was edited in place."""
+
+    NAME: ClassVar = "service_changed"
+    service: Annotated[str, "the service"]
+    change: Annotated[str, "the operation"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServiceRemoved(Event):
+    """A virtual service was taken out of the kernel's table."""
+
+    NAME: ClassVar = "service_removed"
+    service: Annotated[str, "the service"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RealServerUp(Event):
+    """A real server answers again and receives new connections."""
+
+    NAME: ClassVar = "real_server_up"
+    LEVEL: ClassVar = Level.NOTICE
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    reason: Annotated[str, "the check that succeeded"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RealServerDown(Event):
+    """A real server failed its check and receives no new connections."""
+
+    NAME: ClassVar = "real_server_down"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Look at the real server; phase and reason tell how far the probe came."
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check that failed"]
+    phase: Annotated[str, "where the probe ended: connect, send, status, body, timeout"]
+    reason: Annotated[str, "what happened there"]
+    probe_took: Annotated[str, "duration of the deciding probe"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProbeFailed(Event):
+    """A probe failed, and further tries follow before the server counts as down."""
+
+    NAME: ClassVar = "probe_failed"
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    phase: Annotated[str, "where the probe ended"]
+    reason: Annotated[str, "what happened there"]
+    attempt: Annotated[str, "which try of how many"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumGained(Event):
+    """Enough weight is alive: the virtual server is served by its real servers."""
+
+    NAME: ClassVar = "quorum_gained"
+    LEVEL: ClassVar = Level.NOTICE
+    virtual_server: Annotated[str, "the virtual server"]
+    weight: Annotated[int, "weight of its live real servers"]
+    needed: Annotated[int, "quorum plus hysteresis"]
+    sorry_server: Annotated[str, "the sorry server that leaves, if there is one"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumLost(Event):
+    """Too little weight is alive: the sorry server takes over, or nobody serves."""
+
+    NAME: ClassVar = "quorum_lost"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Bring real servers back, or lower `quorum`; a sorry server bridges the time."
+    virtual_server: Annotated[str, "the virtual server"]
+    weight: Annotated[int, "weight of its live real servers"]
+    needed: Annotated[int, "quorum minus hysteresis"]
+    sorry_server: Annotated[str, "the sorry server that takes over, if there is one"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DriftRepaired(Event):
+    """Somebody else changed the kernel's IPVS table; it is as configured again."""
+
+    NAME: ClassVar = "drift_repaired"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Find who else writes: ipvsadm, keepalived, another lvskeeper, a boot script."
+    differences: Annotated[int, "number of differences"]
+    repaired: Annotated[str, "the operations, the first few in words"]
+    took: Annotated[str, "time from finding to mending"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RulesetRepaired(Event):
+    """Somebody else changed or flushed our nftables table; it is as configured again."""
+
+    NAME: ClassVar = "ruleset_repaired"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Let firewall scripts delete their own tables instead of `flush ruleset`."
+    difference: Annotated[str, "what differed"]
+    took: Annotated[str, "time from finding to mending"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FullnatApplied(Event):
+    """The nftables ruleset that translates sources to LIPs was replaced atomically."""
+
+    NAME: ClassVar = "fullnat_applied"
+    services: Annotated[int, "virtual services with FULLNAT"]
+    pools: Annotated[int, "local-address groups in use"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GuardMissing(Event):
+    """The guard table could not be installed: a foreign `flush ruleset` would stall connections."""
+
+    NAME: ClassVar = "guard_missing"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Install libnftables (package libnftables1)."
+    reason: Annotated[str, "why"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SysctlSet(Event):
+    """A sysctl that FULLNAT needs was set."""
+
+    NAME: ClassVar = "sysctl_set"
+    LEVEL: ClassVar = Level.NOTICE
+    sysctl: Annotated[str, "its name"]
+    before: Annotated[str, "its value before"]
+    value: Annotated[str, "its value now"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SysctlWrong(Event):
+    """A sysctl does not have the value that FULLNAT needs."""
+
+    NAME: ClassVar = "sysctl_wrong"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Set it in /etc/sysctl.d, or allow `lvs_manage_sysctls yes`."
+    sysctl: Annotated[str, "its name"]
+    value: Annotated[str, "its value, or why it cannot be read or set"]
+    wanted: Annotated[str, "the value that is needed"]
+    consequence: Annotated[str, "what does not work otherwise"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LocalAddressChanged(Event):
+    """A LIP was put on its device, or removed from it."""
+
+    NAME: ClassVar = "local_address_changed"
+    address: Annotated[str, "the LIP"]
+    device: Annotated[str, "its device"]
+    change: Annotated[str, "added or removed"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LocalAddressFailed(Event):
+    """A LIP could not be put on its device, or removed from it."""
+
+    NAME: ClassVar = "local_address_failed"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Check that the device exists and is spelled as `ip link` shows it."
+    address: Annotated[str, "the LIP"]
+    device: Annotated[str, "its device"]
+    reason: Annotated[str, "why"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ScriptDone(Event):
+    """A notify or quorum script ended with status 0."""
+
+    NAME: ClassVar = "script_done"
+    subject: Annotated[str, "whose transition it was run for"]
+    command: Annotated[str, "the command"]
+    took: Annotated[str, "its duration"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ScriptFailed(Event):
+    """A notify or quorum script failed, timed out, or could not be started."""
+
+    NAME: ClassVar = "script_failed"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Run it by hand as its user; the output is its last lines."
+    subject: Annotated[str, "whose transition it was run for"]
+    command: Annotated[str, "the command"]
+    status: Annotated[str, "how it ended"]
+    output: Annotated[str, "its last output"]
+
+
+def catalogue() -> tuple[type[Event], ...]:
+    """Return all event classes, sorted by name."""
+    by_name = {kind.NAME: kind for kind in Event.__subclasses__()}
+    return tuple(by_name[name] for name in sorted(by_name))
