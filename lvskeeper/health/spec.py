@@ -1,6 +1,6 @@
 """What is to be checked and how, as the director role receives it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import final
 
@@ -42,18 +42,33 @@ class CheckSpec:
     address: Address
     port: int
     connect_timeout: float = 5.0
-    """Limit of one probe, from connect to the last byte of the answer."""
+    """Limit of one request, from connect to the last byte of the answer."""
     delay_loop: float = 60.0
     """Time between the starts of two probes while nothing fails."""
     retry: int = 1
     """Further probes after a failure before the server counts as down."""
     delay_before_retry: float = 1.0
     warmup: float = 0.0
-    """Upper end of the random delay before the first probe."""
+    """Upper end of the delay before the first probe; 0 leaves it to the schedule."""
     alpha: bool = False
     """Start as down, and let in after the first success."""
     urls: tuple[Url, ...] = ()
     """HTTP only: asked one after the other; all must answer well."""
+
+    @property
+    def target(self) -> "CheckSpec":
+        """What is asked, with every time and start policy at its default.
+
+        Two checks with the same target are the same check: a reload that only changes times keeps
+        what is known about the server.
+        """
+        plain = CheckSpec(self.kind, self.address, self.port)
+        return replace(plain, urls=self.urls)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a whole probe may take: :attr:`connect_timeout` for each request."""
+        return self.connect_timeout * max(1, len(self.urls))
 
     def __str__(self) -> str:
         return f"{self.kind.value} {format_endpoint(self.address, self.port)}"
@@ -68,6 +83,8 @@ class Phase(Enum):
     STATUS = "status"
     BODY = "body"
     TIMEOUT = "timeout"
+    INTERNAL = "internal"
+    """The director could not probe (no file descriptor left, a bug): says nothing of the server."""
     DONE = "done"
     """It ran to its end, and all was well."""
 

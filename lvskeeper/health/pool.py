@@ -1,0 +1,360 @@
+"""Health of one virtual server: its real servers, their checks, and the quorum.
+
+A real server is up while every check of it is up; one without checks is always up. The quorum
+follows keepalived (``update_quorum_state``): gained when the weight of the live servers reaches
+``quorum + hysteresis``, lost when it is 0 or below ``quorum - hysteresis``. While it is lost a
+sorry server, where there is one, serves alone; without a sorry server the live servers stay.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar, assert_never, final
+
+from lvskeeper.health.checker import (
+    CheckBroken,
+    CheckDown,
+    Checker,
+    CheckFailed,
+    CheckUp,
+    IllegalTransitionError,
+)
+from lvskeeper.health.schedule import first_delay, first_phase
+from lvskeeper.health.spec import CheckSpec, ProbeResult, QuorumSpec
+
+K = TypeVar("K", bound=Hashable)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Server(Generic[K]):
+    """A real server of the pool. *key* is the caller's name for it, unique in the pool."""
+
+    key: K
+    weight: int = 1
+    checks: tuple[CheckSpec, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckId(Generic[K]):
+    """Name of one check: its server and what it asks. It stays the same over a reload."""
+
+    key: K
+    target: CheckSpec
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Ids are looked up several times a probe; hashing all of a target each time shows.
+        object.__setattr__(self, "_hash", hash((self.key, self.target)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        return f"{self.target} of {self.key}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServerUp(Generic[K]):
+    """A real server may serve from now on. A reload that drops a check gives no result."""
+
+    key: K
+    check: CheckSpec | None = None
+    result: ProbeResult | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServerDown(Generic[K]):
+    """A real server must not serve any longer; *result* says why, *attempts* how often asked."""
+
+    key: K
+    check: CheckSpec
+    result: ProbeResult
+    attempts: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProbeFailed(Generic[K]):
+    """A failure that does not decide: number *attempt* of the *attempts* that would."""
+
+    key: K
+    check: CheckSpec
+    result: ProbeResult
+    attempt: int
+    attempts: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProbeBroken(Generic[K]):
+    """The director could not probe; nothing is known about the server."""
+
+    key: K
+    check: CheckSpec
+    result: ProbeResult
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumGained:
+    """The live *weight* has reached the *needed* one."""
+
+    weight: int
+    needed: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumLost:
+    """The live *weight* is 0 or below *needed*."""
+
+    weight: int
+    needed: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumMissing:
+    """The pool starts without alpha, yet below the *needed* weight. No transition: no script."""
+
+    weight: int
+    needed: int
+
+
+PoolEffect: TypeAlias = (
+    ServerUp[K]
+    | ServerDown[K]
+    | ProbeFailed[K]
+    | ProbeBroken[K]
+    | QuorumGained
+    | QuorumLost
+    | QuorumMissing
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Share(Generic[K]):
+    """Part of one real server in the service; *weight* is 0 unless it is *live*."""
+
+    key: K
+    live: bool
+    weight: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Serving(Generic[K]):
+    """Who serves: every real server in the order of the configuration, and the sorry server.
+
+    A server that is not live is to leave the table, or to stay with weight 0 where it has
+    ``inhibit_on_failure``. While *sorry* holds no server is live.
+    """
+
+    servers: tuple[Share[K], ...]
+    sorry: bool
+
+
+def effective_quorum(spec: QuorumSpec, total: int) -> QuorumSpec:
+    """Return *spec* cut to what servers of *total* weight can reach, as keepalived does.
+
+    The quorum is at most *total*, then the hysteresis below the quorum. Mended: where all weights
+    are 0 keepalived's hysteresis wraps around to 2^32 - 1; here the quorum stays at 1, so that it
+    is just not gained.
+    """
+    quorum = max(1, min(spec.quorum, total))
+    return QuorumSpec(quorum, min(spec.hysteresis, quorum - 1))
+
+
+@final
+class Pool(Generic[K]):
+    """State of one virtual server. Call :meth:`start` or :meth:`carry` once before any result."""
+
+    def __init__(
+        self,
+        servers: Iterable[Server[K]],
+        quorum: QuorumSpec,
+        now: float,
+        *,
+        alpha: bool = False,
+        sorry: bool = False,
+        priors: Mapping[K, bool] = MappingProxyType({}),
+        had_quorum: bool | None = None,
+    ) -> None:
+        """Make a pool at the time *now*.
+
+        *sorry* tells whether there is a sorry server. *priors* gives the present state of servers
+        that the kernel's table knows, *had_quorum* that of the quorum (``None``: by alpha and
+        weight). Raise ``ValueError`` where two servers have one key or two checks of a server one
+        target.
+        """
+        self._servers: dict[K, Server[K]] = {}
+        self._ids: dict[K, tuple[CheckId[K], ...]] = {}
+        self._checkers: dict[CheckId[K], Checker] = {}
+        for server in servers:
+            if server.key in self._servers:
+                raise ValueError(f"two servers of the pool are called {server.key}")
+            self._servers[server.key] = server
+            self._ids[server.key] = tuple(CheckId(server.key, c.target) for c in server.checks)
+            prior = priors.get(server.key)
+            for check_id, spec in zip(self._ids[server.key], server.checks, strict=True):
+                if check_id in self._checkers:
+                    raise ValueError(f"{check_id} is there twice")
+                self._checkers[check_id] = _fresh(check_id, spec, now, prior)
+        self._alpha = alpha
+        self._sorry = sorry
+        self._quorum = effective_quorum(quorum, sum(s.weight for s in self._servers.values()))
+        self._up = {key: self._is_up(key) for key in self._servers}
+        self._started = False
+        if had_quorum is not None:
+            self._has_quorum = had_quorum
+        else:
+            self._has_quorum = not alpha and self.live_weight >= self._gain_at
+
+    @property
+    def checkers(self) -> Mapping[CheckId[K], Checker]:
+        """All checks, to be read: state, last result, when due."""
+        return MappingProxyType(self._checkers)
+
+    @property
+    def up(self) -> Mapping[K, bool]:
+        """Whether every check of a server is up, for each server."""
+        return MappingProxyType(self._up)
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether the quorum is gained."""
+        return self._has_quorum
+
+    @property
+    def quorum(self) -> QuorumSpec:
+        """Quorum and hysteresis that are in force."""
+        return self._quorum
+
+    @property
+    def live_weight(self) -> int:
+        """Weight of the servers that are up, whether or not the sorry server stands in."""
+        return sum(server.weight for key, server in self._servers.items() if self._up[key])
+
+    def serving(self) -> Serving[K]:
+        """Return who is to serve now."""
+        sorry = self._sorry and not self._has_quorum
+        shares = []
+        for key, server in self._servers.items():
+            live = self._up[key] and not sorry
+            shares.append(Share(key, live, server.weight if live else 0))
+        return Serving(tuple(shares), sorry)
+
+    def start(self) -> list[PoolEffect[K]]:
+        """Begin, and return what is to be told at once.
+
+        An initial quorum is silent without alpha; with alpha its first gain is an event.
+        """
+        self._begin()
+        effects = self._settle_quorum()
+        if not effects and not self._has_quorum and not self._alpha:
+            effects.append(QuorumMissing(self.live_weight, self._gain_at))
+        return effects
+
+    def carry(self, old: "Pool[K]") -> list[PoolEffect[K]]:
+        """Begin with what *old* knows, on a reload; *old* itself is not touched.
+
+        Checks with the same server and target go on, probes in flight included, with the new
+        times. Other checks of a server that stays start from its present state. New servers start
+        by the policy of alpha.
+        """
+        self._begin()
+        for check_id, checker in self._checkers.items():
+            if (known := old.checkers.get(check_id)) is not None:
+                self._checkers[check_id] = known.with_spec(checker.spec)
+            elif (up := old.up.get(check_id.key)) is not None:
+                self._checkers[check_id] = Checker(
+                    checker.spec,
+                    checker.due,
+                    prior=up,
+                    phase=first_phase(str(check_id)),
+                )
+        effects: list[PoolEffect[K]] = []
+        for key in self._servers:
+            self._up[key] = self._is_up(key)
+            if self._up[key] and not old.up.get(key, True):
+                effects.append(ServerUp(key))
+        self._has_quorum = old.has_quorum
+        return effects + self._settle_quorum()
+
+    def on_start(self, check_id: CheckId[K], now: float) -> None:
+        """Note that a probe starts; raise ``KeyError`` for a check that is not in the pool."""
+        self._checkers[check_id].on_start(now)
+
+    def on_result(
+        self, check_id: CheckId[K], result: ProbeResult, now: float
+    ) -> list[PoolEffect[K]]:
+        """Take a probe's result and return what follows, server before quorum.
+
+        Raise ``KeyError`` for a check that is not in the pool.
+        """
+        if not self._started:
+            raise IllegalTransitionError("a result before start or carry")
+        checker = self._checkers[check_id]
+        key = check_id.key
+        effects: list[PoolEffect[K]] = []
+        flipped = False
+        for effect in checker.on_result(result, now):
+            match effect:
+                case CheckFailed(attempt=attempt, attempts=attempts):
+                    effects.append(ProbeFailed(key, checker.spec, result, attempt, attempts))
+                case CheckBroken():
+                    effects.append(ProbeBroken(key, checker.spec, result))
+                case CheckUp():
+                    if flipped := self._flip(key):
+                        effects.append(ServerUp(key, checker.spec, result))
+                case CheckDown(attempts=attempts):
+                    if flipped := self._flip(key):
+                        effects.append(ServerDown(key, checker.spec, result, attempts))
+                case _:
+                    assert_never(effect)
+        return effects + self._settle_quorum() if flipped else effects
+
+    @property
+    def _gain_at(self) -> int:
+        return self._quorum.quorum + self._quorum.hysteresis
+
+    @property
+    def _lose_below(self) -> int:
+        return self._quorum.quorum - self._quorum.hysteresis
+
+    def _begin(self) -> None:
+        if self._started:
+            raise IllegalTransitionError("the pool has begun already")
+        self._started = True
+
+    def _is_up(self, key: K) -> bool:
+        return all(self._checkers[check_id].up for check_id in self._ids[key])
+
+    def _flip(self, key: K) -> bool:
+        """Bring the server's state up to date and return whether it changed."""
+        before = self._up[key]
+        self._up[key] = self._is_up(key)
+        return self._up[key] is not before
+
+    def _settle_quorum(self) -> list[PoolEffect[K]]:
+        weight = self.live_weight
+        if not self._has_quorum and weight >= self._gain_at:
+            self._has_quorum = True
+            return [QuorumGained(weight, self._gain_at)]
+        # The effective quorum makes the lower end at least 1, so a weight of 0 is below it.
+        if self._has_quorum and weight < self._lose_below:
+            self._has_quorum = False
+            return [QuorumLost(weight, self._lose_below)]
+        return []
+
+
+def _fresh(check_id: CheckId[K], spec: CheckSpec, now: float, prior: bool | None) -> Checker:
+    name = str(check_id)
+    serving = (not spec.alpha) if prior is None else prior
+    due = now + first_delay(spec, name, serving=serving)
+    return Checker(spec, due, prior=prior, phase=first_phase(name))

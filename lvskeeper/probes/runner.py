@@ -1,0 +1,132 @@
+"""Runs probes: each a task with a hard deadline, no more than a limit of them at a time."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, assert_never, final
+
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
+from lvskeeper.probes.tcp import probe_tcp
+
+if TYPE_CHECKING:
+    from lvskeeper.probes.http import HttpProber
+
+MAX_PROBES: Final = 512
+"""Probes at a time; each holds one file descriptor. Others wait for their turn."""
+GRACE: Final = 1.0
+"""Seconds beyond a probe's own limit after which it is cut off as stuck."""
+
+Id = TypeVar("Id", bound=Hashable)
+
+
+@final
+class ProbeRunner(Generic[Id]):
+    """Starts probes and hands each result to *on_result*, on the loop, exactly once.
+
+    A probe that is cancelled has no result. Whatever goes wrong inside a probe becomes a result
+    with ``Phase.INTERNAL``.
+    """
+
+    def __init__(
+        self, on_result: Callable[[Id, ProbeResult], None], *, limit: int = MAX_PROBES
+    ) -> None:
+        """Make a runner without probes."""
+        self._on_result = on_result
+        self._limit = limit
+        self._tasks: dict[Id, asyncio.Task[ProbeResult]] = {}
+        self._ending: set[asyncio.Task[ProbeResult]] = set()
+        # At most one entry an id, so it is as bounded as the configuration.
+        self._waiting: dict[Id, CheckSpec] = {}
+        self._http: HttpProber | None = None
+        self._closed = False
+
+    @property
+    def running(self) -> int:
+        """Probes that run now."""
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """Probes that wait because the limit is reached: above 0 for long, it is too low."""
+        return len(self._waiting)
+
+    def prepare(self, specs: Iterable[CheckSpec]) -> None:
+        """Load what probes of *specs* need, so that no first probe stalls the loop by imports."""
+        if any(spec.kind is CheckKind.HTTP for spec in specs):
+            self._http_prober()
+
+    def start(self, probe_id: Id, spec: CheckSpec) -> None:
+        """Probe *spec* once. Raise ``ValueError`` while *probe_id* has a probe already."""
+        if self._closed:
+            raise RuntimeError("the probe runner is closed")
+        if probe_id in self._tasks or probe_id in self._waiting:
+            raise ValueError(f"{probe_id} has a probe already")
+        if len(self._tasks) + len(self._ending) < self._limit:
+            self._launch(probe_id, spec)
+        else:
+            self._waiting[probe_id] = spec
+
+    def cancel(self, probe_id: Id) -> None:
+        """Drop the probe of *probe_id*, if it has one; its result will not come."""
+        self._waiting.pop(probe_id, None)
+        if (task := self._tasks.pop(probe_id, None)) is not None:
+            self._ending.add(task)
+            task.cancel()
+
+    async def close(self) -> None:
+        """Drop all probes and wait until their sockets are closed."""
+        self._closed = True
+        self._waiting.clear()
+        for probe_id in list(self._tasks):
+            self.cancel(probe_id)
+        if self._ending:
+            await asyncio.wait(self._ending)
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    def _launch(self, probe_id: Id, spec: CheckSpec) -> None:
+        task = asyncio.get_running_loop().create_task(self._probe(spec))
+        self._tasks[probe_id] = task
+        task.add_done_callback(partial(self._on_done, probe_id))
+
+    def _on_done(self, probe_id: Id, task: asyncio.Task[ProbeResult]) -> None:
+        wanted = self._tasks.get(probe_id) is task
+        if wanted:
+            del self._tasks[probe_id]
+        self._ending.discard(task)
+        if self._waiting and not self._closed:
+            next_id = next(iter(self._waiting))
+            self._launch(next_id, self._waiting.pop(next_id))
+        if wanted:
+            self._on_result(probe_id, _outcome(task))
+
+    async def _probe(self, spec: CheckSpec) -> ProbeResult:
+        limit = spec.longest + GRACE
+        try:
+            async with asyncio.timeout(limit):
+                match spec.kind:
+                    case CheckKind.TCP:
+                        return await probe_tcp(spec)
+                    case CheckKind.HTTP:
+                        return await self._http_prober().probe(spec)
+                    case _:
+                        assert_never(spec.kind)
+        except TimeoutError:
+            return ProbeResult(Phase.TIMEOUT, "the probe was stuck and was cut off", limit)
+
+    def _http_prober(self) -> "HttpProber":
+        if self._http is None:
+            # aiohttp costs hundreds of milliseconds, which directors with TCP checks only save.
+            from lvskeeper.probes.http import HttpProber  # noqa: PLC0415 - see above
+
+            self._http = HttpProber()
+        return self._http
+
+
+def _outcome(task: asyncio.Task[ProbeResult]) -> ProbeResult:
+    if task.cancelled():
+        return ProbeResult(Phase.INTERNAL, "the probe was cancelled from outside")
+    if (error := task.exception()) is not None:
+        return ProbeResult(Phase.INTERNAL, f"{type(error).__name__}: {error}")
+    return task.result()
