@@ -1,6 +1,68 @@
 """The ``lvskeeper`` command: picks the subcommand, and turns errors into messages."""
 
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
 
-def main() -> int:
+from lvskeeper import __version__
+from lvskeeper.errors import ExitStatus, OperatorError
+
+COMMANDS: Final = {
+    "run": "run the daemon in the foreground",
+    "check": "check a configuration file",
+    "plan": "show what a configuration would change in this kernel's table",
+    "demo": "watch lvskeeper work, in a laboratory that leaves no trace",
+}
+
+_STATUSES: Final = """\
+exit status:
+  0   done; plan: nothing would change
+  1   check --strict: warnings; plan: there are changes; demo: a step failed
+  2   the configuration or the command line is refused
+  3   a privilege is missing (root, or CAP_NET_ADMIN)
+  4   the kernel lacks ip_vs, or another feature that is needed
+  5   the kernel or a helper program refused or did not answer
+  6   another lvskeeper uses the runtime directory
+  70  a bug in lvskeeper
+"""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the command line's parser; with *only*, just that command's options are loaded."""
+    parser = argparse.ArgumentParser(
+        prog="lvskeeper",
+        description="High availability for Linux Virtual Server.",
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lvskeeper {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if only in (None, name):
+            module = importlib.import_module(f"lvskeeper.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return 0
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    first = arguments[0] if arguments else ""
+    args = build_parser(only=first if first in COMMANDS else None).parse_args(arguments)
+    try:
+        status: int = args.run(args)
+    except OperatorError as error:
+        print(f"lvskeeper {args.command}: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print(f"lvskeeper {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing more to say, and no traceback.
+        sys.stderr.close()
+        return ExitStatus.OK
+    return status

@@ -50,6 +50,7 @@ class DaemonReady(Event):
     virtual_servers: Annotated[int, "virtual servers served"]
     real_servers: Annotated[int, "real servers configured"]
     operations: Annotated[int, "changes that the kernel's table needed; 0 after a clean adoption"]
+    refused: Annotated[int, "operations that the kernel refused, each told on its own"]
     took: Annotated[str, "time from start to here"]
 
 
@@ -86,6 +87,7 @@ class ReloadApplied(Event):
     LEVEL: ClassVar = Level.NOTICE
     operations: Annotated[int, "changes made to the kernel's table"]
     virtual_servers: Annotated[int, "virtual servers served"]
+    refused: Annotated[int, "operations that the kernel refused, each told on its own"]
     took: Annotated[str, "time from the signal to here"]
 
 
@@ -105,15 +107,39 @@ class ReloadRefused(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class ApplyFailed(Event):
-    """The kernel or a helper refused a part of the configuration; the rest is in place."""
+    """The configuration could not be brought into the kernel."""
 
     NAME: ClassVar = "apply_failed"
     LEVEL: ClassVar = Level.ERROR
-    CURE: ClassVar = (
-        "The message names the cause; the daemon tries again with the next drift check."
-    )
-    message: Annotated[str, "what was refused, and why"]
+    CURE: ClassVar = "The message names the cause, the hint the cure."
+    message: Annotated[str, "what failed, and why"]
     hint: Annotated[str, "what to do"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OperationRefused(Event):
+    """The kernel refused one change; the rest is in place, and it is tried again."""
+
+    NAME: ClassVar = "operation_refused"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "The reason names what the kernel misses or dislikes."
+    operation: Annotated[str, "the change"]
+    reason: Annotated[str, "why, in words"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProbeBroken(Event):
+    """The director itself could not probe; nothing is known about the server."""
+
+    NAME: ClassVar = "probe_broken"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Raise the limit of open files if the reason names it; else report a bug."
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    reason: Annotated[str, "what went wrong here"]
 
 
 @final
@@ -235,6 +261,7 @@ class RealServerDown(Event):
     virtual_server: Annotated[str, "the virtual server"]
     real_server: Annotated[str, "the real server"]
     check: Annotated[str, "the check that failed"]
+    attempts: Annotated[int, "failed probes in a row that decided"]
     phase: Annotated[str, "where the probe ended: connect, send, status, body, timeout"]
     reason: Annotated[str, "what happened there"]
     probe_took: Annotated[str, "duration of the deciding probe"]
@@ -265,6 +292,19 @@ class QuorumGained(Event):
     weight: Annotated[int, "weight of its live real servers"]
     needed: Annotated[int, "quorum plus hysteresis"]
     sorry_server: Annotated[str, "the sorry server that leaves, if there is one"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuorumMissing(Event):
+    """A virtual server starts without its quorum; no quorum script is run for it."""
+
+    NAME: ClassVar = "quorum_missing"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Bring real servers up, or lower `quorum`."
+    virtual_server: Annotated[str, "the virtual server"]
+    weight: Annotated[int, "weight of its live real servers"]
+    needed: Annotated[int, "quorum plus hysteresis"]
 
 
 @final

@@ -1,0 +1,58 @@
+"""``lvskeeper run``: the daemon, in the foreground."""
+
+import argparse
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+DEFAULT_FILE: Final = Path("/etc/lvskeeper/lvskeeper.conf")
+DEFAULT_RUN_DIR: Final = Path("/run/lvskeeper")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``run``."""
+    parser.add_argument(
+        "-f", "--file", type=Path, default=DEFAULT_FILE, metavar="FILE",
+        help="configuration: keepalived.conf syntax, or YAML by its suffix (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run-dir", type=Path, default=DEFAULT_RUN_DIR, metavar="DIR",
+        help="where the pid file and the state over restarts live (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-format", choices=("auto", "console", "json", "keyvalue"), default="auto",
+        help="auto: console on a terminal, key=value under the journal, else JSON",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-level", choices=("error", "warning", "notice", "info", "debug"), default="info",
+        help="least urgent events to tell (default: %(default)s)",
+    )  # fmt: skip
+    parser.epilog = (
+        "SIGHUP reloads the file: one with errors changes nothing. SIGTERM and SIGINT stop the "
+        "daemon and take its virtual servers out of the kernel, unless `lvs_keep_on_stop yes` keeps them."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon until it is told to stop; return its exit status."""
+    from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
+    from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
+    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
+
+    log_format = LogFormat(args.log_format)
+    level = Level[args.log_level.upper()]
+
+    def director(sock: socket.socket) -> int:
+        from lvskeeper.daemon.director import director_main  # noqa: PLC0415 - in the child only
+
+        return director_main(sock, args.run_dir, make_emit("director", log_format, level))
+
+    supervisor = Supervisor(
+        Settings(file=args.file, run_dir=args.run_dir),
+        director,
+        make_emit("supervisor", log_format, level),
+        sys.stderr,
+    )
+    return asyncio.run(supervisor.run())

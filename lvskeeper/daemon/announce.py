@@ -1,0 +1,142 @@
+"""Tells what happened to real and virtual servers: as events, and to the operator's scripts."""
+
+from collections.abc import Iterable, Mapping
+from typing import assert_never, final
+
+from lvskeeper.daemon.desired import server_key
+from lvskeeper.daemon.roles import RealServerSpec, Script, VirtualServerSpec
+from lvskeeper.daemon.scripts import ScriptOutcome, ScriptRunner
+from lvskeeper.health.pool import (
+    PoolEffect,
+    ProbeBroken,
+    ProbeFailed,
+    QuorumGained,
+    QuorumLost,
+    QuorumMissing,
+    ServerDown,
+    ServerUp,
+)
+from lvskeeper.ipvs.types import DestKey
+from lvskeeper.observe import events
+from lvskeeper.observe.log import Emit
+from lvskeeper.units import format_duration
+
+
+@final
+class Announcer:
+    """Turns the effects of health into events and scripts."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._scripts = ScriptRunner(self._on_script_done)
+
+    def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> bool:
+        """Tell *effects*; return whether any of them changes who serves."""
+        changed = False
+        for effect in effects:
+            changed = self._tell_one(virtual, effect) or changed
+        return changed
+
+    def stopping(self, virtuals: Iterable[VirtualServerSpec]) -> None:
+        """Run the down scripts of those with *omega*: their services are about to go."""
+        for virtual in virtuals:
+            if not virtual.omega:
+                continue
+            for server in virtual.real_servers:
+                self._run(virtual, server.notify_down, {"event": "stop"}, server)
+            self._run(virtual, virtual.quorum_down, {"event": "stop"})
+
+    async def close(self, deadline: float) -> None:
+        """Wait for the scripts that run, *deadline* seconds at most."""
+        await self._scripts.close(deadline)
+
+    def _tell_one(self, virtual: VirtualServerSpec, effect: PoolEffect[DestKey]) -> bool:
+        name = virtual.name
+        match effect:
+            case ProbeFailed(key=key, check=check, result=result):
+                attempt = f"{effect.attempt} of {effect.attempts}"
+                self._emit(
+                    events.ProbeFailed(
+                        name, str(key), str(check), result.phase.value, result.detail, attempt
+                    )
+                )
+                return False
+            case ProbeBroken(key=key, check=check, result=result):
+                self._emit(events.ProbeBroken(name, str(key), str(check), result.detail))
+                return False
+            case QuorumMissing(weight=weight, needed=needed):
+                self._emit(events.QuorumMissing(name, weight, needed))
+                return False
+            case ServerUp(key=key, check=check):
+                reason = f"{check} succeeded" if check else "its failed check was removed"
+                self._emit(events.RealServerUp(name, str(key), reason))
+                server = _server(virtual, key)
+                self._run(virtual, server.notify_up, {"event": "up"}, server)
+            case ServerDown(key=key, check=check, result=result):
+                self._emit(
+                    events.RealServerDown(
+                        name,
+                        str(key),
+                        str(check),
+                        effect.attempts,
+                        result.phase.value,
+                        result.detail,
+                        format_duration(result.elapsed),
+                    )
+                )
+                server = _server(virtual, key)
+                facts = {"event": "down", "reason": f"{result.phase.value}: {result.detail}"}
+                self._run(virtual, server.notify_down, facts, server)
+            case QuorumGained(weight=weight, needed=needed):
+                self._emit(events.QuorumGained(name, weight, needed, _sorry(virtual)))
+                self._run(virtual, virtual.quorum_up, {"event": "quorum_up"})
+            case QuorumLost(weight=weight, needed=needed):
+                self._emit(events.QuorumLost(name, weight, needed, _sorry(virtual)))
+                self._run(virtual, virtual.quorum_down, {"event": "quorum_down"})
+            case _:
+                assert_never(effect)
+        return True
+
+    def _run(
+        self,
+        virtual: VirtualServerSpec,
+        script: Script | None,
+        facts: Mapping[str, str],
+        server: RealServerSpec | None = None,
+    ) -> None:
+        if script is None:
+            return
+        subject = virtual.name
+        known = {**facts, "virtual_server": virtual.name}
+        if server is not None:
+            known["real_server"] = str(server_key(server))
+            subject = f"{known['real_server']} of {virtual.name}"
+        self._scripts.submit(subject, script, known)
+
+    def _on_script_done(self, outcome: ScriptOutcome) -> None:
+        command = " ".join(outcome.argv)
+        if outcome.ok:
+            took = format_duration(outcome.seconds)
+            self._emit(events.ScriptDone(outcome.subject, command, took))
+            return
+        self._emit(
+            events.ScriptFailed(outcome.subject, command, _how(outcome), outcome.output.strip())
+        )
+
+
+def _how(outcome: ScriptOutcome) -> str:
+    if outcome.error:
+        return outcome.error
+    if outcome.timed_out:
+        return f"killed after {format_duration(outcome.seconds)}"
+    if outcome.signal is not None:
+        return f"killed by signal {outcome.signal}"
+    return f"exit status {outcome.status}"
+
+
+def _server(virtual: VirtualServerSpec, key: DestKey) -> RealServerSpec:
+    return next(item for item in virtual.real_servers if server_key(item) == key)
+
+
+def _sorry(virtual: VirtualServerSpec) -> str:
+    return str(server_key(virtual.sorry_server)) if virtual.sorry_server else ""

@@ -1,0 +1,123 @@
+"""Messages between the supervisor and a role: length-prefixed JSON over a socket pair."""
+
+import asyncio
+import socket
+import struct
+from typing import Final, TypeAlias, TypeVar, final
+
+import msgspec
+
+from lvskeeper.errors import ExitStatus
+
+MAX_MESSAGE: Final = 256 * 1024 * 1024
+"""Largest message in bytes; a configuration of 100,000 real servers needs about a quarter."""
+
+_LENGTH: Final = struct.Struct("!I")
+
+
+@final
+class Apply(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to director: make the kernel as *spec* says (an encoded ``DirectorSpec``)."""
+
+    generation: int
+    spec: msgspec.Raw
+
+
+@final
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to director: end; *remove* what is ours, unless `lvs_keep_on_stop` keeps it."""
+
+    remove: bool
+
+
+@final
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """Director to supervisor, once a second: the loop turns."""
+
+
+@final
+class Applied(msgspec.Struct, frozen=True, tag=True):
+    """Director to supervisor: *generation* is in the kernel, read back and compared."""
+
+    generation: int
+    operations: int
+    refused: int
+    """Operations that the kernel refused; each was told as an event and will be tried again."""
+    virtual_servers: int
+    real_servers: int
+
+
+@final
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """Director to supervisor: *generation* could not be applied at all."""
+
+    generation: int
+    message: str
+    hint: str
+    status: ExitStatus
+
+
+@final
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """Director to supervisor: what was to be removed is gone."""
+
+    kept: bool
+
+
+@final
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """Loader to supervisor: a configuration file after parsing, lint and compilation."""
+
+    spec: msgspec.Raw | None
+    """The encoded ``DirectorSpec``; ``None`` when there are errors."""
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """One line each, with place."""
+    report: str
+    """All diagnostics as ``lvskeeper check`` prints them."""
+
+
+ToDirector: TypeAlias = Apply | Stop
+FromDirector: TypeAlias = Beat | Applied | Failed | Stopped
+
+Message = TypeVar("Message")
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return *message* with its length in front."""
+    body = msgspec.json.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+@final
+class Channel:
+    """One end of a role's channel inside an event loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, sock: socket.socket) -> "Channel":
+        """Take over the connected *sock*."""
+        reader, writer = await asyncio.open_connection(sock=sock, limit=2**20)
+        return cls(reader, writer)
+
+    async def send(self, message: msgspec.Struct) -> None:
+        """Send *message*; raise ``ConnectionError`` when the other end is gone."""
+        self._writer.write(encode(message))
+        await self._writer.drain()
+
+    async def receive(self, decoder: "msgspec.json.Decoder[Message]") -> Message | None:
+        """Return the next message, or ``None`` when the other end is gone."""
+        try:
+            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            if length > MAX_MESSAGE:
+                raise ValueError(f"message of {length} bytes on a role channel")
+            return decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()

@@ -1,0 +1,165 @@
+"""From a virtual server and its health to the IPVS entries that it should have, and back.
+
+Plain functions of values: the director calls them, and so does ``lvskeeper plan``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import final
+
+from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, RealServerSpec, VirtualServerSpec
+from lvskeeper.health.pool import Pool, Server, Serving
+from lvskeeper.ipvs.types import (
+    Destination,
+    DestKey,
+    Entry,
+    Family,
+    Forward,
+    Service,
+    ServiceFlag,
+    ServiceKey,
+    Table,
+)
+from lvskeeper.units import Address
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What the kernel's table tells of a virtual server at the start of a director."""
+
+    live: Mapping[DestKey, bool]
+    had_quorum: bool
+    services: int
+    destinations: int
+
+
+def server_key(server: RealServerSpec) -> DestKey:
+    """Return the name of a real server within its virtual server, as it is configured."""
+    return DestKey(server.address, server.port)
+
+
+def make_pool(virtual: VirtualServerSpec, now: float, prior: Prior | None = None) -> Pool[DestKey]:
+    """Return the health state of *virtual*, not yet started; *prior* is what was adopted."""
+    return Pool(
+        [Server(server_key(item), item.weight, item.checks) for item in virtual.real_servers],
+        virtual.quorum,
+        now,
+        alpha=virtual.alpha,
+        sorry=virtual.sorry_server is not None,
+        priors=prior.live if prior else {},
+        had_quorum=prior.had_quorum if prior else None,
+    )
+
+
+def prior_of(virtual: VirtualServerSpec, table: Table) -> Prior | None:
+    """Return the state of *virtual* that *table* shows; ``None`` where it has none of it.
+
+    A real server counts as up where any service of the virtual server sends it new connections,
+    so that nobody who is served by the table as it stands loses by the adoption.
+    """
+    found = [(key, table[key]) for key in virtual.keys if key in table]
+    if not found:
+        return None
+    live = {}
+    for server in virtual.real_servers:
+        present = [
+            entry.destinations[dest]
+            for key, entry in found
+            if (dest := _dest_key(server, key)) in entry.destinations
+        ]
+        drained = server.inhibit_on_failure and server.weight > 0
+        live[server_key(server)] = any(dest.weight > 0 or not drained for dest in present)
+    sorry = virtual.sorry_server
+    stands_in = sorry is not None and any(
+        _dest_key(sorry, key) in entry.destinations for key, entry in found
+    )
+    return Prior(
+        live=live,
+        had_quorum=any(live.values()) and not stands_in,
+        services=len(found),
+        destinations=sum(len(entry.destinations) for _, entry in found),
+    )
+
+
+def entries(
+    virtual: VirtualServerSpec, serving: Serving[DestKey], pool: PoolSpec | None
+) -> dict[ServiceKey, Entry]:
+    """Return the services of *virtual* with the destinations that *serving* names.
+
+    They are in the terms of the configuration (FULLNAT, LIPs, SYNPROXY); a dialect's rendering
+    turns them into what its kernel understands.
+    """
+    members = _members(virtual, serving)
+    flags = virtual.flags | (ServiceFlag.SYNPROXY if virtual.syn_proxy else ServiceFlag(0))
+    result = {}
+    for key in virtual.keys:
+        destinations = (_destination(server, key, weight) for server, weight in members)
+        result[key] = Entry(
+            Service(
+                key=key,
+                scheduler=virtual.scheduler,
+                flags=flags,
+                persistence=virtual.persistence,
+                prefix=min(virtual.prefix, key.family.host_prefix),
+                engine=virtual.engine,
+                established=virtual.established,
+            ),
+            {item.key: item for item in destinations},
+            local_addresses(pool, key.family),
+        )
+    return result
+
+
+def local_addresses(pool: PoolSpec | None, family: Family) -> frozenset[Address]:
+    """Return the LIPs of *pool* that serve *family*."""
+    if pool is None:
+        return frozenset()
+    return frozenset(item.address for item in pool.addresses if Family.of(item.address) is family)
+
+
+def pool_specs(spec: DirectorSpec) -> dict[str, PoolSpec]:
+    """Return the local-address groups by name."""
+    return {pool.name: pool for pool in spec.pools}
+
+
+def uses_fullnat(virtual: VirtualServerSpec) -> bool:
+    """Return whether any real server of *virtual*, the sorry server included, is by FULLNAT."""
+    servers: Iterable[RealServerSpec] = virtual.real_servers
+    if virtual.sorry_server is not None:
+        servers = chain(servers, (virtual.sorry_server,))
+    return any(server.forward is Forward.FULLNAT for server in servers)
+
+
+def _members(
+    virtual: VirtualServerSpec, serving: Serving[DestKey]
+) -> list[tuple[RealServerSpec, int]]:
+    members = [
+        (server, share.weight)
+        for server, share in zip(virtual.real_servers, serving.servers, strict=True)
+        if share.live or server.inhibit_on_failure
+    ]
+    if serving.sorry and virtual.sorry_server is not None:
+        sorry = virtual.sorry_server
+        # A sorry server that is a real server too replaces it for as long as it stands in.
+        members = [item for item in members if server_key(item[0]) != server_key(sorry)]
+        members.append((sorry, sorry.weight))
+    return members
+
+
+def _dest_key(server: RealServerSpec, key: ServiceKey) -> DestKey:
+    return DestKey(server.address, server.port or key.port)
+
+
+def _destination(server: RealServerSpec, key: ServiceKey, weight: int) -> Destination:
+    return Destination(
+        key=_dest_key(server, key),
+        forward=server.forward,
+        weight=weight,
+        upper=server.upper,
+        lower=server.lower,
+        tunnel_type=server.tunnel.kind,
+        tunnel_port=server.tunnel.port,
+        tunnel_flags=server.tunnel.flags,
+    )

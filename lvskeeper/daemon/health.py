@@ -1,0 +1,92 @@
+"""Runs the checks of all virtual servers: starts what is due, tells what follows from results."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
+from typing import TypeAlias, final
+
+from lvskeeper.health.pool import CheckId, Pool, PoolEffect
+from lvskeeper.health.schedule import Schedule
+from lvskeeper.health.spec import ProbeResult
+from lvskeeper.ipvs.types import DestKey
+from lvskeeper.probes.runner import ProbeRunner
+
+ProbeId: TypeAlias = tuple[str, CheckId[DestKey]]
+"""Virtual server and check."""
+
+OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
+
+
+@final
+class HealthLoop:
+    """The timer and the probes of a director; pools decide, this only carries out."""
+
+    def __init__(self, on_effects: OnEffects) -> None:
+        self._on_effects = on_effects
+        self._pools: Mapping[str, Pool[DestKey]] = {}
+        self._schedule: Schedule[ProbeId] = Schedule()
+        self._runner: ProbeRunner[ProbeId] = ProbeRunner(self._on_result)
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def pools(self) -> Mapping[str, Pool[DestKey]]:
+        """The health state of every virtual server."""
+        return self._pools
+
+    def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
+        """Go on with *pools*; probes of checks that are no longer there are abandoned."""
+        old = set(_probe_ids(self._pools))
+        self._pools = pools
+        new = set(_probe_ids(pools))
+        for gone in old - new:
+            self._schedule.remove(gone)
+            self._runner.cancel(gone)
+        for name, check_id in new:
+            self._arrange(name, check_id)
+        self._arm()
+
+    async def close(self) -> None:
+        """Stop probing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._runner.close()
+
+    def _arrange(self, name: str, check_id: CheckId[DestKey]) -> None:
+        due = self._pools[name].checkers[check_id].due
+        if isfinite(due):
+            self._schedule.add((name, check_id), due)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._schedule.next_due()
+        if isfinite(due):
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        now = self._loop.time()
+        # A loop timer may fire a clock tick early: what it was set for is due by definition.
+        for probe_id in self._schedule.pop_due(max(now, self._schedule.next_due())):
+            name, check_id = probe_id
+            pool = self._pools[name]
+            pool.on_start(check_id, now)
+            self._runner.start(probe_id, pool.checkers[check_id].spec)
+        self._timer = None
+        self._arm()
+
+    def _on_result(self, probe_id: ProbeId, result: ProbeResult) -> None:
+        name, check_id = probe_id
+        pool = self._pools[name]
+        effects = pool.on_result(check_id, result, self._loop.time())
+        self._arrange(name, check_id)
+        self._arm()
+        if effects:
+            self._on_effects(name, effects)
+
+
+def _probe_ids(pools: Mapping[str, Pool[DestKey]]) -> Iterator[ProbeId]:
+    for name, pool in pools.items():
+        for check_id in pool.checkers:
+            yield name, check_id

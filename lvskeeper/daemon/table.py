@@ -1,0 +1,175 @@
+"""Keeps the kernel's IPVS table as desired: reconcile, verify, repair drift.
+
+What differs is always found against a fresh dump of the kernel, never against an old wish.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final, final
+
+from lvskeeper.ipvs.desired import render_entry
+from lvskeeper.ipvs.dialect import Traits
+from lvskeeper.ipvs.diff import diff
+from lvskeeper.ipvs.operation import AddService, DelService, Operation, SetService
+from lvskeeper.ipvs.types import Entry, ServiceKey, Table
+from lvskeeper.kernel.ipvs import Failure, IpvsClient
+from lvskeeper.observe import events
+from lvskeeper.observe.log import Emit
+from lvskeeper.units import format_duration
+
+SLICE: Final = 256
+"""Operations in one send; the loop breathes between two slices (5 to 10 ms)."""
+
+DRIFT_BUDGET: Final = 0.1
+"""Seconds of one drift check. A table too big for it is read in turns; services, each time."""
+
+BREATH: Final = 0.005
+"""Seconds of reading after which other work of the loop has its turn."""
+
+SHOWN: Final = 3
+"""Repairs told in words in one event."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reconciliation did."""
+
+    operations: int
+    refused: int
+
+
+@final
+class TableKeeper:
+    """The only writer of this director's IPVS table."""
+
+    def __init__(self, client: IpvsClient, emit: Emit) -> None:
+        self._client = client
+        self._emit = emit
+        self._desired: dict[ServiceKey, Entry] = {}
+        self._lock = asyncio.Lock()
+        self._turn = 0
+        self._refused: set[str] = set()
+
+    @property
+    def traits(self) -> Traits:
+        """What the kernel's dialect can do."""
+        return self._client.traits
+
+    @property
+    def desired(self) -> Table:
+        """The table as it should be, in the kernel's dialect."""
+        return self._desired
+
+    def want(self, entries: Mapping[ServiceKey, Entry]) -> None:
+        """Set what *entries* should be from now on; :meth:`sync` brings it about."""
+        for key, entry in entries.items():
+            self._desired[key] = render_entry(entry, self.traits)
+
+    def forget(self, keys: Iterable[ServiceKey]) -> None:
+        """Drop *keys* from what is desired; :meth:`sync` then removes them from the kernel."""
+        for key in keys:
+            self._desired.pop(key, None)
+
+    def read(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
+        """Return those of *keys* that the kernel has."""
+        return self._client.table(keys)
+
+    async def sync(self, keys: AbstractSet[ServiceKey]) -> Outcome:
+        """Bring *keys* to what is desired: those that are not desired are deleted."""
+        async with self._lock:
+            operations = self._differences(keys, self._client.table(keys))
+            return await self._carry_out(operations)
+
+    async def check_drift(self) -> None:
+        """Repair what somebody else changed since the last look, and tell it."""
+        async with self._lock:
+            started = time.monotonic()
+            services = self._client.services()
+            suspects = {
+                key for key, entry in self._desired.items() if services.get(key) != entry.service
+            }
+            actual = self._client.table(suspects)
+            for key in await self._read_in_turn(started, suspects, actual):
+                suspects.add(key)
+            operations = self._differences(suspects, actual)
+            if not operations:
+                return
+            outcome = await self._carry_out(operations, quiet=True)
+            if outcome.operations > outcome.refused:
+                took = format_duration(time.monotonic() - started)
+                self._emit(events.DriftRepaired(len(operations), _in_words(operations), took))
+
+    async def _read_in_turn(
+        self, started: float, known: AbstractSet[ServiceKey], actual: dict[ServiceKey, Entry]
+    ) -> list[ServiceKey]:
+        """Read further services into *actual* while the budget lasts; return which."""
+        order = list(self._desired)
+        done: list[ServiceKey] = []
+        breath = started
+        for step in range(len(order)):
+            key = order[(self._turn + step) % len(order)]
+            if key not in known:
+                actual.update(self._client.table({key}))
+                done.append(key)
+            now = time.monotonic()
+            if now - started > DRIFT_BUDGET:
+                self._turn = (self._turn + step + 1) % len(order)
+                break
+            if now - breath > BREATH:
+                await asyncio.sleep(0)
+                breath = time.monotonic()
+        return done
+
+    def _differences(self, keys: AbstractSet[ServiceKey], actual: Table) -> list[Operation]:
+        desired = {key: entry for key in keys if (entry := self._desired.get(key)) is not None}
+        return diff(desired, actual, owned=keys)
+
+    async def _carry_out(self, operations: Sequence[Operation], *, quiet: bool = False) -> Outcome:
+        """Apply *operations*; after a failure look once more, and tell what is still refused."""
+        failures = await self._apply(operations, quiet=quiet)
+        count = len(operations)
+        if failures:
+            touched = {failure.operation.service for failure in failures}
+            again = self._differences(touched, self._client.table(touched))
+            failures = await self._apply(again, quiet=quiet)
+        seen = {str(failure.operation) for failure in failures}
+        for failure in failures:
+            if str(failure.operation) not in self._refused:
+                self._emit(events.OperationRefused(str(failure.operation), failure.message))
+        self._refused = seen if failures else set()
+        return Outcome(count, len(failures))
+
+    async def _apply(self, operations: Sequence[Operation], *, quiet: bool) -> list[Failure]:
+        failures: list[Failure] = []
+        for start in range(0, len(operations), SLICE):
+            part = operations[start : start + SLICE]
+            failed = self._client.apply(part)
+            failures += failed
+            if not quiet:
+                refused = {failure.operation for failure in failed}
+                self._tell(item for item in part if item not in refused)
+            await asyncio.sleep(0)
+        return failures
+
+    def _tell(self, operations: Iterable[Operation]) -> None:
+        for operation in operations:
+            match operation:
+                case AddService(service=key):
+                    self._emit(events.ServiceAdded(str(key)))
+                case SetService(service=key):
+                    self._emit(events.ServiceChanged(str(key), str(operation)))
+                case DelService(service=key):
+                    self._emit(events.ServiceRemoved(str(key)))
+                case _:
+                    # Destinations come and go with health, which has events of its own.
+                    pass
+
+
+def _in_words(operations: Sequence[Operation]) -> str:
+    shown = "; ".join(str(operation) for operation in operations[:SHOWN])
+    more = len(operations) - SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
