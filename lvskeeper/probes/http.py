@@ -157,4 +157,4 @@ def _ranges(statuses: tuple[tuple[int, int], ...]) -> str:
 
 def _one_line(text: str) -> str:
     """Return the start of *text* in one line, for the log."""
-    return " ".join(text.split())[:80].rstrip(":")
+    return " ".join(text.split())[:80].rstrip(": ^")

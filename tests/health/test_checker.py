@@ -1,0 +1,202 @@
+"""keepalived's checker rules as tables, with time as plain numbers."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvskeeper.health.checker import (
+    CheckBroken,
+    CheckDown,
+    CheckEffect,
+    Checker,
+    CheckFailed,
+    CheckUp,
+    IllegalTransitionError,
+    State,
+)
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
+from lvskeeper.units import parse_address
+
+SPEC = CheckSpec(
+    CheckKind.TCP, parse_address("192.0.2.1"), 80, delay_loop=10, retry=2, delay_before_retry=3
+)
+OK = ProbeResult(Phase.DONE)
+BAD = ProbeResult(Phase.CONNECT, "connection refused")
+BROKEN = ProbeResult(Phase.INTERNAL, "too many open files")
+RESULTS = {"+": OK, "-": BAD, "!": BROKEN}
+
+
+def short(effect: CheckEffect) -> str:
+    match effect:
+        case CheckUp():
+            return "up"
+        case CheckDown(attempts=attempts):
+            return f"down after {attempts}"
+        case CheckFailed(attempt=attempt, attempts=attempts):
+            return f"{attempt} of {attempts}"
+        case CheckBroken():
+            return "broken"
+
+
+def play(checker: Checker, results: str) -> list[str]:
+    """Let each probe start when due and answer at once; return the effects, "." for none."""
+    told = []
+    for letter in results:
+        now = checker.due
+        checker.on_start(now)
+        told.append(", ".join(short(e) for e in checker.on_result(RESULTS[letter], now)) or ".")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("alpha", "prior", "retry", "results", "told"),
+    [
+        # not alpha: serves from the start, and the first failure has no retries
+        (False, None, 2, "++", [".", "."]),
+        (False, None, 2, "-", ["down after 1"]),
+        (False, None, 2, "+---", [".", "1 of 3", "2 of 3", "down after 3"]),
+        (False, None, 2, "+--+---", [".", "1 of 3", "2 of 3", ".", "1 of 3", "2 of 3",
+                                     "down after 3"]),
+        (False, None, 0, "+-", [".", "down after 1"]),
+        # down: silent failures, one success brings it back, then retries as before
+        (False, None, 2, "---+-", ["down after 1", ".", ".", "up", "1 of 3"]),
+        # alpha: the first failure tells why it is not let in
+        (True, None, 2, "--+", ["1 of 1", ".", "up"]),
+        (True, None, 2, "+-+", ["up", "1 of 3", "."]),
+        # a prior holds until a result decides
+        (False, True, 2, "---", ["1 of 3", "2 of 3", "down after 3"]),
+        (True, True, 2, "-+-", ["1 of 3", ".", "1 of 3"]),
+        (False, False, 2, "-+", ["1 of 1", "up"]),
+        # the director's own trouble judges nobody
+        (False, None, 2, "!-", ["broken", "down after 1"]),
+        (False, None, 2, "+-!-!-", [".", "1 of 3", "broken", "2 of 3", "broken", "down after 3"]),
+        (True, None, 2, "!!+", ["broken", "broken", "up"]),
+    ],
+)  # fmt: skip
+def test_effects(
+    alpha: bool, prior: bool | None, retry: int, results: str, told: list[str]
+) -> None:
+    checker = Checker(replace(SPEC, alpha=alpha, retry=retry), 0, prior=prior)
+    assert play(checker, results) == told
+
+
+@pytest.mark.parametrize(
+    ("alpha", "prior", "up"),
+    [
+        (False, None, True), (True, None, False),
+        (False, True, True), (True, True, True), (False, False, False), (True, False, False),
+    ],
+)  # fmt: skip
+def test_unknown_is_policy_or_prior(alpha: bool, prior: bool | None, up: bool) -> None:
+    checker = Checker(replace(SPEC, alpha=alpha), 0, prior=prior)
+    assert (checker.state, checker.up, checker.last) == (State.UNKNOWN, up, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "result", "took", "wait"),
+    [
+        ("", OK, 0, 10),
+        ("", OK, 4, 10),  # from start to start
+        ("", OK, 12, 12),  # a probe longer than delay_loop: at once
+        ("+", BAD, 2, 5),  # delay_before_retry counts from the failure
+        ("+--", BAD, 2, 10),  # down: back to delay_loop
+        ("-", BAD, 2, 10),
+        ("-", OK, 2, 10),
+        ("+", BROKEN, 2, 5),
+    ],
+)
+def test_due_after(before: str, result: ProbeResult, took: float, wait: float) -> None:
+    checker = Checker(SPEC, 100)
+    play(checker, before)
+    start = checker.due
+    checker.on_start(start)
+    assert checker.due == inf
+    checker.on_result(result, start + took)
+    assert checker.due == start + wait
+
+
+def test_phase_shortens_the_first_cycle_only() -> None:
+    checker = Checker(SPEC, 0, phase=0.25)
+    play(checker, "+")
+    assert checker.due == 2.5
+    play(checker, "+")
+    assert checker.due == 12.5
+
+
+def test_a_late_start_does_not_make_up_for_lost_time() -> None:
+    checker = Checker(SPEC, 0)
+    checker.on_start(35)
+    checker.on_result(OK, 35)
+    assert checker.due == 45
+
+
+def test_illegal_inputs_change_nothing() -> None:
+    checker = Checker(SPEC, 5)
+    with pytest.raises(IllegalTransitionError, match="no probe is running"):
+        checker.on_result(BAD, 6)
+    assert (checker.state, checker.due, checker.last) == (State.UNKNOWN, 5, None)
+    checker.on_start(6)
+    with pytest.raises(IllegalTransitionError, match="is running already"):
+        checker.on_start(7)
+    with pytest.raises(IllegalTransitionError, match="before its probe's start"):
+        checker.on_result(BAD, 5)
+    assert checker.in_flight
+    assert checker.up
+    checker.on_result(OK, 6)
+    assert checker.due == 16
+    assert checker.last == OK
+
+
+@pytest.mark.parametrize(("delay_loop", "due"), [(4, 4), (10, 10), (60, 10)])
+def test_with_spec_takes_the_new_times(delay_loop: float, due: float) -> None:
+    old = Checker(SPEC, 0)
+    play(old, "+")
+    new = old.with_spec(replace(SPEC, delay_loop=delay_loop))
+    assert (new.state, new.due, new.spec.delay_loop) == (State.UP, due, delay_loop)
+    assert (old.due, old.spec) == (10, SPEC)
+
+
+def test_with_spec_keeps_a_probe_in_flight_and_the_failures() -> None:
+    old = Checker(SPEC, 0)
+    play(old, "+-")
+    old.on_start(13)
+    new = old.with_spec(replace(SPEC, retry=1))
+    assert new.in_flight
+    assert new.failed == 1
+    assert new.on_result(BAD, 14) == [CheckDown(BAD, 2)]
+    assert old.in_flight
+
+
+def test_with_spec_refuses_another_target() -> None:
+    with pytest.raises(IllegalTransitionError, match="does not continue"):
+        Checker(SPEC, 0).with_spec(replace(SPEC, port=81))
+
+
+@given(
+    alpha=st.booleans(),
+    prior=st.none() | st.booleans(),
+    retry=st.integers(0, 3),
+    results=st.lists(st.sampled_from((OK, BAD, BROKEN))),
+)
+def test_effects_alternate_and_agree_with_the_state(
+    alpha: bool, prior: bool | None, retry: int, results: list[ProbeResult]
+) -> None:
+    checker = Checker(replace(SPEC, alpha=alpha, retry=retry), 0, prior=prior)
+    up = checker.up
+    for result in results:
+        now = checker.due
+        checker.on_start(now)
+        effects = checker.on_result(result, now + 1)
+        assert len(effects) <= 1
+        for effect in effects:
+            if isinstance(effect, CheckUp | CheckDown):
+                assert isinstance(effect, CheckUp) is not up
+                up = not up
+            if isinstance(effect, CheckDown):
+                assert 1 <= effect.attempts <= 1 + retry
+        assert checker.up is up
+        assert now < checker.due < inf
+        assert checker.failed <= retry

@@ -1,0 +1,354 @@
+"""Servers, quorum and sorry server, against what keepalived does."""
+
+from dataclasses import replace
+from typing import assert_never
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvskeeper.health.checker import IllegalTransitionError, State
+from lvskeeper.health.pool import (
+    CheckId,
+    Pool,
+    PoolEffect,
+    ProbeBroken,
+    ProbeFailed,
+    QuorumGained,
+    QuorumLost,
+    QuorumMissing,
+    Server,
+    ServerDown,
+    ServerUp,
+    Serving,
+    Share,
+    effective_quorum,
+)
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, QuorumSpec
+from lvskeeper.units import Address
+
+OK = ProbeResult(Phase.DONE)
+BAD = ProbeResult(Phase.CONNECT, "connection refused")
+BROKEN = ProbeResult(Phase.INTERNAL, "too many open files")
+ONE = QuorumSpec()
+
+
+def check(host: int, port: int = 80, *, alpha: bool = False, retry: int = 0) -> CheckSpec:
+    address = Address(bytes((192, 0, 2, host)))
+    return CheckSpec(CheckKind.TCP, address, port, alpha=alpha, retry=retry, delay_loop=10)
+
+
+def farm(*weights: int, alpha: bool = False, retry: int = 0) -> list[Server[str]]:
+    """Servers called a, b, c ... with one check each."""
+    return [
+        Server("abcdefgh"[i], weight, (check(i + 1, alpha=alpha, retry=retry),))
+        for i, weight in enumerate(weights)
+    ]
+
+
+def probe(pool: Pool[str], key: str, result: ProbeResult, port: int = 80) -> list[PoolEffect[str]]:
+    """Run one probe of the server's check on *port*."""
+    [check_id] = [c for c in pool.checkers if c.key == key and c.target.port == port]
+    now = pool.checkers[check_id].due
+    pool.on_start(check_id, now)
+    return pool.on_result(check_id, result, now)
+
+
+def short(effect: PoolEffect[str]) -> str:
+    match effect:
+        case ServerUp(key=key):
+            text = f"{key} up"
+        case ServerDown(key=key):
+            text = f"{key} down"
+        case ProbeFailed(key=key, attempt=attempt, attempts=attempts):
+            text = f"{key} {attempt}/{attempts}"
+        case ProbeBroken(key=key):
+            text = f"{key} broken"
+        case QuorumGained(weight=weight, needed=needed):
+            text = f"gained {needed}<={weight}"
+        case QuorumLost(weight=weight, needed=needed):
+            text = f"lost {needed}>{weight}"
+        case QuorumMissing(weight=weight, needed=needed):
+            text = f"missing {needed}>{weight}"
+        case _:
+            assert_never(effect)
+    return text
+
+
+def play(pool: Pool[str], script: str) -> list[str]:
+    """Run ``"a- b+"``: a's probe fails, b's succeeds; return the effects in short form."""
+    told: list[str] = []
+    for step in script.split():
+        told += map(short, probe(pool, step[0], OK if step[1] == "+" else BAD))
+    return told
+
+
+def live(pool: Pool[str]) -> str:
+    """Return the keys of the live servers, ``sorry`` where the sorry server stands in."""
+    serving = pool.serving()
+    keys = "".join(share.key for share in serving.servers if share.live)
+    return "sorry" if serving.sorry else keys
+
+
+@pytest.mark.parametrize(
+    ("quorum", "hysteresis", "total", "effective"),
+    [
+        (1, 0, 10, (1, 0)),
+        (5, 2, 10, (5, 2)),
+        (20, 0, 10, (10, 0)),  # cut to the sum of weights
+        (5, 5, 10, (5, 4)),  # hysteresis below the quorum
+        (20, 15, 10, (10, 9)),  # first the quorum, then the hysteresis
+        (1, 3, 10, (1, 0)),
+        (1, 0, 0, (1, 0)),  # keepalived wraps around here
+        (3, 2, 0, (1, 0)),
+    ],
+)
+def test_effective_quorum(
+    quorum: int, hysteresis: int, total: int, effective: tuple[int, int]
+) -> None:
+    assert effective_quorum(QuorumSpec(quorum, hysteresis), total) == QuorumSpec(*effective)
+
+
+@pytest.mark.parametrize(
+    ("weights", "quorum", "script", "told", "serves"),
+    [
+        # keepalived's quorum, without alpha: an initial up is silent
+        ((1, 1), (1, 0), "a-", ["a down"], "b"),
+        ((1, 1), (1, 0), "a- b-", ["a down", "b down", "lost 1>0"], "sorry"),
+        ((1, 1), (1, 0), "a- b- b+", ["a down", "b down", "lost 1>0", "b up", "gained 1<=1"], "b"),
+        ((1, 1, 1), (2, 0), "a- b-", ["a down", "b down", "lost 2>1"], "sorry"),
+        # weights count, not servers
+        ((3, 1), (2, 0), "b-", ["b down"], "a"),
+        ((3, 1), (2, 0), "a-", ["a down", "lost 2>1"], "sorry"),
+        # hysteresis: lost below 2-1, gained at 2+1
+        ((1, 1, 1), (2, 1), "a- b-", ["a down", "b down"], "c"),
+        ((1, 1, 1), (2, 1), "a- b- c- a+ b+ c+",
+         ["a down", "b down", "c down", "lost 1>0", "a up", "b up", "c up", "gained 3<=3"], "abc"),
+        # above the sum it is cut: all servers are needed
+        ((1, 1), (9, 0), "b-", ["b down", "lost 2>1"], "sorry"),
+        # while the quorum is lost, servers that come back wait
+        ((1, 1, 1), (2, 0), "a- b- c- a+", ["a down", "b down", "lost 2>1", "c down", "a up"],
+         "sorry"),
+        # repeated failures are silent
+        ((1, 1), (1, 0), "a- a- a- a+ a+", ["a down", "a up"], "ab"),
+        # a server of weight 0 does not help the quorum
+        ((0, 1), (1, 0), "b-", ["b down", "lost 1>0"], "sorry"),
+    ],
+)  # fmt: skip
+def test_quorum_table(
+    weights: tuple[int, ...], quorum: tuple[int, int], script: str, told: list[str], serves: str
+) -> None:
+    pool = Pool(farm(*weights), QuorumSpec(*quorum), 0, sorry=True)
+    assert pool.start() == []
+    assert play(pool, script) == told
+    assert live(pool) == serves
+
+
+def test_without_sorry_server_the_live_ones_stay_when_quorum_is_lost() -> None:
+    pool = Pool(farm(1, 1, 1), QuorumSpec(2), 0)
+    pool.start()
+    play(pool, "a- b-")
+    assert not pool.has_quorum
+    assert pool.serving() == Serving(
+        (Share("a", False, 0), Share("b", False, 0), Share("c", True, 1)), sorry=False
+    )
+
+
+def test_all_weights_zero_is_no_quorum_and_heals_by_reload() -> None:
+    pool = Pool(farm(0, 0), QuorumSpec(2, 1), 0, sorry=True)
+    assert pool.start() == [QuorumMissing(0, 1)]
+    assert live(pool) == "sorry"
+    reloaded = Pool(farm(2, 2), QuorumSpec(2, 1), 0, sorry=True)
+    assert reloaded.carry(pool) == [QuorumGained(4, 3)]
+
+
+def test_alpha_starts_down_and_the_first_gain_is_told() -> None:
+    pool = Pool(farm(1, 1, alpha=True), ONE, 0, alpha=True, sorry=True)
+    assert pool.start() == []
+    assert live(pool) == "sorry"
+    assert play(pool, "a- b+ a+") == ["a 1/1", "b up", "gained 1<=1", "a up"]
+
+
+def test_alpha_with_servers_that_are_up_gains_at_once() -> None:
+    pool = Pool([Server("a")], ONE, 0, alpha=True)
+    assert pool.start() == [QuorumGained(1, 1)]
+
+
+def test_initial_lack_of_quorum_without_alpha_is_told_as_such() -> None:
+    pool = Pool(farm(1, alpha=True), ONE, 0)
+    assert pool.start() == [QuorumMissing(0, 1)]
+    assert play(pool, "a+") == ["a up", "gained 1<=1"]
+
+
+def test_a_server_needs_all_its_checks() -> None:
+    pool = Pool([Server("a", 1, (check(1), check(1, 81)))], ONE, 0)
+    pool.start()
+    told = [probe(pool, "a", BAD), probe(pool, "a", BAD, 81), probe(pool, "a", OK)]
+    assert told == [[ServerDown("a", check(1), BAD, 1), QuorumLost(0, 1)], [], []]
+    assert probe(pool, "a", OK, 81) == [ServerUp("a", check(1, 81), OK), QuorumGained(1, 1)]
+
+
+def test_failures_that_do_not_decide_are_told() -> None:
+    pool = Pool(farm(1, retry=1), ONE, 0)
+    pool.start()
+    spec = check(1, retry=1)
+    assert probe(pool, "a", OK) == []
+    assert probe(pool, "a", BAD) == [ProbeFailed("a", spec, BAD, 1, 2)]
+    assert probe(pool, "a", BROKEN) == [ProbeBroken("a", spec, BROKEN)]
+    assert probe(pool, "a", BAD) == [ServerDown("a", spec, BAD, 2), QuorumLost(0, 1)]
+
+
+def test_adoption_takes_priors_and_tells_nothing() -> None:
+    pool = Pool(
+        farm(1, 1, retry=1, alpha=True), ONE, 0, alpha=True, sorry=True,
+        priors={"a": True, "b": False}, had_quorum=True,
+    )  # fmt: skip
+    assert pool.start() == []
+    assert pool.serving().servers == (Share("a", True, 1), Share("b", False, 0))
+    assert play(pool, "a- b+ a-") == ["a 1/2", "b up", "a down"]
+
+
+def test_adopted_quorum_that_is_no_longer_true_is_told() -> None:
+    pool = Pool(farm(1), ONE, 0, priors={"a": False}, had_quorum=True)
+    assert pool.start() == [QuorumLost(0, 1)]
+
+
+def test_reload_keeps_what_is_known_and_the_probe_in_flight() -> None:
+    old = Pool(farm(1, 1), ONE, 0)
+    old.start()
+    play(old, "a- b+")
+    [b_id] = [c for c in old.checkers if c.key == "b"]
+    old.on_start(b_id, 50)
+    slower = [
+        Server(s.key, 5, tuple(replace(c, delay_loop=60, retry=1) for c in s.checks))
+        for s in farm(1, 1)
+    ]
+    new = Pool([*slower, *farm(1, 1, 1)[2:]], ONE, 60)
+    assert new.carry(old) == []
+    assert dict(new.up) == {"a": False, "b": True, "c": True}
+    assert new.checkers[b_id].in_flight
+    assert new.on_result(b_id, BAD, 61) == [ProbeFailed("b", slower[1].checks[0], BAD, 1, 2)]
+    assert new.serving().servers[1] == Share("b", True, 5)
+    assert old.checkers[b_id].in_flight
+
+
+def test_reload_with_a_changed_check_starts_from_the_present_state() -> None:
+    old = Pool(farm(1, 1), ONE, 0)
+    old.start()
+    play(old, "a- b+")
+    moved = [Server(s.key, 1, (replace(s.checks[0], port=81, retry=1),)) for s in farm(1, 1)]
+    new = Pool(moved, ONE, 20)
+    assert new.carry(old) == []
+    assert {c.key: (k.state, k.up) for c, k in new.checkers.items()} == {
+        c: (State.UNKNOWN, c == "b") for c in "ab"
+    }
+    assert [short(e) for e in probe(new, "b", BAD, 81)] == ["b 1/2"]
+    assert [short(e) for e in probe(new, "a", OK, 81)] == ["a up"]
+
+
+def test_reload_that_drops_the_failing_check_brings_the_server_back() -> None:
+    old = Pool([Server("a", 1, (check(1), check(1, 81)))], ONE, 0)
+    old.start()
+    probe(old, "a", BAD, 81)
+    new = Pool(farm(1), ONE, 20)
+    assert new.carry(old) == [ServerUp("a"), QuorumGained(1, 1)]
+
+
+def test_reload_may_lose_the_quorum_by_its_numbers() -> None:
+    old = Pool(farm(1, 1), ONE, 0)
+    old.start()
+    play(old, "a-")
+    new = Pool(farm(1, 1), QuorumSpec(2), 20, sorry=True)
+    assert new.carry(old) == [QuorumLost(1, 2)]
+    assert live(new) == "sorry"
+
+
+def test_a_pool_begins_once() -> None:
+    pool = Pool(farm(1), ONE, 0)
+    [check_id] = pool.checkers
+    pool.on_start(check_id, 1)
+    with pytest.raises(IllegalTransitionError, match="before start"):
+        pool.on_result(check_id, OK, 1)
+    pool.start()
+    with pytest.raises(IllegalTransitionError, match="begun already"):
+        pool.carry(Pool(farm(1), ONE, 0))
+    with pytest.raises(KeyError):
+        pool.on_start(CheckId("z", check_id.target), 1)
+
+
+def test_names_must_be_unique() -> None:
+    with pytest.raises(ValueError, match="two servers of the pool are called a"):
+        Pool([Server("a"), Server("a")], ONE, 0)
+    with pytest.raises(ValueError, match=r"TCP_CHECK 192.0.2.1:80 of a is there twice"):
+        Pool([Server("a", 1, (check(1), check(1, retry=3)))], ONE, 0)
+
+
+def test_equal_ids_are_one_key() -> None:
+    first, second = (CheckId("a", check(1).target) for _ in range(2))
+    assert len({first, second, CheckId("b", check(1).target)}) == 2
+
+
+@given(
+    weights=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+    quorum=st.integers(1, 12),
+    hysteresis=st.integers(0, 6),
+    alpha=st.booleans(),
+    sorry=st.booleans(),
+    steps=st.lists(st.tuples(st.integers(0, 4), st.sampled_from((OK, BAD, BROKEN))), max_size=40),
+    reload_at=st.integers(0, 40),
+)
+def test_effects_alternate_and_serving_is_consistent(
+    *,
+    weights: list[int],
+    quorum: int,
+    hysteresis: int,
+    alpha: bool,
+    sorry: bool,
+    steps: list[tuple[int, ProbeResult]],
+    reload_at: int,
+) -> None:
+    servers = farm(*weights, alpha=alpha)
+    spec = QuorumSpec(quorum, hysteresis)
+    pool = Pool(servers, spec, 0, alpha=alpha, sorry=sorry)
+    up = dict(pool.up)
+    has_quorum = pool.has_quorum
+
+    def follow(effects: list[PoolEffect[str]]) -> None:
+        nonlocal has_quorum
+        quorum_effects = 0
+        for effect in effects:
+            match effect:
+                case ServerUp(key=key) | ServerDown(key=key):
+                    assert up[key] is isinstance(effect, ServerDown)
+                    assert quorum_effects == 0
+                    up[key] = not up[key]
+                case QuorumGained() | QuorumLost():
+                    assert has_quorum is isinstance(effect, QuorumLost)
+                    has_quorum = not has_quorum
+                    quorum_effects += 1
+                    assert (effect.weight >= effect.needed) is has_quorum
+                case _:
+                    pass
+        assert quorum_effects <= 1
+
+    follow(pool.start())
+    for number, (index, result) in enumerate(steps):
+        if number == reload_at:
+            fresh = Pool(servers, spec, 0, alpha=alpha, sorry=sorry)
+            before = pool.serving()
+            assert fresh.carry(pool) == []
+            assert fresh.serving() == before
+            pool = fresh
+        follow(probe(pool, "abcde"[index % len(weights)], result))
+        in_force = pool.quorum
+        assert dict(pool.up) == up
+        assert pool.has_quorum is has_quorum
+        weight = sum(w for key, w in zip("abcde", weights, strict=False) if up[key])
+        assert has_quorum or weight < in_force.quorum + in_force.hysteresis
+        assert not has_quorum or weight >= max(1, in_force.quorum - in_force.hysteresis)
+        serving = pool.serving()
+        assert serving.sorry is (sorry and not has_quorum)
+        assert [s.key for s in serving.servers] == [s.key for s in servers]
+        for share, server in zip(serving.servers, servers, strict=True):
+            assert share.live is (up[share.key] and not serving.sorry)
+            assert share.weight == (server.weight if share.live else 0)
