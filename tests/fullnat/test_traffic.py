@@ -1,0 +1,202 @@
+"""Real connections through our table: what the real server sees, and what a live one survives."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.fullnat_net import (
+    DIRECTOR,
+    LIPS4,
+    LIPS6,
+    OTHER_LIP4,
+    PORT,
+    SERVER4,
+    SERVER6,
+    STAND_IN,
+    VIP4,
+    VIP4_OTHER,
+    VIP6,
+    VPORT,
+    Network,
+    run,
+)
+
+from lvskeeper.fullnat.content import differences
+from lvskeeper.fullnat.pools import Pool
+from lvskeeper.fullnat.ruleset import Ruleset, changes, expected_content, render
+from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
+from lvskeeper.kernel.nft import Guard, Nft
+from lvskeeper.units import parse_address
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+
+POOLS = (
+    Pool.of("web", map(parse_address, (*LIPS4, *LIPS6))),
+    Pool.of("other", [parse_address(OTHER_LIP4)]),
+)
+
+
+def key(vip: str, protocol: Protocol = Protocol.TCP) -> ServiceKey:
+    address = parse_address(vip)
+    return ServiceKey(Family.of(address), protocol, address, VPORT)
+
+
+RULESET = Ruleset(
+    POOLS,
+    {
+        key(VIP4): "web",
+        key(VIP4, Protocol.UDP): "web",
+        key(VIP4_OTHER): "other",
+        key(VIP6): "web",
+        key(VIP6, Protocol.UDP): "web",
+    },
+)
+
+
+class Director:
+    """The director's namespace as tests act on it, with our table in place."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        with network.inside(DIRECTOR):
+            self.nft = Nft()
+        self.apply(render(RULESET))
+
+    def apply(self, text: str) -> int:
+        with self.network.inside(DIRECTOR):
+            return asyncio.run(self.nft.apply(text))
+
+    def drift(self, ruleset: Ruleset = RULESET) -> tuple[str, ...]:
+        expected = expected_content(ruleset)
+        assert expected is not None
+        with self.network.inside(DIRECTOR):
+            return differences(expected, asyncio.run(self.nft.read()))
+
+    def run(self, command: str) -> str:
+        with self.network.inside(DIRECTOR):
+            return run(command)
+
+
+def program_ipvs() -> None:
+    Path("/proc/sys/net/ipv4/vs/conntrack").write_text("1", encoding="ascii")
+    for option, endpoint, real in (
+        ("-t", f"{VIP4}:{VPORT}", f"{SERVER4}:{PORT}"),
+        ("-u", f"{VIP4}:{VPORT}", f"{SERVER4}:{PORT}"),
+        ("-t", f"{VIP4_OTHER}:{VPORT}", f"{SERVER4}:{PORT}"),
+        ("-t", f"[{VIP6}]:{VPORT}", f"[{SERVER6}]:{PORT}"),
+        ("-u", f"[{VIP6}]:{VPORT}", f"[{SERVER6}]:{PORT}"),
+    ):
+        run(f"ipvsadm -A {option} {endpoint} -s rr")
+        run(f"ipvsadm -a {option} {endpoint} -r {real} -m")
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("ipvs", marks=pytest.mark.ipvs)])
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    if request.param == "ipvs":
+        run("modprobe -q ip_vs", check=False)
+        if not Path("/proc/net/ip_vs").exists():
+            pytest.skip("this kernel has no ip_vs")
+    with Network() as network:
+        with network.inside(DIRECTOR):
+            if request.param == "ipvs":
+                program_ipvs()
+            else:
+                run("nft -f -", data=STAND_IN)
+        yield network
+
+
+@pytest.fixture
+def director(network: Network) -> Iterator[Director]:
+    director = Director(network)
+    yield director
+    director.nft.close()
+
+
+@pytest.mark.parametrize(
+    ("vip", "udp", "lips"),
+    [
+        (VIP4, False, LIPS4),
+        (VIP4, True, LIPS4),
+        (VIP6, False, LIPS6),
+        (VIP6, True, LIPS6),
+        (VIP4_OTHER, False, (OTHER_LIP4,)),
+    ],
+)
+def test_server_sees_every_lip_of_the_pool_and_nothing_else(
+    director: Director, vip: str, udp: bool, lips: tuple[str, ...]
+) -> None:
+    seen = [director.network.connect(vip, udp=udp).ask() for _ in range(40)]
+    assert set(seen) == set(lips)
+
+
+def test_connections_survive_ten_replacements_on_the_same_lip(director: Director) -> None:
+    connections = [director.network.connect(vip) for vip in (VIP4, VIP4_OTHER, VIP6)]
+    before = [connection.ask() for connection in connections]
+    for _ in range(10):
+        director.apply(render(RULESET))
+        assert [connection.ask() for connection in connections] == before
+
+
+def test_the_same_lip_is_chosen_again_after_reload_and_conntrack_loss(director: Director) -> None:
+    connections = [director.network.connect(VIP4) for _ in range(8)]
+    before = [connection.ask() for connection in connections]
+    director.apply(render(RULESET))
+    director.run("conntrack -F")
+    assert [connection.ask() for connection in connections] == before
+    assert len(set(before)) > 1
+
+
+@pytest.fixture
+def flushable(director: Director) -> Iterator[Director]:
+    """A director whose stand-in for IPVS comes back after a test that flushes all rules."""
+    text = director.run("nft list table inet standin 2>/dev/null || true")
+    yield director
+    with director.network.inside(DIRECTOR):
+        run("nft -f -", data=text)
+
+
+def test_guard_carries_connections_through_a_foreign_flush(flushable: Director) -> None:
+    director = flushable
+    connections = [director.network.connect(vip) for vip in (VIP4, VIP6)]
+    before = [connection.ask() for connection in connections]
+    known = director.nft.generation()
+    with director.network.inside(DIRECTOR), Guard() as guard:
+        assert guard.held
+        director.run("nft flush ruleset")
+        assert director.nft.generation() > known
+        assert director.drift() == ("the table is missing",)
+        assert [connection.ask() for connection in connections] == before
+        known = director.apply(render(RULESET))
+        assert director.nft.generation() == known
+        assert director.drift() == ()
+        assert [connection.ask() for connection in connections] == before
+
+
+@pytest.mark.parametrize("network", [pytest.param("ipvs", marks=pytest.mark.ipvs)], indirect=True)
+def test_without_guard_a_flush_stalls_connections_until_the_repair(flushable: Director) -> None:
+    live = flushable.network.connect(VIP4)
+    before = live.ask()
+    flushable.run("nft flush ruleset")
+    assert live.stalls()
+    flushable.apply(render(RULESET))
+    assert live.answer() == before
+
+
+def test_elements_come_and_go_without_a_new_table(director: Director) -> None:
+    moved = Ruleset(POOLS, {**RULESET.services, key(VIP4): "other"})
+    live = director.network.connect(VIP4)
+    before = live.ask()
+    text = changes(RULESET, moved)
+    assert "table" not in text
+    director.apply(text)
+    assert director.drift(moved) == ()
+    assert director.network.connect(VIP4).ask() == OTHER_LIP4
+    assert live.ask() == before
+    director.apply(changes(moved, RULESET))
+    assert director.drift() == ()
+    assert director.network.connect(VIP4).ask() in LIPS4
