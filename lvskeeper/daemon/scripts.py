@@ -36,6 +36,7 @@ READ_PAUSE: Final = 0.02
 KILL_DELAY: Final = 2.0
 """Seconds between SIGTERM and SIGKILL, as keepalived has it."""
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DROPPED: Final = "dropped at stop"
 FACT_PREFIX: Final = "LVSKEEPER_"
 
 
@@ -55,7 +56,7 @@ class ScriptOutcome:
     output: str = ""
     """The end of what it wrote to standard output and error."""
     error: str = ""
-    """Why it could not be started, in words."""
+    """Why it could not be started or ended, in words."""
     skipped: int = 0
     """Earlier scripts of the subject that were dropped unrun in favour of this one."""
 
@@ -143,11 +144,8 @@ class ScriptRunner:
         finally:
             del self._subjects[subject]
             for job in state.waiting:
-                self._on_done(
-                    ScriptOutcome(
-                        subject, job.script.argv, error="dropped at stop", skipped=job.skipped
-                    )
-                )
+                argv, skipped = job.script.argv, job.skipped
+                self._on_done(ScriptOutcome(subject, argv, error=DROPPED, skipped=skipped))
 
     async def _run(self, subject: str, job: _Job) -> ScriptOutcome:
         loop = asyncio.get_running_loop()
@@ -158,21 +156,24 @@ class ScriptRunner:
                 process = await _spawn(job, output.write_end)
             except (OSError, ValueError, LookupError) as error:
                 return ScriptOutcome(subject, argv, error=_explain(error), skipped=job.skipped)
+            except asyncio.CancelledError:
+                return ScriptOutcome(subject, argv, error=DROPPED, skipped=job.skipped)
             output.listen()
             code, timed_out = await self._reap(process)
             text = output.finish()
         return ScriptOutcome(
             subject,
             argv,
-            status=code if code >= 0 else None,
-            signal=-code if code < 0 else None,
+            status=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
             timed_out=timed_out,
             seconds=loop.time() - start,
             output=text,
+            error="it is stuck in the kernel, not even SIGKILL ends it" if code is None else "",
             skipped=job.skipped,
         )
 
-    async def _reap(self, process: asyncio.subprocess.Process) -> tuple[int, bool]:
+    async def _reap(self, process: asyncio.subprocess.Process) -> tuple[int | None, bool]:
         """Wait for the end, forced by the deadline or by a cancel; return code and whether late."""
         end = asyncio.ensure_future(process.wait())
         timed_out = False
@@ -187,7 +188,11 @@ class ScriptRunner:
         if timed_out:
             # The leader may be gone already; others of its group need not be.
             _signal_group(process.pid, signal.SIGKILL)
-        return await end, timed_out
+            await asyncio.wait((end,), timeout=self._kill_delay)
+        if end.done():
+            return end.result(), timed_out
+        end.cancel()
+        return None, timed_out
 
 
 @final
