@@ -1,0 +1,317 @@
+"""Services, destinations and local addresses as the IPVS family answers them.
+
+Everything is decoded by length: unknown attributes are passed over, 32 and 64 bit counters are told
+apart by their size. Functions take a datagram and the range of one message in it, and raise
+:class:`~lvskeeper.ipvs.wire.CodecError` for anything that cannot be read.
+"""
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final, final
+
+from lvskeeper.ipvs.control import LocalAddressStats
+from lvskeeper.ipvs.dialect import Traits
+from lvskeeper.ipvs.encode import ATTR_DEST, ATTR_LADDR, ATTR_SERVICE, Command
+from lvskeeper.ipvs.types import (
+    HASHED,
+    Destination,
+    DestKey,
+    Family,
+    Forward,
+    Protocol,
+    Service,
+    ServiceFlag,
+    ServiceKey,
+    TunnelType,
+)
+from lvskeeper.ipvs.wire import ATTRIBUTE, PAYLOAD, CodecError, aligned, command_of, walk
+from lvskeeper.units import NO_ADDRESS, Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_PREFIX: Final = -1
+"""Prefix of a netmask with holes, which the kernel accepts and nobody wants."""
+
+MEMO_LIMIT: Final = 65_536
+"""Destinations that a reader remembers before it starts afresh."""
+
+_I32: Final = Struct("=i")
+_U16: Final = Struct("=H")
+_U32: Final = Struct("=I")
+_U64: Final = Struct("=Q")
+
+_PROTOCOLS: Final = {int(protocol): protocol for protocol in Protocol}
+
+_FORWARDS: Final = (*(Forward(number) for number in range(6)), Forward.BYPASS, Forward.BYPASS)
+"""By the three bits of the method. 6 and 7 mean nothing, yet a kernel stores them: as BYPASS they
+differ from all that is ever wanted, and get repaired."""
+
+
+def unsigned(data: bytes, start: int, end: int) -> int:
+    """Return an integer of 1, 2, 4 or 8 bytes in host order."""
+    match end - start:
+        case 4:
+            value: int = _U32.unpack_from(data, start)[0]
+        case 8:
+            value = _U64.unpack_from(data, start)[0]
+        case 2:
+            value = _U16.unpack_from(data, start)[0]
+        case 1:
+            value = data[start]
+        case size:
+            raise CodecError(f"an integer of {size} bytes")
+    return value
+
+
+def _port(data: bytes, start: int, end: int) -> int:
+    if end - start != 2:
+        raise CodecError(f"a port of {end - start} bytes")
+    return int.from_bytes(data[start:end], "big")
+
+
+def text(data: bytes, start: int, end: int) -> str:
+    """Return a nul-terminated string."""
+    return data[start:end].split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def _family(number: int) -> Family:
+    if number not in (Family.INET, Family.INET6):
+        raise CodecError(f"address family {number}")
+    return Family.INET if number == Family.INET else Family.INET6
+
+
+def address_in(data: bytes, start: int, end: int, family: Family) -> Address:
+    """Return the address of *family* at the head of an attribute of up to 16 bytes."""
+    size = 4 if family is Family.INET else 16
+    if end - start < size:
+        raise CodecError(f"an address of {end - start} bytes")
+    return Address(data[start : start + size])
+
+
+def nest(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int]:
+    """Return the range of the nest of type *wanted* in the message at *start*."""
+    for kind, first, last in walk(data, start + PAYLOAD, end):
+        if kind == wanted:
+            return first, last
+    raise CodecError(f"no attribute {wanted} in a message of command {data[start + 16]}")
+
+
+def expect(data: bytes, start: int, end: int, command: Command) -> None:
+    """Raise :class:`CodecError` unless the message at *start* is of *command*."""
+    found = command_of(data, start, end)
+    if found != command:
+        raise CodecError(f"command {found} where {command.name} was expected")
+
+
+def prefix_of(data: bytes, family: Family) -> int:
+    """Return the prefix length that a netmask attribute's 4 bytes tell; :data:`NO_PREFIX` if none.
+
+    Inverse of :func:`lvskeeper.ipvs.encode.netmask`.
+    """
+    if len(data) != 4:
+        raise CodecError(f"a netmask of {len(data)} bytes")
+    if family is Family.INET6:
+        prefix: int = _U32.unpack(data)[0]
+        return prefix
+    holes = ~int.from_bytes(data, "big") & 0xFFFFFFFF
+    return NO_PREFIX if holes & (holes + 1) else 32 - holes.bit_length()
+
+
+def _ranges(data: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
+    return {kind: (first, last) for kind, first, last in walk(data, start, end)}
+
+
+def _number(data: bytes, fields: dict[int, tuple[int, int]], kind: int) -> int:
+    return unsigned(data, *fields[kind]) if kind in fields else 0
+
+
+def read_service(data: bytes, start: int, end: int, traits: Traits) -> Service | None:
+    """Return the service in a GET_SERVICE answer or in a request that carries a full one.
+
+    ``None`` where its protocol is none that we know: another program's, and none of ours.
+    Persistence and granularity are dropped where the service is not persistent, as the kernel
+    ignores them then.
+    """
+    fields = _ranges(data, *nest(data, start, end, ATTR_SERVICE))
+    key = _service_key(data, fields)
+    if key is None:
+        return None
+    try:
+        (name, name_end), (flags_at, flags_end), mask = fields[6], fields[7], fields[9]
+    except KeyError as error:
+        raise CodecError(f"a service without attribute {error}") from error
+    flags = ServiceFlag(unsigned(data, flags_at, min(flags_at + 4, flags_end)) & ~HASHED)
+    persistence, prefix = 0, key.family.host_prefix
+    if flags & ServiceFlag.PERSISTENT:
+        persistence = _number(data, fields, 8)
+        prefix = prefix_of(data[slice(*mask)], key.family)
+    return Service(
+        key=key,
+        scheduler=text(data, name, name_end),
+        flags=flags,
+        persistence=persistence,
+        prefix=prefix,
+        engine=text(data, *fields[11]) if traits.engines and 11 in fields else "",
+        established=_number(data, fields, 11) or None if traits.established_timeout else None,
+    )
+
+
+def read_service_key(data: bytes, start: int, end: int) -> ServiceKey | None:
+    """Return the key of the service that a request names, ``None`` for an unknown protocol."""
+    return _service_key(data, _ranges(data, *nest(data, start, end, ATTR_SERVICE)))
+
+
+def has_attribute(data: bytes, start: int, end: int, kind: int) -> bool:
+    """Return whether the service in the message at *start* carries attribute *kind*."""
+    return kind in _ranges(data, *nest(data, start, end, ATTR_SERVICE))
+
+
+def _service_key(data: bytes, fields: dict[int, tuple[int, int]]) -> ServiceKey | None:
+    family = _family(_number(data, fields, 1))
+    if mark := _number(data, fields, 5):
+        return ServiceKey(family, Protocol.TCP, fwmark=mark)
+    protocol = _PROTOCOLS.get(_number(data, fields, 2))
+    if protocol is None:
+        return None
+    try:
+        address, port = fields[3], fields[4]
+    except KeyError as error:
+        raise CodecError(f"a service without attribute {error}") from error
+    return ServiceKey(family, protocol, address_in(data, *address, family), _port(data, *port))
+
+
+@final
+class DestinationReader:
+    """Reads destinations of GET_DEST dumps, most of them without looking at a single attribute.
+
+    A kernel writes a destination's attributes in one fixed order, so those that make a
+    :class:`Destination` are one run of bytes. What a run means is remembered: a table that did not
+    change is read back at the price of a dictionary look-up a destination.
+    """
+
+    def __init__(self, traits: Traits) -> None:
+        self._memo: dict[bytes, Destination] = {}
+        formats = {16: "I16s", 4: "Ii", 2: "I2s2x", 1: "IB3x"}
+        head = traits.destination_head
+        self._unpack: Callable[[bytes, int], tuple[int, ...]] = Struct(
+            "=" + "".join(formats[size] for _, size in head)
+        ).unpack_from
+        words = (ATTRIBUTE.pack(size + 4, kind) for kind, size in head)
+        self._words = tuple(_U32.unpack(word)[0] for word in words)
+        self._size = sum(aligned(size + 4) for _, size in head)
+        self._family = traits.destination_family
+        self._kinds = tuple(kind for kind, _ in head)
+        self._family_word = ATTRIBUTE.pack(6, 11)
+
+    def read(self, data: bytes, start: int, end: int, family: Family) -> Destination:
+        """Return the destination in the message at *start* of a service of *family*."""
+        first = start + 24
+        key = data[first : first + self._size]
+        if self._family:
+            key += data[first + self._family : first + self._family + 8]
+        else:
+            key += b"6" if family is Family.INET6 else b"4"
+        found = self._memo.get(key)
+        if found is None:
+            found = self._decode(key, data, start, end, family)
+        return found
+
+    def _decode(self, key: bytes, data: bytes, start: int, end: int, family: Family) -> Destination:
+        expect(data, start, end, Command.NEW_DEST)
+        first, last = nest(data, start, end, ATTR_DEST)
+        fields = self._fields(data, start, first, last)
+        if fields is None:
+            return read_destination(data, start, end, family)
+        if self._family:
+            family = _family(_U16.unpack_from(data, first + self._family + 4)[0])
+        found = _destination(fields, family)
+        if len(self._memo) >= MEMO_LIMIT:
+            self._memo.clear()
+        self._memo[key] = found
+        return found
+
+    def _fields(
+        self, data: bytes, start: int, first: int, last: int
+    ) -> "dict[int, bytes | int] | None":
+        if first != start + 24 or last - first < max(self._size, self._family + 8):
+            return None
+        values = self._unpack(data, first)
+        if values[::2] != self._words:
+            return None
+        at = first + self._family
+        if self._family and data[at : at + 4] != self._family_word:
+            return None
+        return dict(zip(self._kinds, values[1::2], strict=True))
+
+
+def read_destination(data: bytes, start: int, end: int, family: Family) -> Destination:
+    """Return the destination in any message that carries a full one, attribute by attribute."""
+    first, last = nest(data, start, end, ATTR_DEST)
+    fields: dict[int, bytes | int] = {}
+    for kind, at, stop in walk(data, first, last):
+        match kind:
+            case 1:
+                fields[kind] = data[at:stop]
+            case 2 | 14:
+                _port(data, at, stop)
+                fields[kind] = data[at:stop]
+            case 15:
+                fields[kind] = data[at:stop]
+            case 4 if stop - at == 4:
+                fields[kind] = _I32.unpack_from(data, at)[0]
+            case 3 | 5 | 6 | 13:
+                fields[kind] = unsigned(data, at, stop)
+            case 11:
+                family = _family(unsigned(data, at, stop) or family)
+            case _:
+                pass
+    if 1 not in fields or 2 not in fields:
+        raise CodecError("a destination without address or port")
+    return _destination(fields, family)
+
+
+def _destination(fields: "dict[int, bytes | int]", family: Family) -> Destination:
+    address, port = fields[1], fields[2]
+    assert isinstance(address, bytes)
+    assert isinstance(port, bytes)
+    if len(address) < (4 if family is Family.INET else 16):
+        raise CodecError(f"an address of {len(address)} bytes")
+    tunnel_port, tunnel_flags = fields.get(14, b"\0\0"), fields.get(15, b"\0\0")
+    assert isinstance(tunnel_port, bytes)
+    assert isinstance(tunnel_flags, bytes)
+    try:
+        tunnel = TunnelType(int(fields.get(13, 0)))
+    except ValueError as error:
+        raise CodecError(str(error)) from error
+    return Destination(
+        DestKey(
+            Address(address[:4] if family is Family.INET else address),
+            int.from_bytes(port, "big"),
+        ),
+        _FORWARDS[int(fields.get(3, 0)) & 7],
+        int(fields.get(4, 0)),
+        int(fields.get(5, 0)),
+        int(fields.get(6, 0)),
+        tunnel,
+        int.from_bytes(tunnel_port, "big"),
+        unsigned(tunnel_flags, 0, len(tunnel_flags)),
+    )
+
+
+def read_local_address(data: bytes, start: int, end: int, family: Family) -> LocalAddressStats:
+    """Return the local address in a GET_LADDR answer of a service of *family*."""
+    first, last = nest(data, start, end, ATTR_LADDR)
+    address, conflicts, connections = NO_ADDRESS, 0, 0
+    for kind, at, stop in walk(data, first, last):
+        match kind:
+            case 1:
+                address = address_in(data, at, stop, family)
+            case 2:
+                conflicts = unsigned(data, at, stop)
+            case 3:
+                connections = unsigned(data, at, stop)
+            case _:
+                pass
+    if not address:
+        raise CodecError("a local address without its address")
+    return LocalAddressStats(address, conflicts, connections)

@@ -1,0 +1,348 @@
+"""The IPVS table of this kernel: read, and changed by operations."""
+
+import errno
+import subprocess
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final, final
+
+from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.ipvs.control import (
+    Info,
+    LocalAddressStats,
+    ServiceStats,
+    SyncDaemon,
+    SyncState,
+    Timeouts,
+)
+from lvskeeper.ipvs.decode import (
+    DestinationReader,
+    read_local_address,
+    read_service,
+)
+from lvskeeper.ipvs.decode_control import (
+    read_daemon,
+    read_destination_stats,
+    read_info,
+    read_service_counters,
+    read_timeouts,
+)
+from lvskeeper.ipvs.dialect import (
+    TRAITS,
+    Dialect,
+    FamilyReply,
+    Traits,
+    family_request,
+    parse_family,
+    probe,
+)
+from lvskeeper.ipvs.encode import Encoder
+from lvskeeper.ipvs.operation import Operation
+from lvskeeper.ipvs.types import Destination, DestKey, Entry, Service, ServiceKey
+from lvskeeper.kernel.ipvs_errors import explain
+from lvskeeper.kernel.netlink import (
+    Channel,
+    NetlinkError,
+    NetlinkLostError,
+    Part,
+    SocketFactory,
+    open_socket,
+)
+from lvskeeper.units import Address
+
+BATCH: Final = 1_000
+"""Requests in one send; the kernel handles them all before the send returns."""
+MODPROBE_DEADLINE: Final = 30.0
+SYSCTLS: Final = Path("/proc/sys/net/ipv4/vs")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An operation that the kernel refused; *message* names the service and what helps."""
+
+    operation: Operation
+    errno: int
+    message: str
+
+
+def load_module() -> None:
+    """Load ip_vs; whether that worked is seen at the next look-up of the family."""
+    try:
+        subprocess.run(
+            ["modprobe", "-q", "ip_vs"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=MODPROBE_DEADLINE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+
+
+def sysctl_names() -> frozenset[str]:
+    """Return the names below ``/proc/sys/net/ipv4/vs``, none where it does not exist."""
+    try:
+        return frozenset(path.name for path in SYSCTLS.iterdir())
+    except OSError:
+        return frozenset()
+
+
+@final
+class IpvsClient:
+    """One kernel's IPVS, in the network namespace of the thread that calls :meth:`open`.
+
+    Every method raises :class:`~lvskeeper.errors.OperatorError` where the kernel does not answer or
+    refuses the whole request.
+    """
+
+    def __init__(
+        self,
+        factory: SocketFactory = open_socket,
+        *,
+        load: Callable[[], None] = load_module,
+        sysctls: Callable[[], AbstractSet[str]] = sysctl_names,
+    ) -> None:
+        self._channel: Final = Channel(factory)
+        self._load: Final = load
+        self._sysctls: Final = sysctls
+        self._encoder: Encoder | None = None
+        self._reader: DestinationReader | None = None
+
+    @property
+    def traits(self) -> Traits:
+        """What this kernel's IPVS can do; known after :meth:`open`."""
+        return self._ready().traits
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of this kernel; known after :meth:`open`."""
+        return self.traits.dialect
+
+    def open(self) -> None:
+        """Find the family, loading ip_vs where it is missing, and probe the dialect.
+
+        Writes nothing. Raises ``UNSUPPORTED`` where the kernel has no IPVS.
+        """
+        family = self._family()
+        if family is None:
+            self._load()
+            family = self._family()
+        if family is None:
+            raise OperatorError(
+                "this kernel has no IPVS",
+                status=ExitStatus.UNSUPPORTED,
+                hint="load the module ip_vs (modprobe ip_vs), or run a kernel that has it",
+            )
+        dialect = probe(family.operations, sysctls=self._sysctls())
+        traits = TRAITS[dialect]
+        self._encoder = Encoder(family.number, traits)
+        if traits.established_timeout:
+            traits = replace(traits, established_default=self.timeouts().tcp)
+            self._encoder = Encoder(family.number, traits)
+        self._reader = DestinationReader(traits)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._channel.close()
+
+    def services(self) -> dict[ServiceKey, Service]:
+        """Return all services; one dump. Those of a protocol that we do not know are left out."""
+        traits = self.traits
+        found: dict[ServiceKey, Service] = {}
+        for part in self._dump("services", Encoder.dump_services):
+            service = read_service(*part, traits)
+            if service is not None:
+                found[service.key] = service
+        return found
+
+    def destinations(self, key: ServiceKey) -> dict[DestKey, Destination]:
+        """Return the destinations of a service, none where it does not exist; one dump."""
+        reader = self._reader
+        assert reader is not None
+        read, family = reader.read, key.family
+        sequence = self._channel.sequence()
+        request = self._ready().dump_destinations(key, sequence)
+        found = [
+            read(data, start, end, family)
+            for data, start, end in self._dump_parts(f"destinations of {key}", request, sequence)
+        ]
+        return {destination.key: destination for destination in found}
+
+    def local_address_stats(self, key: ServiceKey) -> list[LocalAddressStats]:
+        """Return local addresses with their use; empty where the dialect has none."""
+        if not self.traits.native_fullnat:
+            return []
+        sequence = self._channel.sequence()
+        request = self._ready().dump_local_addresses(key, sequence)
+        parts = self._dump_parts(f"local addresses of {key}", request, sequence)
+        return [read_local_address(*part, key.family) for part in parts]
+
+    def local_addresses(self, key: ServiceKey) -> frozenset[Address]:
+        """Return the local addresses of a service; empty where the dialect has none."""
+        return frozenset(each.address for each in self.local_address_stats(key))
+
+    def entry(self, service: Service) -> Entry:
+        """Return *service* with what hangs on it in the kernel."""
+        key = service.key
+        return Entry(service, self.destinations(key), self.local_addresses(key))
+
+    def table(self, keys: AbstractSet[ServiceKey] | None = None) -> dict[ServiceKey, Entry]:
+        """Return the table, or the services in *keys* of it: a dump, and one a service."""
+        return {
+            key: self.entry(service)
+            for key, service in self.services().items()
+            if keys is None or key in keys
+        }
+
+    def apply(self, operations: Sequence[Operation], *, batch: int = BATCH) -> list[Failure]:
+        """Do *operations* in order, *batch* of them in a send; return those that were refused.
+
+        A refused operation does not stop the ones after it. Raises ``DialectError`` before anything
+        is sent of a batch that holds what the dialect would swallow in silence.
+        """
+        failures: list[Failure] = []
+        rest = iter(operations)
+        while chunk := list(islice(rest, batch)):
+            failures += self._apply(chunk)
+        return failures
+
+    def info(self) -> Info:
+        """Return version and size of the connection table."""
+        return read_info(*self._call("version", Encoder.info))
+
+    def timeouts(self) -> Timeouts:
+        """Return the connection timeouts."""
+        return read_timeouts(*self._call("timeouts", Encoder.timeouts))
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Set the connection timeouts; 0 keeps one."""
+        self._command("set timeouts", lambda to, number: to.set_timeouts(timeouts, number))
+
+    def zero(self, key: ServiceKey | None = None) -> None:
+        """Zero the counters of one service or of all; raise ``UNSUPPORTED`` on fork v3."""
+        if not self.traits.zero:
+            raise OperatorError(
+                "this kernel cannot zero its counters", status=ExitStatus.UNSUPPORTED
+            )
+        what = f"zero the counters of {key}" if key else "zero all counters"
+        self._command(what, lambda to, number: to.zero(number, key))
+
+    def flush(self) -> None:
+        """Delete every service, whoever made it. For laboratories; the daemon never does it."""
+        self._command("flush the table", Encoder.flush)
+
+    def stats(self, key: ServiceKey) -> ServiceStats:
+        """Return the counters of a service and of its destinations."""
+        part = self._call(f"counters of {key}", lambda to, number: to.get_service(key, number))
+        sequence = self._channel.sequence()
+        request = self._ready().dump_destinations(key, sequence)
+        found = self._dump_parts(f"destinations of {key}", request, sequence)
+        destinations = tuple(read_destination_stats(*each, key.family) for each in found)
+        return ServiceStats(key, read_service_counters(*part), destinations)
+
+    def start_daemon(self, daemon: SyncDaemon) -> None:
+        """Start a connection-synchronisation daemon."""
+        what = f"start the {daemon.state.name.lower()} sync daemon on {daemon.interface}"
+        self._command(what, lambda to, number: to.start_daemon(daemon, number))
+
+    def stop_daemon(self, state: SyncState) -> None:
+        """Stop the sync daemon of one direction."""
+        what = f"stop the {state.name.lower()} sync daemon"
+        self._command(what, lambda to, number: to.stop_daemon(state, number))
+
+    def daemons(self) -> list[SyncDaemon]:
+        """Return the running sync daemons."""
+        return [read_daemon(*part) for part in self._dump("sync daemons", Encoder.dump_daemons)]
+
+    def _ready(self) -> Encoder:
+        if self._encoder is None:
+            raise RuntimeError("open() comes first")
+        return self._encoder
+
+    def _family(self) -> FamilyReply | None:
+        sequence = self._channel.sequence()
+        try:
+            parts = self._channel.call(family_request(sequence), sequence)
+        except NetlinkError as error:
+            if error.number == errno.ENOENT:
+                return None
+            raise _refused("look up IPVS", error) from error
+        except NetlinkLostError as error:
+            raise _lost("look up IPVS", error) from error
+        return parse_family(*parts[0]) if parts else None
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Failure]:
+        encoder = self._ready()
+        sequences = [self._channel.sequence() for _ in operations]
+        last = sequences[-1]
+        requests = b"".join(
+            encoder.operation(operation, sequence, acknowledge=sequence == last)
+            for operation, sequence in zip(operations, sequences, strict=True)
+        )
+        try:
+            failed = self._channel.batch(requests, last)
+        except NetlinkLostError as error:
+            raise _lost(f"{len(operations)} changes of the table", error) from error
+        if not failed:
+            return []
+        return [
+            Failure(operation, failed[sequence], explain(operation, failed[sequence]))
+            for operation, sequence in zip(operations, sequences, strict=True)
+            if sequence in failed
+        ]
+
+    def _call(self, what: str, build: Callable[[Encoder, int], bytes]) -> Part:
+        sequence = self._channel.sequence()
+        try:
+            parts = self._channel.call(build(self._ready(), sequence), sequence)
+        except NetlinkError as error:
+            raise _refused(what, error) from error
+        except NetlinkLostError as error:
+            raise _lost(what, error) from error
+        if not parts:
+            raise OperatorError(f"{what}: an empty answer", status=ExitStatus.KERNEL)
+        return parts[0]
+
+    def _command(self, what: str, build: Callable[[Encoder, int], bytes]) -> None:
+        sequence = self._channel.sequence()
+        try:
+            self._channel.call(build(self._ready(), sequence), sequence)
+        except NetlinkError as error:
+            raise _refused(what, error) from error
+        except NetlinkLostError as error:
+            raise _lost(what, error) from error
+
+    def _dump(self, what: str, build: Callable[[Encoder, int], bytes]) -> list[Part]:
+        sequence = self._channel.sequence()
+        return self._dump_parts(what, build(self._ready(), sequence), sequence)
+
+    def _dump_parts(self, what: str, request: bytes, sequence: int) -> list[Part]:
+        try:
+            return self._channel.dump(request, sequence)
+        except NetlinkError as error:
+            raise _refused(what, error) from error
+        except NetlinkLostError as error:
+            raise _lost(what, error) from error
+
+
+def _refused(what: str, error: NetlinkError) -> OperatorError:
+    if error.number in (errno.EPERM, errno.EACCES):
+        return OperatorError(
+            f"{what}: not permitted",
+            status=ExitStatus.PERMISSION,
+            hint="IPVS is read and written with CAP_NET_ADMIN: run as root",
+        )
+    return OperatorError(f"{what}: {error}", status=ExitStatus.KERNEL)
+
+
+def _lost(what: str, error: NetlinkLostError) -> OperatorError:
+    return OperatorError(
+        f"{what}: no answer from the kernel ({error})",
+        status=ExitStatus.KERNEL,
+        hint="the table is read anew before the next attempt",
+    )
