@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
 
     loaded = load_file(args.file)
-    if loaded.spec is None:
+    if loaded.errors:
         sys.stderr.write(loaded.report)
         return ExitStatus.CONFIG
     import msgspec  # noqa: PLC0415 - see above

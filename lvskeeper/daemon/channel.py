@@ -68,8 +68,8 @@ class Stopped(msgspec.Struct, frozen=True, tag=True):
 class Loaded(msgspec.Struct, frozen=True, tag=True):
     """Loader to supervisor: a configuration file after parsing, lint and compilation."""
 
-    spec: msgspec.Raw | None
-    """The encoded ``DirectorSpec``; ``None`` when there are errors."""
+    spec: msgspec.Raw
+    """The encoded ``DirectorSpec``; JSON's ``null`` when there are errors."""
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
     """One line each, with place."""

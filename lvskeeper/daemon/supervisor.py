@@ -29,7 +29,7 @@ from lvskeeper.daemon.channel import (
     Stop,
     Stopped,
 )
-from lvskeeper.daemon.loader import loader_main
+from lvskeeper.daemon.loader import NOTHING, loader_main
 from lvskeeper.daemon.process import Child, describe_status, spawn
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe import events
@@ -161,7 +161,7 @@ class Supervisor:
         """Bring the first configuration into the kernel."""
         await self._spawn_director()
         loaded = await self._load()
-        if loaded.spec is None:
+        if loaded.errors:
             self._report.write(loaded.report)
             self._emit(
                 events.ConfigurationRefused(
@@ -206,7 +206,7 @@ class Supervisor:
     async def _reload(self) -> None:
         started = time.monotonic()
         loaded = await self._load()
-        if loaded.spec is None:
+        if loaded.errors:
             self._report.write(loaded.report)
             self._emit(
                 events.ReloadRefused(str(self._settings.file), len(loaded.errors), loaded.errors[0])
@@ -249,7 +249,7 @@ class Supervisor:
         if loaded is not None:
             return loaded
         problem = f"{self._settings.file}: loading it failed: {describe_status(status)}"
-        return Loaded(spec=None, errors=(problem,), warnings=(), report=f"{problem}\n")
+        return Loaded(spec=NOTHING, errors=(problem,), warnings=(), report=f"{problem}\n")
 
     async def _apply(self, spec: msgspec.Raw) -> Applied | Failed:
         self._generation += 1

@@ -14,7 +14,7 @@ from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.diff import diff
 from lvskeeper.ipvs.operation import AddService, DelService, Operation, SetService
-from lvskeeper.ipvs.types import Entry, ServiceKey, Table
+from lvskeeper.ipvs.types import Entry, Service, ServiceKey, Table
 from lvskeeper.kernel.ipvs import Failure, IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -92,9 +92,8 @@ class TableKeeper:
             suspects = {
                 key for key, entry in self._desired.items() if services.get(key) != entry.service
             }
-            actual = self._client.table(suspects)
-            for key in await self._read_in_turn(started, suspects, actual):
-                suspects.add(key)
+            suspects |= await self._next_turn(started, services)
+            actual = {key: self._client.entry(services[key]) for key in suspects if key in services}
             operations = self._differences(suspects, actual)
             if not operations:
                 return
@@ -103,18 +102,23 @@ class TableKeeper:
                 took = format_duration(time.monotonic() - started)
                 self._emit(events.DriftRepaired(len(operations), _in_words(operations), took))
 
-    async def _read_in_turn(
-        self, started: float, known: AbstractSet[ServiceKey], actual: dict[ServiceKey, Entry]
-    ) -> list[ServiceKey]:
-        """Read further services into *actual* while the budget lasts; return which."""
+    async def _next_turn(
+        self, started: float, services: Mapping[ServiceKey, Service]
+    ) -> set[ServiceKey]:
+        """Look at the destinations of as many services as the budget allows; return what differs.
+
+        The next look goes on where this one ends.
+        """
         order = list(self._desired)
-        done: list[ServiceKey] = []
+        wrong: set[ServiceKey] = set()
         breath = started
         for step in range(len(order)):
             key = order[(self._turn + step) % len(order)]
-            if key not in known:
-                actual.update(self._client.table({key}))
-                done.append(key)
+            service = services.get(key)
+            if service is not None and diff(
+                {key: self._desired[key]}, {key: self._client.entry(service)}, owned={key}
+            ):
+                wrong.add(key)
             now = time.monotonic()
             if now - started > DRIFT_BUDGET:
                 self._turn = (self._turn + step + 1) % len(order)
@@ -122,7 +126,7 @@ class TableKeeper:
             if now - breath > BREATH:
                 await asyncio.sleep(0)
                 breath = time.monotonic()
-        return done
+        return wrong
 
     def _differences(self, keys: AbstractSet[ServiceKey], actual: Table) -> list[Operation]:
         desired = {key: entry for key in keys if (entry := self._desired.get(key)) is not None}
