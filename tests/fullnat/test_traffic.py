@@ -10,12 +10,16 @@ from support.fullnat_net import (
     DIRECTOR,
     LIPS4,
     LIPS6,
+    MARK,
+    MARKING,
     OTHER_LIP4,
     PORT,
     SERVER4,
     SERVER6,
     STAND_IN,
     VIP4,
+    VIP4_ANY,
+    VIP4_MARKED,
     VIP4_OTHER,
     VIP6,
     VPORT,
@@ -54,6 +58,8 @@ RULESET = Ruleset(
         key(VIP4_OTHER): "other",
         key(VIP6): "web",
         key(VIP6, Protocol.UDP): "web",
+        ServiceKey(Family.INET, Protocol.TCP, parse_address(VIP4_ANY)): "other",
+        ServiceKey(Family.INET, Protocol.TCP, fwmark=MARK): "web",
     },
 )
 
@@ -93,6 +99,8 @@ def program_ipvs() -> None:
     ):
         run(f"ipvsadm -A {option} {endpoint} -s rr")
         run(f"ipvsadm -a {option} {endpoint} -r {real} -m")
+    run(f"ipvsadm -A -t {VIP4_ANY}:0 -p 60; ipvsadm -a -t {VIP4_ANY}:0 -r {SERVER4}:0 -m")
+    run(f"ipvsadm -A -f {MARK}; ipvsadm -a -f {MARK} -r {SERVER4}:0 -m")
 
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("ipvs", marks=pytest.mark.ipvs)])
@@ -103,6 +111,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
             pytest.skip("this kernel has no ip_vs")
     with Network() as network:
         with network.inside(DIRECTOR):
+            run("nft -f -", data=MARKING)
             if request.param == "ipvs":
                 program_ipvs()
             else:
@@ -134,6 +143,14 @@ def test_server_sees_every_lip_of_the_pool_and_nothing_else(
     assert set(seen) == set(lips)
 
 
+@pytest.mark.parametrize(("vip", "lips"), [(VIP4_ANY, (OTHER_LIP4,)), (VIP4_MARKED, LIPS4)])
+def test_services_without_port_and_by_mark(
+    director: Director, vip: str, lips: tuple[str, ...]
+) -> None:
+    seen = [director.network.connect(vip, port=PORT).ask() for _ in range(40)]
+    assert set(seen) == set(lips)
+
+
 def test_connections_survive_ten_replacements_on_the_same_lip(director: Director) -> None:
     connections = [director.network.connect(vip) for vip in (VIP4, VIP4_OTHER, VIP6)]
     before = [connection.ask() for connection in connections]
@@ -153,8 +170,8 @@ def test_the_same_lip_is_chosen_again_after_reload_and_conntrack_loss(director: 
 
 @pytest.fixture
 def flushable(director: Director) -> Iterator[Director]:
-    """A director whose stand-in for IPVS comes back after a test that flushes all rules."""
-    text = director.run("nft list table inet standin 2>/dev/null || true")
+    """A director whose other tables come back after a test that flushes all rules."""
+    text = director.run("nft list table inet marking; nft list table inet standin || true")
     yield director
     with director.network.inside(DIRECTOR):
         run("nft -f -", data=text)

@@ -18,6 +18,8 @@ from typing import Final, Self
 
 CLIENT, DIRECTOR, SERVER = "client", "director", "server"
 VIP4, VIP4_OTHER = "198.51.100.1", "198.51.100.2"
+VIP4_ANY, VIP4_MARKED = "198.51.100.3", "198.51.100.4"
+MARK = 7
 VIP6 = "2001:db8:f::1"
 LIPS4: Final = tuple(f"10.0.0.{number}" for number in range(10, 14))
 OTHER_LIP4: Final = "10.0.0.20"
@@ -29,13 +31,23 @@ BACK: Final = ("10.0.0.1/24", "fd00::1/64")
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# Directors made of plain nftables: what IPVS does (destination translation), on kernels without.
+# What the tests need beside our table: a mark on what goes to one of the VIPs.
+MARKING = f"""
+table inet marking {{
+  chain pre {{ type filter hook prerouting priority mangle;
+    ip daddr {VIP4_MARKED} meta mark set {MARK}
+  }}
+}}
+"""
+
+# What IPVS does (translation of the destination), for kernels without.
 STAND_IN = f"""
 table inet standin {{
   chain pre {{ type nat hook prerouting priority dstnat;
     meta l4proto {{ tcp, udp }} ip daddr {{ {VIP4}, {VIP4_OTHER} }} th dport {VPORT} \\
       dnat ip to {SERVER4}:{PORT}
     meta l4proto {{ tcp, udp }} ip6 daddr {VIP6} th dport {VPORT} dnat ip6 to [{SERVER6}]:{PORT}
+    meta l4proto tcp ip daddr {{ {VIP4_ANY}, {VIP4_MARKED} }} dnat ip to {SERVER4}
   }}
 }}
 """
@@ -197,7 +209,7 @@ class Network:
                 run(f"ip -n {name} link set {link} up")
         run(f"ip -n {self.name(CLIENT)} route add default via 192.0.2.1")
         run(f"ip -n {self.name(CLIENT)} -6 route add default via 2001:db8:c::1")
-        for vip in (VIP4, VIP4_OTHER, VIP6):
+        for vip in (VIP4, VIP4_OTHER, VIP4_ANY, VIP4_MARKED, VIP6):
             run(f"ip -n {director} addr add {vip} dev lo")
         for lip in (*LIPS4, OTHER_LIP4, *LIPS6):
             run(f"ip -n {director} addr add {lip} dev back {'nodad' if ':' in lip else ''}")
