@@ -9,16 +9,12 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.lab.kernels import find_kernel_image, inside_vm, ipvs_is_here
@@ -32,6 +28,7 @@ from lvskeeper.lab.qemu import (
     Machine,
     Vm,
 )
+from lvskeeper.lab.signals import signals_unwind
 
 
 def run_where_ipvs_is(argv: Sequence[str], machine: Machine | None = None) -> int:
@@ -56,26 +53,8 @@ def _say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exit that unwinds, as SIGINT does already."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _run_here(argv: Sequence[str], timeout: float) -> int:
-    with _signals_raise(), subprocess.Popen(argv) as child:
+    with signals_unwind(), subprocess.Popen(argv) as child:
         try:
             status = child.wait(timeout or None)
         except subprocess.TimeoutExpired:
@@ -106,7 +85,7 @@ def _run_in_vm(argv: list[str], machine: Machine) -> int:
     _tool("busybox", "apt-get install busybox-static")
     image = find_kernel_image()
     _sweep()
-    with _signals_raise():
+    with signals_unwind():
         return _boot_and_run(vng, image, argv, machine)
 
 
