@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "SIGHUP reloads the file: one with errors changes nothing. SIGTERM and SIGINT stop the "
-        "daemon and take its virtual servers out of the kernel, unless the file says lvs_keep_on_stop."
+        "daemon and take its virtual servers out of the kernel, unless lvs_keep_on_stop is set."
     )
 
 
