@@ -12,7 +12,7 @@ import socket
 from typing import Final
 
 from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult
-from lvskeeper.units import format_address, format_duration
+from lvskeeper.units import format_duration
 
 WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",
@@ -53,7 +53,7 @@ async def probe_tcp(spec: CheckSpec) -> ProbeResult:
     try:
         with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
             async with asyncio.timeout(spec.connect_timeout):
-                await loop.sock_connect(sock, (format_address(spec.address), spec.port))
+                await loop.sock_connect(sock, (socket.inet_ntop(family, spec.address), spec.port))
     except OSError as error:
         if isinstance(error, TimeoutError) and error.errno is None:  # with a number: the kernel's
             phase, detail = Phase.TIMEOUT, timeout_detail("connecting", spec.connect_timeout)

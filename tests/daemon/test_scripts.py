@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -142,7 +143,7 @@ async def test_one_subject_runs_in_order_others_beside_it(
     runner: ScriptRunner, outcomes: Outcomes
 ) -> None:
     for number in range(4):
-        runner.submit("a", sh(f"sleep 0.0{9 - 3 * (number % 3)}; echo a{number}"), {})
+        runner.submit("a", sh(f"sleep 0.{3 - number}; echo a{number}"), {})
     runner.submit("b", sh("echo b"), {})
     told = [outcome.output for outcome in await outcomes.wait_for(5)]
     assert told[0] == "b"
@@ -154,7 +155,7 @@ async def test_limit_of_scripts_at_a_time(outcomes: Outcomes, tmp_path: Path) ->
     for number in range(6):
         mine = tmp_path / str(number)
         runner.submit(
-            f"s{number}", sh(f"touch {mine}; ls {tmp_path} | wc -l; sleep 0.1; rm {mine}"), {}
+            f"s{number}", sh(f"touch {mine}; ls {tmp_path} | wc -l; sleep 0.3; rm {mine}"), {}
         )
     counts = [int(outcome.output) for outcome in await outcomes.wait_for(6)]
     assert max(counts) == 2
@@ -164,7 +165,7 @@ async def test_limit_of_scripts_at_a_time(outcomes: Outcomes, tmp_path: Path) ->
 async def test_overflow_keeps_the_latest_and_says_so(
     runner: ScriptRunner, outcomes: Outcomes
 ) -> None:
-    runner.submit("a", sh("sleep 0.2; echo first"), {})
+    runner.submit("a", sh("sleep 0.4; echo first"), {})
     await asyncio.sleep(0.05)
     for number in range(2 * MAX_WAITING + 1):
         runner.submit("a", sh(f"echo {number}"), {})
@@ -174,7 +175,7 @@ async def test_overflow_keeps_the_latest_and_says_so(
 
 
 async def test_timeout_ends_the_whole_group(outcomes: Outcomes, tmp_path: Path) -> None:
-    runner = ScriptRunner(outcomes, deadline=0.3, kill_delay=0.2)
+    runner = ScriptRunner(outcomes, deadline=1, kill_delay=0.2)
     pids = tmp_path / "pids"
     deaf = "trap '' TERM; sleep 60 & echo $! >> {0}; echo $$ >> {0}; wait; sleep 60"
     runner.submit("a", sh(f"({deaf.format(pids)}) & echo started; wait"), {})
@@ -221,16 +222,12 @@ async def test_only_the_end_of_a_long_output_is_kept(
 
 
 async def test_a_flood_of_output_leaves_the_loop_free(outcomes: Outcomes) -> None:
-    runner = ScriptRunner(outcomes, deadline=0.5, kill_delay=0.1)
+    runner = ScriptRunner(outcomes, deadline=1, kill_delay=0.1)
     runner.submit("a", Script(("/usr/bin/yes",)), {})
-    loop = asyncio.get_running_loop()
-    worst = 0.0
-    while not outcomes.all:
-        start = loop.time()
-        await asyncio.sleep(0.005)
-        worst = max(worst, loop.time() - start)
-    assert outcomes.all[0].timed_out
-    assert worst < 0.2
+    before = time.process_time()
+    [outcome] = await outcomes.wait_for(1)
+    assert outcome.timed_out
+    assert time.process_time() - before < 0.25
     await runner.close(1)
 
 
@@ -239,7 +236,7 @@ async def test_close_waits_then_kills_and_drops(outcomes: Outcomes, tmp_path: Pa
     runner.submit("quick", sh("sleep 0.1; echo done"), {})
     runner.submit("slow", sh(f"echo $$ > {tmp_path}/pid; exec sleep 60"), {})
     runner.submit("slow", sh("echo never"), {})
-    await runner.close(0.5)
+    await runner.close(1)
     quick, slow, dropped = outcomes.all
     assert quick.output == "done"
     assert (slow.timed_out, slow.signal) == (True, signal.SIGKILL)

@@ -129,7 +129,7 @@ async def test_a_bug_in_a_probe_becomes_a_result_of_its_own_kind() -> None:
     await runner.close()
     [(_, result)] = results.all
     assert result.phase is Phase.INTERNAL
-    assert result.detail == "ValueError: an address has 4 or 16 bytes, not 2"
+    assert result.detail.startswith("ValueError: ")
 
 
 @pytest.mark.parametrize("fate", ["stuck", "cancelled"])

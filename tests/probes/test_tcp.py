@@ -26,7 +26,7 @@ async def test_a_listener_is_well() -> None:
         result = await probe_tcp(tcp(port))
     assert result.ok
     assert result.detail == ""
-    assert 0 < result.elapsed < 1
+    assert 0 < result.elapsed < 3
 
 
 async def test_ipv6() -> None:
@@ -45,7 +45,7 @@ async def test_blackhole_times_out() -> None:
         result = await probe_tcp(tcp(port, limit=0.2))
     assert result.phase is Phase.TIMEOUT
     assert result.detail == "timed out after 200 ms while connecting"
-    assert 0.2 <= result.elapsed < 1
+    assert 0.2 <= result.elapsed < 3
 
 
 async def test_no_file_descriptor_is_left_behind() -> None:
