@@ -1,1 +1,1 @@
-"""PURE. Configuration text -> tokens -> tree -> model, with the place of everything kept."""
+"""The configuration: text or YAML to directives to a checked model, spans kept all the way."""

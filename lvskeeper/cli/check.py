@@ -1,0 +1,83 @@
+"""``lvskeeper check FILE``: is this configuration good, and if not, where is it not."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lvskeeper.config.load import Loaded
+    from lvskeeper.config.model import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("file", metavar="FILE", help="keepalived.conf form, or .yaml, .yml")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 where there are warnings"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="form of the output"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the file and print what was found; return the exit status (0, 1 or 2)."""
+    # Imported late: pydantic alone costs as much as all the rest of a command.
+    from lvskeeper.config.load import load  # noqa: PLC0415 - see above
+    from lvskeeper.errors import ExitStatus  # noqa: PLC0415 - see above
+    from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - see above
+
+    loaded = load(args.file, LocalFiles())
+    if args.format == "json":
+        _print_json(loaded)
+    else:
+        _print_text(args.file, loaded)
+    if loaded.config is None:
+        return ExitStatus.CONFIG
+    if args.strict and loaded.warnings:
+        return ExitStatus.ATTENTION
+    return ExitStatus.OK
+
+
+def _print_json(loaded: "Loaded") -> None:
+    import json  # noqa: PLC0415 - needed here only
+
+    from lvskeeper.config.diagnostics import as_json  # noqa: PLC0415 - see run()
+
+    document = {
+        "ok": loaded.config is not None,
+        "errors": len(loaded.errors),
+        "warnings": len(loaded.warnings),
+        "counts": _counts(loaded.config) if loaded.config else None,
+        "diagnostics": [as_json(one) for one in loaded.diagnostics],
+    }
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _print_text(path: str, loaded: "Loaded") -> None:
+    from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - see run()
+
+    out = [render_text(one) for one in loaded.diagnostics]
+    warnings = _plural(len(loaded.warnings), "warning")
+    if loaded.config is None:
+        out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
+    else:
+        counts = _counts(loaded.config)
+        parts = [_plural(count, name) for name, count in counts.items()]
+        out.append(f"{path}: ok: {', '.join(parts)}, {warnings}")
+    # A terminal that cannot show a character of the file gets an escape in its place.
+    encoding = sys.stdout.encoding or "utf-8"
+    print("\n".join(out).encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _counts(config: "Config") -> dict[str, int]:
+    servers = [one for server in config.virtual_servers for one in server.real_servers]
+    return {
+        "virtual server": len(config.virtual_servers),
+        "real server": len(servers),
+        "check": sum(len(one.checks) for one in servers),
+    }
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"

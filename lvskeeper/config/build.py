@@ -1,0 +1,342 @@
+"""From the tree to the model: every keyword is looked up, every value read, every error kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from lvskeeper.config.bad import BadValueError
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.keywords import (
+    BLOCKS,
+    CHECKS,
+    ENTRY_BLOCKS,
+    ROOT,
+    Keyword,
+    Status,
+    homes,
+    suggest,
+)
+from lvskeeper.config.model import Config
+from lvskeeper.config.tree import Directive, Tree
+from lvskeeper.config.values import is_placeholder
+
+_OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~LST lists"}
+
+
+@final
+@dataclass(slots=True)
+class Origin:
+    """Where the items of the model come from, in the order of the model."""
+
+    local_address_groups: list[Directive] = field(default_factory=list)
+    virtual_server_groups: list[Directive] = field(default_factory=list)
+    virtual_servers: list[Directive] = field(default_factory=list)
+    real_servers: list[list[Directive]] = field(default_factory=list)
+    """One list for each virtual server."""
+    spoilt: set[Directive] = field(default_factory=set)
+    """Items with errors of their own: judging them further would report one cause twice."""
+
+
+@final
+@dataclass(slots=True)
+class Built:
+    """What a tree came to. With errors among the diagnostics the model is only a guess."""
+
+    config: Config
+    origin: Origin
+    diagnostics: list[Diagnostic]
+
+
+def build(tree: Tree) -> Built:
+    """Read the directives of *tree* into a model, and report all that is wrong with them."""
+    builder = _Builder()
+    values = builder.root(tree.directives)
+    builder.finish()
+    return Built(Config.model_validate(values), builder.origin, builder.diagnostics)
+
+
+@final
+class _Builder:
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self.origin = Origin()
+        self.noted: dict[str, list[Directive]] = {}
+        self.unchecked: list[tuple[Directive, Directive]] = []
+        self.errors = 0
+
+    def error(
+        self, code: Code, directive: Directive, index: int, message: str, hint: str = ""
+    ) -> None:
+        """Add an error at word *index* of *directive*."""
+        self.errors += 1
+        self.diagnostics.append(error(code, directive.span(index), message, hint))
+
+    def warn(
+        self, code: Code, directive: Directive, index: int, message: str, hint: str = ""
+    ) -> None:
+        """Add a warning at word *index* of *directive*."""
+        self.diagnostics.append(warning(code, directive.span(index), message, hint))
+
+    def root(self, directives: Sequence[Directive]) -> dict[str, object]:
+        """Read the outermost block."""
+        values: dict[str, object] = {}
+        given: dict[str, object] = {}
+        lists: dict[str, list[object]] = {}
+        for directive, keyword in self.block(ROOT, directives, values):
+            if keyword.name == "global_defs":
+                self.block("global_defs", directive.children or (), given)
+                continue
+            item = (
+                self.virtual_server(directive)
+                if keyword.name == "virtual_server"
+                else self.group(directive, keyword.name)
+            )
+            if item is not None:
+                lists.setdefault(keyword.key, []).append(item)
+        values["global_defs"] = given
+        values.update({name: tuple(items) for name, items in lists.items()})
+        return values
+
+    def block(
+        self, name: str, directives: Sequence[Directive], values: dict[str, object]
+    ) -> list[tuple[Directive, Keyword]]:
+        """Read the plain keywords of a block into *values*; return its served blocks."""
+        table = BLOCKS[name]
+        blocks: list[tuple[Directive, Keyword]] = []
+        for directive in directives:
+            words = directive.words
+            keyword = table.get(words[0])
+            if keyword is None:
+                self.unknown(directive, name)
+                continue
+            if not self.fits(directive, keyword, name):
+                continue
+            if keyword.block:
+                blocks.append((directive, keyword))
+                continue
+            key = keyword.key
+            if key in values:
+                message = f"'{words[0]}' is given twice in this block; this one counts"
+                self.warn(Code.TWICE, directive, 0, message)
+            assert keyword.read is not None
+            try:
+                values[key] = keyword.read(words)
+            except BadValueError as bad:
+                self.bad(directive, bad)
+        return blocks
+
+    def fits(self, directive: Directive, keyword: Keyword, block: str) -> bool:
+        """Tell whether a directive has the form of its keyword; report it where it has not."""
+        if keyword.status is not Status.SERVED:
+            self.unserved(directive, keyword)
+            return False
+        count = len(directive.words)
+        if count < keyword.least:
+            message = f"'{keyword.name}' needs a value: {keyword.name} {keyword.args}"
+            self.error(Code.NO_VALUE, directive, 0, message)
+            return False
+        if keyword.block is not (directive.children is not None):
+            self.shape(directive, keyword)
+            return False
+        if count > keyword.most:
+            self.surplus(directive, keyword, block)
+        return True
+
+    def bad(self, directive: Directive, bad: BadValueError) -> None:
+        """Report a value that a reader refused."""
+        words = directive.words
+        word = words[bad.index] if bad.index < len(words) else ""
+        if is_placeholder(word):
+            self.placeholder(directive, bad.index)
+        else:
+            self.error(Code.BAD_VALUE, directive, bad.index, f"{words[0]}: {bad.message}", bad.hint)
+
+    def placeholder(self, directive: Directive, index: int) -> None:
+        """Report a template's placeholder."""
+        word = directive.words[index]
+        hint = "keepalived's own definitions are not served yet; write the value out"
+        if not word.startswith("$"):
+            hint = "the template that made this file did not know the value"
+        self.error(Code.PLACEHOLDER, directive, index, f"'{word}' was not filled in", hint)
+
+    def unknown(self, directive: Directive, block: str) -> None:
+        """Report a keyword that the block does not have."""
+        name = directive.words[0]
+        if not name or name == "{":
+            if not name:
+                self.error(Code.UNKNOWN, directive, 0, "an empty word is no keyword")
+            return  # a stray brace: the parser has said so
+        if is_placeholder(name):
+            self.placeholder(directive, 0)
+            return
+        if name[0] in _OTHER:
+            message = f"'{name}': {_OTHER[name[0]]} are not served yet"
+            self.error(Code.LANGUAGE, directive, 0, message, "write the values out")
+            return
+        known = homes(name)
+        if known:
+            where = f"'{block}'" if block else "the top level"
+            homes_named = " or ".join(f"'{home}'" if home else "the top level" for home in known)
+            message = f"'{name}' has no meaning in {where}"
+            self.error(Code.MISPLACED, directive, 0, message, f"it belongs in {homes_named}")
+            return
+        close = suggest(name, block)
+        hint = f"did you mean '{close}'?" if close else ""
+        if directive.children is not None:
+            hint = f"{hint} Its block is skipped.".strip()
+        self.error(Code.UNKNOWN, directive, 0, f"unknown keyword '{name}'", hint)
+
+    def unserved(self, directive: Directive, keyword: Keyword) -> None:
+        """Report a keyword that is known and not served."""
+        if keyword.status is Status.REFUSED:
+            message = f"'{keyword.name}' is refused"
+            self.error(Code.REFUSED, directive, 0, message, keyword.reason)
+        else:
+            self.noted.setdefault(keyword.name, []).append(directive)
+
+    def surplus(self, directive: Directive, keyword: Keyword, block: str) -> None:
+        """Report words that keepalived would pass over in silence."""
+        words = " ".join(directive.words[keyword.most :])
+        hint = f"the form is: {keyword.name} {keyword.args}".rstrip()
+        if directive.words[keyword.most] in BLOCKS[block]:
+            hint = "every keyword needs a line of its own"
+        message = f"'{words}' has no meaning here and is ignored"
+        self.warn(Code.EXTRA, directive, keyword.most, message, hint)
+
+    def shape(self, directive: Directive, keyword: Keyword) -> None:
+        """Report a block too many or a block that lacks."""
+        if keyword.block:
+            message = f"'{directive}' needs a block"
+            self.error(Code.NO_BLOCK, directive, 0, message, "write { } after it")
+        else:
+            self.error(Code.BLOCK, directive, 0, f"'{keyword.name}' takes no block")
+
+    def head(self, directive: Directive, keyword: Keyword) -> dict[str, object] | None:
+        """Read the words of a block's own line."""
+        assert keyword.read is not None
+        try:
+            read = keyword.read(directive.words)
+        except BadValueError as bad:
+            self.bad(directive, bad)
+            return None
+        return read if isinstance(read, dict) else {"name": read}
+
+    def group(self, directive: Directive, kind: str) -> dict[str, object] | None:
+        """Read a group with its entries."""
+        values = self.head(directive, BLOCKS[ROOT][kind])
+        if values is None:
+            return None
+        local = kind == "local_address_group"
+        origins = self.origin.local_address_groups if local else self.origin.virtual_server_groups
+        for other in origins:
+            if other.words[1] == directive.words[1]:
+                message = f"the {kind} '{directive.words[1]}' is defined twice"
+                self.error(Code.SAME_NAME, directive, 1, message, f"first at {other.span(1)}")
+                return None
+        origins.append(directive)
+        before = self.errors
+        values["addresses" if local else "members"] = self.entries(directive, kind)
+        if self.errors > before:
+            self.origin.spoilt.add(directive)
+        return values
+
+    def entries(self, directive: Directive, kind: str) -> tuple[object, ...]:
+        """Read the entries of a group."""
+        read = ENTRY_BLOCKS[kind]
+        most = 3 if kind == "virtual_server_group" else 2
+        found: list[object] = []
+        for entry in directive.children or ():
+            if entry.children is not None:
+                self.error(Code.BLOCK, entry, 0, f"an entry of '{kind}' takes no block")
+                continue
+            if len(entry.words) > (most if entry.words[0] == "fwmark" else 2):
+                self.warn(Code.EXTRA, entry, 2, f"'{entry.words[2]}' has no meaning here")
+            try:
+                found.append(read(entry.words))
+            except BadValueError as bad:
+                self.bad(entry, bad)
+        return tuple(found)
+
+    def virtual_server(self, directive: Directive) -> dict[str, object] | None:
+        """Read a virtual server with its real servers."""
+        before = self.errors
+        values = self.head(directive, BLOCKS[ROOT]["virtual_server"]) or {}
+        known = bool(values)
+        servers: list[object] = []
+        origins: list[Directive] = []
+        for child, keyword in self.block("virtual_server", directive.children or (), values):
+            inside = self.errors
+            server = self.real_server(child, keyword)
+            if server is not None:
+                servers.append(server)
+                origins.append(child)
+            if self.errors > inside:
+                self.origin.spoilt.add(child)
+        if not known:
+            return None
+        values["real_servers"] = tuple(servers)
+        self.origin.virtual_servers.append(directive)
+        self.origin.real_servers.append(origins)
+        if self.errors > before:
+            self.origin.spoilt.add(directive)
+        return values
+
+    def real_server(self, directive: Directive, keyword: Keyword) -> dict[str, object] | None:
+        """Read a real server with its checks."""
+        values = self.head(directive, keyword) or {}
+        known = bool(values)
+        checks: list[object] = []
+        skipped: Directive | None = None
+        for child, check in self.block("real_server", directive.children or (), values):
+            found = self.check(child, check.name)
+            if found is not None:
+                checks.append(found)
+        values["checks"] = tuple(checks)
+        if not checks:
+            for child in directive.children or ():
+                noted = BLOCKS["real_server"].get(child.words[0])
+                if noted is not None and noted.status is Status.NOTED and noted.block:
+                    skipped = child
+                    break
+        if skipped is not None and not any(
+            child.words[0] in CHECKS for child in directive.children or ()
+        ):
+            self.unchecked.append((directive, skipped))
+        return values if known else None
+
+    def check(self, directive: Directive, kind: str) -> dict[str, object] | None:
+        """Read a check."""
+        values: dict[str, object] = {}
+        urls: list[object] = []
+        before = self.errors
+        for child, _ in self.block(kind, directive.children or (), values):
+            url: dict[str, object] = {}
+            inside = self.errors
+            self.block("url", child.children or (), url)
+            if "path" in url:
+                urls.append(url)
+            elif self.errors == inside:
+                self.error(Code.REQUIRED, child, 0, "a url needs a path", "add: path /")
+        values["kind"] = kind
+        if kind == "HTTP_GET":
+            values["urls"] = tuple(urls)
+            if not urls and self.errors == before:
+                hint = "add: url { path / }"
+                self.error(Code.REQUIRED, directive, 0, "HTTP_GET needs at least one url", hint)
+        return values
+
+    def finish(self) -> None:
+        """Report what was collected over the whole file: one warning a keyword, not one a line."""
+        for name, places in self.noted.items():
+            what = "its block is skipped" if places[0].children is not None else "it is ignored"
+            more = f" ({len(places)} places)" if len(places) > 1 else ""
+            message = f"'{name}' is known to keepalived and not served yet; {what}{more}"
+            self.warn(Code.NOTED, places[0], 0, message)
+        if self.unchecked:
+            server, check = self.unchecked[0]
+            others = len(self.unchecked) - 1
+            more = f", and {others} more like it" if others else ""
+            message = f"'{server}' is left without a check{more}: it always counts as up"
+            hint = "TCP_CHECK and HTTP_GET are served"
+            self.warn(Code.UNCHECKED, check, 0, message, hint)

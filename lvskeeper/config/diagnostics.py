@@ -1,0 +1,84 @@
+"""What is wrong with a configuration, told with its place, the line and a hint."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.source import Span
+
+
+@final
+class Severity(Enum):
+    """An error refuses the configuration, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding."""
+
+    severity: Severity
+    code: Code
+    span: Span
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.span}: {self.severity.value}: {self.message} [{self.code.number}]"
+
+
+def error(code: Code, span: Span, message: str, hint: str = "") -> Diagnostic:
+    """Return a diagnostic that refuses the configuration."""
+    return Diagnostic(Severity.ERROR, code, span, message, hint)
+
+
+def warning(code: Code, span: Span, message: str, hint: str = "") -> Diagnostic:
+    """Return a diagnostic that the operator should read."""
+    return Diagnostic(Severity.WARNING, code, span, message, hint)
+
+
+def render_text(diagnostic: Diagnostic) -> str:
+    """Return the diagnostic as a terminal shows it: place, line, caret line, hint."""
+    span = diagnostic.span
+    parts = [str(diagnostic)]
+    lines = span.source.lines
+    text = lines[span.line - 1].rstrip() if 0 < span.line <= len(lines) else ""
+    if text:
+        number = str(span.line)
+        before = text[: span.column - 1]
+        # Tabs are kept, so that the caret stands under its word whatever the terminal's stops are.
+        pad = "".join("\t" if char == "\t" else " " for char in before)
+        carets = "^" * max(1, min(span.length, len(text) - len(before)))
+        parts += [f"  {number} | {text}", f"  {' ' * len(number)} | {pad}{carets}"]
+    included = span.source.included_from
+    while included is not None:
+        parts.append(f"  included from {included}")
+        included = included.source.included_from
+    if diagnostic.hint:
+        parts.append(f"  hint: {diagnostic.hint}")
+    return "\n".join(parts)
+
+
+def as_json(diagnostic: Diagnostic) -> dict[str, object]:
+    """Return the diagnostic as plain data for JSON."""
+    span = diagnostic.span
+    chain: list[str] = []
+    included = span.source.included_from
+    while included is not None:
+        chain.append(str(included))
+        included = included.source.included_from
+    return {
+        "severity": diagnostic.severity.value,
+        "code": diagnostic.code.number,
+        "path": span.source.path,
+        "line": span.line,
+        "column": span.column,
+        "length": span.length,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+        "included_from": chain,
+    }

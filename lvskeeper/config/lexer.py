@@ -1,0 +1,70 @@
+r"""Cut one physical line into words and braces, by keepalived's rules.
+
+Words are separated by blanks. ``"..."`` is one word, may be empty, knows no escapes and ends the
+word before it. ``#`` and ``!`` outside quotes start a comment anywhere; ``\#`` and ``\!`` are the
+characters themselves. Braces end a word wherever they stand. There are no continuation lines.
+Two shapes are kept whole so that they can be named: ``${NAME}`` and ``{{ name }}``.
+"""
+
+import re
+from enum import Enum
+from typing import Final, NamedTuple, final
+
+
+@final
+class Kind(Enum):
+    """Kind of a token."""
+
+    WORD = "word"
+    OPEN = "{"
+    CLOSE = "}"
+    UNCLOSED = "quote"
+    """A quote that is not closed on its line; the text runs to the line's end."""
+
+
+@final
+class Token(NamedTuple):
+    """A token, and where it stands in its line: ``line[start:end]``."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+
+
+_TOKEN: Final = re.compile(
+    r"""\s+
+    | "(?P<quoted>[^"]*)"
+    | "(?P<unclosed>.*)
+    | [#!].*
+    | (?P<word>(?: \$\{[^{}]*\} | \{\{[^{}]*\}\} | \\[#!] | [^\s"{}#!] )+)
+    | (?P<brace>[{}])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+SPECIAL: Final = frozenset('"#!\\$')
+"""A line without these and without braces is plain words: ``str.split`` cuts it alike."""
+
+
+def tokens(line: str, start: int = 0) -> list[Token]:
+    """Return the tokens of *line* from *start* on; comments leave nothing."""
+    found: list[Token] = []
+    for match in _TOKEN.finditer(line, start):
+        match match.lastgroup:
+            case "word":
+                text = match[0]
+                if "\\" in text:
+                    text = text.replace("\\#", "#").replace("\\!", "!")
+                kind = Kind.WORD
+            case "quoted":
+                kind, text = Kind.WORD, match["quoted"]
+            case "brace":
+                text = match[0]
+                kind = Kind.OPEN if text == "{" else Kind.CLOSE
+            case "unclosed":
+                kind, text = Kind.UNCLOSED, match["unclosed"].rstrip()
+            case _:
+                continue
+        found.append(Token(kind, text, match.start(), match.end()))
+    return found

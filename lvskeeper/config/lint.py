@@ -1,0 +1,118 @@
+"""What a configuration says and cannot mean: judged on the model, told at the place in the file."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lvskeeper.config.build import Built
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.ranges import expand
+from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules
+from lvskeeper.config.site import Site, site_of
+from lvskeeper.units import format_address
+
+
+def lint(built: Built) -> list[Diagnostic]:
+    """Return the findings for a model; items with errors of their own are left alone."""
+    config, origin = built.config, built.origin
+    pools = {group.name: group for group in config.local_address_groups}
+    groups = {group.name: group for group in config.virtual_server_groups}
+    found: list[Diagnostic] = []
+    found += _lint_groups(built)
+    sites: list[Site] = []
+    for server, at, real in zip(
+        config.virtual_servers, origin.virtual_servers, origin.real_servers, strict=True
+    ):
+        if server.group and server.group not in groups:
+            hint = known_names("virtual-server groups", groups)
+            message = f"the virtual_server_group '{server.group}' is not defined"
+            found.append(error(Code.GROUP_UNKNOWN, at.span(2), message, hint))
+            continue
+        if at not in origin.spoilt:
+            sites.append(site_of(server, at, real, groups))
+    for site in sites:
+        for rule in RULES:
+            found += rule(site)
+        found += pool_rules(site, pools)
+        found += real_server_rules(site)
+    found += _same_virtual(sites)
+    found += _lip_is_vip(built, sites)
+    return found
+
+
+def _lint_groups(built: Built) -> Iterator[Diagnostic]:
+    config, origin = built.config, built.origin
+    used_pools = {server.laddr_group_name for server in config.virtual_servers}
+    used_groups = {server.group for server in config.virtual_servers}
+    for pool, at in zip(config.local_address_groups, origin.local_address_groups, strict=True):
+        if not pool.addresses and at not in origin.spoilt:
+            message = f"the local_address_group '{pool.name}' has no addresses"
+            yield error(Code.EMPTY_GROUP, at.span(1), message)
+        elif pool.name not in used_pools:
+            message = f"no virtual server uses the local_address_group '{pool.name}'"
+            yield warning(Code.UNUSED_GROUP, at.span(1), message)
+    for group, at in zip(config.virtual_server_groups, origin.virtual_server_groups, strict=True):
+        if not group.members and at not in origin.spoilt:
+            message = f"the virtual_server_group '{group.name}' has no members"
+            yield error(Code.EMPTY_GROUP, at.span(1), message)
+        elif group.name not in used_groups:
+            message = f"no virtual server uses the virtual_server_group '{group.name}'"
+            yield warning(Code.UNUSED_GROUP, at.span(1), message)
+        if len({len(member.address) for member in group.members if member.address}) > 1:
+            message = f"the virtual_server_group '{group.name}' mixes IPv4 and IPv6"
+            hint = "make a group for each family"
+            yield error(Code.MIXED_GROUP, at.span(1), message, hint)
+
+
+def _same_virtual(sites: Sequence[Site]) -> Iterator[Diagnostic]:
+    seen: dict[tuple[object, ...], Site] = {}
+    for site in sites:
+        for member in site.members:
+            keys: Iterable[tuple[object, ...]]
+            if member.fwmark:
+                families = site.families or {4}
+                keys = [(member.fwmark, family) for family in families]
+            elif member.count == 1:
+                keys = [(site.server.protocol, member.address, member.port)]
+            else:
+                keys = [
+                    (site.server.protocol, address, member.port)
+                    for address in expand(member.address, member.count)
+                ]
+            clash = next((key for key in keys if key in seen), None)
+            if clash is not None:
+                where = seen[clash].at.span(1)
+                same = seen[clash] is site
+                message = (
+                    f"'{site.at}' lists a service twice"
+                    if same
+                    else f"'{site.at}' claims a service that another virtual server has"
+                )
+                hint = "its group names it more than once" if same else f"the other is at {where}"
+                yield error(Code.SAME_VIRTUAL, site.at.span(1), message, hint)
+                break
+            seen.update(dict.fromkeys(keys, site))
+
+
+def _lip_is_vip(built: Built, sites: Sequence[Site]) -> Iterator[Diagnostic]:
+    pools = built.config.local_address_groups
+    if not pools:
+        return
+    virtual = {
+        address: site
+        for site in sites
+        for member in site.members
+        if member.address
+        for address in expand(member.address, member.count)
+    }
+    for pool, at in zip(pools, built.origin.local_address_groups, strict=True):
+        if at in built.origin.spoilt:
+            continue
+        for entry, child in zip(pool.addresses, at.children or (), strict=True):
+            clash = next(
+                (one for one in expand(entry.address, entry.count) if one in virtual), None
+            )
+            if clash is not None:
+                message = f"the local address {format_address(clash)} is also a VIP"
+                where = virtual[clash].at.span(1)
+                hint = f"it is the address of the virtual server at {where}"
+                yield error(Code.LIP_IS_VIP, child.span(0), message, hint)

@@ -1,0 +1,69 @@
+"""The way in: a path to a configuration, or to the reasons why there is none."""
+
+import gc
+from dataclasses import dataclass
+from typing import Final, final
+
+from lvskeeper.config.build import build
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, Severity
+from lvskeeper.config.lint import lint
+from lvskeeper.config.model import Config
+from lvskeeper.config.source import Files
+from lvskeeper.config.tree import parse_file
+
+_SHAPE: Final = frozenset(
+    {
+        Code.UNREADABLE,
+        Code.INCLUDE_LOOP,
+        Code.INCLUDE_MISSING,
+        Code.INCLUDE_DEPTH,
+        Code.BRACE_MISSING,
+        Code.BRACE_EXTRA,
+        Code.BRACE_STRAY,
+        Code.YAML_SYNTAX,
+        Code.YAML_SHAPE,
+    }
+)
+"""With these the blocks are a guess, and what they seem to lack is no finding."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of a file. *config* is ``None`` where there is any error."""
+
+    config: Config | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that refuse the file."""
+        return tuple(one for one in self.diagnostics if one.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that do not."""
+        return tuple(one for one in self.diagnostics if one.severity is Severity.WARNING)
+
+
+def load(path: str, files: Files) -> Loaded:
+    """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
+
+    Raises nothing for what a file may hold; every reason is a diagnostic. The garbage collector
+    rests meanwhile: it would walk the growing tree again and again, at three times the cost.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        tree = parse_file(path, files)
+        built = build(tree)
+        diagnostics = [*tree.diagnostics, *built.diagnostics]
+        if _SHAPE.isdisjoint(one.code for one in tree.diagnostics):
+            diagnostics += lint(built)
+        diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
+        failed = any(one.severity is Severity.ERROR for one in diagnostics)
+        return Loaded(None if failed else built.config, tuple(diagnostics))
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,219 @@
+"""The configuration as a checked value. Field names are the keywords; ``None`` means not given.
+
+Inheritance and defaults of checks are left to :mod:`lvskeeper.daemon.compile`.
+"""
+
+from typing import Annotated, Literal, TypeAlias, final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lvskeeper.units import NO_ADDRESS, Address
+
+
+class Model(BaseModel):
+    """Base of all: frozen, nothing extra, nothing converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@final
+class Command(Model):
+    """A script with its arguments, and who runs it."""
+
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+
+
+@final
+class ScriptUser(Model):
+    """Who runs the scripts that name nobody."""
+
+    user: str = ""
+    group: str = ""
+
+
+@final
+class GlobalDefs(Model):
+    """What holds for the whole director."""
+
+    router_id: str = ""
+    script_user: ScriptUser = ScriptUser()
+    lvs_manage_sysctls: bool = True
+    lvs_keep_on_stop: bool = False
+
+
+@final
+class LocalAddress(Model):
+    """*count* local addresses from *address* on."""
+
+    address: Address
+    count: int = 1
+    device: str = ""
+
+
+@final
+class LocalAddressGroup(Model):
+    """A pool of local addresses."""
+
+    name: str
+    addresses: tuple[LocalAddress, ...] = ()
+
+
+@final
+class GroupMember(Model):
+    """*count* services from *address* on, or a firewall mark."""
+
+    address: Address = NO_ADDRESS
+    count: int = 1
+    port: int = 0
+    fwmark: int = 0
+    ip_family: Literal["inet", "inet6"] | None = None
+
+
+@final
+class VirtualServerGroup(Model):
+    """Services that share their real servers."""
+
+    name: str
+    members: tuple[GroupMember, ...] = ()
+
+
+@final
+class Forwarding(Model):
+    """Forwarding method with the options of TUN."""
+
+    method: Literal["NAT", "DR", "TUN", "FNAT"] = "NAT"
+    type: Literal["ipip", "gue", "gre"] = "ipip"
+    port: int = 0
+    csum: Literal["nocsum", "csum", "remcsum"] = "nocsum"
+
+
+class Check(Model):
+    """What all checks share. Times are in seconds."""
+
+    connect_ip: Address | None = None
+    connect_port: int | None = None
+    connect_timeout: float | None = None
+    retry: int | None = None
+    delay_before_retry: float | None = None
+    warmup: float | None = None
+    delay_loop: float | None = None
+    alpha: bool | None = None
+
+
+@final
+class TcpCheck(Check):
+    """``TCP_CHECK``."""
+
+    kind: Literal["TCP_CHECK"] = "TCP_CHECK"
+
+
+@final
+class Url(Model):
+    """``url`` of an HTTP check."""
+
+    path: str
+    status_code: tuple[tuple[int, int], ...] = ((200, 299),)
+    digest: str = ""
+    virtualhost: str | None = None
+
+
+@final
+class HttpGet(Check):
+    """``HTTP_GET``."""
+
+    kind: Literal["HTTP_GET"] = "HTTP_GET"
+    urls: tuple[Url, ...]
+    virtualhost: str | None = None
+
+
+AnyCheck: TypeAlias = Annotated[TcpCheck | HttpGet, Field(discriminator="kind")]
+
+
+@final
+class RealServer(Model):
+    """``real_server``; what is ``None`` comes from the virtual server."""
+
+    address: Address
+    port: int = 0
+    weight: int | None = None
+    lvs_method: Forwarding | None = None
+    uthreshold: int = 0
+    lthreshold: int = 0
+    inhibit_on_failure: bool | None = None
+    notify_up: Command | None = None
+    notify_down: Command | None = None
+    alpha: bool | None = None
+    retry: int | None = None
+    delay_before_retry: float | None = None
+    warmup: float | None = None
+    connect_timeout: float | None = None
+    delay_loop: float | None = None
+    virtualhost: str | None = None
+    checks: tuple[AnyCheck, ...] = ()
+
+
+@final
+class SorryServer(Model):
+    """``sorry_server``."""
+
+    address: Address
+    port: int = 0
+
+
+@final
+class VirtualServer(Model):
+    """``virtual_server``: of address, fwmark and group exactly one is given."""
+
+    address: Address = NO_ADDRESS
+    port: int = 0
+    fwmark: int = 0
+    group: str = ""
+
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    lb_algo: str = "wlc"
+    lb_kind: Forwarding = Forwarding()
+    laddr_group_name: str = ""
+    syn_proxy: bool = False
+    ops: bool = False
+    sh_port: bool = False
+    sh_fallback: bool = False
+    mh_port: bool = False
+    mh_fallback: bool = False
+    ip_family: Literal["inet", "inet6"] | None = None
+    persistence_timeout: int | None = None
+    persistence_granularity: int | None = None
+    persistence_engine: Literal["sip"] | None = None
+    est_timeout: int | None = None
+    delay_loop: float | None = None
+    retry: int | None = None
+    delay_before_retry: float | None = None
+    warmup: float | None = None
+    connect_timeout: float | None = None
+    inhibit_on_failure: bool = False
+    virtualhost: str | None = None
+    alpha: bool = False
+    omega: bool = False
+    quorum: int = 1
+    hysteresis: int = 0
+    quorum_up: Command | None = None
+    quorum_down: Command | None = None
+    weight: int = 1
+    sorry_server: SorryServer | None = None
+    real_servers: tuple[RealServer, ...] = ()
+
+    @property
+    def persistent(self) -> bool:
+        """Whether clients stay with their server; a granularity or an engine implies it."""
+        return self.persistence_timeout is not None or self.persistence_granularity is not None
+
+
+@final
+class Config(Model):
+    """A whole configuration."""
+
+    global_defs: GlobalDefs = GlobalDefs()
+    local_address_groups: tuple[LocalAddressGroup, ...] = ()
+    virtual_server_groups: tuple[VirtualServerGroup, ...] = ()
+    virtual_servers: tuple[VirtualServer, ...] = ()

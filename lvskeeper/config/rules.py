@@ -1,0 +1,245 @@
+"""Lints of one virtual server."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.model import (
+    AnyCheck,
+    Forwarding,
+    LocalAddressGroup,
+    RealServer,
+    VirtualServer,
+)
+from lvskeeper.config.site import FAMILIES, Site, place
+from lvskeeper.config.source import Span
+from lvskeeper.config.tree import Directive
+from lvskeeper.units import Address, format_endpoint
+
+DELAY_LOOP: Final = 60.0
+CONNECT_TIMEOUT: Final = 5.0
+
+_Rule = Callable[[Site], Iterable[Diagnostic]]
+
+
+def known_names(what: str, names: Iterable[str]) -> str:
+    """Return a hint that lists the names there are."""
+    listed = ", ".join(sorted(names)[:8])
+    return f"{what} in this configuration: {listed or 'none'}"
+
+
+def _defaulted(site: Site) -> Iterator[Diagnostic]:
+    given = {child.words[0] for child in site.at.children or ()}
+    fwmark = all(member.fwmark for member in site.members)
+    for names, value in (
+        (("protocol",), "TCP"),
+        (("lb_algo", "lvs_sched"), "wlc"),
+        (("lb_kind", "lvs_method"), "NAT"),
+    ):
+        if given.isdisjoint(names) and not (fwmark and names == ("protocol",)):
+            message = f"no {names[0]}: it is taken as {value}"
+            yield warning(Code.DEFAULTED, site.span(), message, f"add: {names[0]} {value}")
+
+
+def _full_nat(site: Site) -> Iterator[Diagnostic]:
+    if "FNAT" not in site.kinds:
+        return
+    at = site.span("lb_kind", "lvs_method")
+    if site.server.ops:
+        message = "one-packet scheduling (ops) does not go with FNAT"
+        hint = "answers find their way back through a connection, which ops does not keep"
+        yield error(Code.FNAT_OPS, site.span("ops", word=0), message, hint)
+    if any(member.fwmark for member in site.members):
+        message = "FNAT by fwmark works on stock kernels only"
+        hint = "a kernel with native FULLNAT takes it and forwards nothing"
+        yield warning(Code.FNAT_FWMARK, at, message, hint)
+    if site.server.protocol == "UDP":
+        message = "FNAT for UDP works on stock kernels only"
+        hint = "a kernel with native FULLNAT takes it and loses the answers"
+        yield warning(Code.FNAT_UDP, at, message, hint)
+
+
+def _syn_proxy(site: Site) -> Iterator[Diagnostic]:
+    if not site.server.syn_proxy:
+        return
+    at = site.span("syn_proxy", word=0)
+    wrong = sorted(site.kinds - {"NAT", "FNAT"})
+    if site.server.protocol != "TCP":
+        message = f"syn_proxy is for TCP, not for {site.server.protocol}"
+        yield error(Code.SYN_PROXY, at, message)
+    elif wrong:
+        message = f"syn_proxy needs NAT or FNAT, not {wrong[0]}"
+        hint = "the answers of the real servers have to pass the director"
+        yield error(Code.SYN_PROXY, at, message, hint)
+    else:
+        message = "syn_proxy is parsed; its data path comes in a later release"
+        yield warning(Code.SYN_PROXY_LATER, at, message)
+
+
+def _scheduling(site: Site) -> Iterator[Diagnostic]:
+    server = site.server
+    for algo, flags in (
+        ("sh", ("sh_port", "sh_fallback")),
+        ("mh", ("mh_port", "mh_fallback")),
+    ):
+        for name in flags:
+            if getattr(server, name) and server.lb_algo != algo:
+                keyword = name.replace("_", "-")
+                message = f"{keyword} is for the scheduler {algo}, not for {server.lb_algo}"
+                at = site.span(keyword, word=0)
+                yield warning(Code.SCHED_FLAG, at, message, "it is ignored")
+    if server.ops and server.protocol != "UDP":
+        message = f"ops has an effect on UDP only, not on {server.protocol}"
+        yield warning(Code.OPS_PROTOCOL, site.span("ops", word=0), message)
+
+
+def _persistence(site: Site) -> Iterator[Diagnostic]:
+    server = site.server
+    bits = server.persistence_granularity
+    if bits is not None and bits > 32 and 4 in site.families:
+        at = site.span("persistence_granularity")
+        yield error(Code.GRANULARITY, at, f"a prefix length of {bits} is too long for IPv4")
+    if not server.persistent and any(
+        member.port == 0 and not member.fwmark for member in site.members
+    ):
+        message = "a service for all ports needs persistence"
+        hint = "name a port, or add persistence_timeout"
+        yield error(Code.PORT_ZERO, site.at.span(1), message, hint)
+
+
+def _quorum(site: Site) -> Iterator[Diagnostic]:
+    server = site.server
+    weights = [server.weight if one.weight is None else one.weight for one in server.real_servers]
+    if not weights:
+        yield warning(Code.NO_SERVERS, site.span(), f"'{site.at}' has no real servers")
+    elif server.quorum > sum(weights):
+        message = f"the quorum {server.quorum} is above the sum of all weights, {sum(weights)}"
+        hint = "the service would never count as served; keepalived lowers the quorum in silence"
+        yield error(Code.QUORUM, site.span("quorum"), message, hint)
+    elif server.quorum + server.hysteresis > sum(weights):
+        message = (
+            f"quorum {server.quorum} plus hysteresis {server.hysteresis} is above the sum of all "
+            f"weights, {sum(weights)}"
+        )
+        hint = "once lost, the quorum could never be gained again"
+        yield error(Code.QUORUM, site.span("hysteresis"), message, hint)
+    if server.hysteresis >= server.quorum and server.hysteresis:
+        message = f"the hysteresis {server.hysteresis} is not below the quorum {server.quorum}"
+        hint = "the quorum would be lost with the last server only"
+        yield warning(Code.HYSTERESIS, site.span("hysteresis"), message, hint)
+
+
+def _sorry(site: Site) -> Iterator[Diagnostic]:
+    sorry = site.server.sorry_server
+    if sorry is None:
+        return
+    at = site.span("sorry_server")
+    if any(
+        one.address == sorry.address and one.port == sorry.port for one in site.server.real_servers
+    ):
+        message = "the sorry server is one of the real servers"
+        yield error(Code.SORRY, at, message)
+    elif site.server.real_servers and not any(one.checks for one in site.server.real_servers):
+        message = "the sorry server is never used: no real server has a check"
+        yield warning(Code.SORRY, at, message, "the quorum is never lost without checks")
+    if site.server.lb_kind.method != "TUN":
+        yield from _family(site, sorry.address, at, "sorry server")
+
+
+def _family(site: Site, address: Address, at: Span, what: str) -> Iterator[Diagnostic]:
+    if site.families and len(address) not in site.families:
+        theirs = FAMILIES[next(iter(site.families))]
+        message = f"the {what} is {FAMILIES[len(address)]}, the virtual server is {theirs}"
+        yield error(Code.FAMILY, at, message, "only TUN crosses address families")
+
+
+RULES: Final[tuple[_Rule, ...]] = (
+    _defaulted, _full_nat, _syn_proxy, _scheduling, _persistence, _quorum, _sorry,
+)  # fmt: skip
+
+
+def pool_rules(site: Site, pools: dict[str, LocalAddressGroup]) -> Iterator[Diagnostic]:
+    """Judge the local-address group of a virtual server."""
+    name = site.server.laddr_group_name
+    at = site.span("laddr_group_name")
+    if name and name not in pools:
+        message = f"the local_address_group '{name}' is not defined"
+        hint = known_names("local-address groups", pools)
+        yield error(Code.POOL_UNKNOWN, at, message, hint)
+    elif "FNAT" not in site.kinds:
+        if name:
+            message = "laddr_group_name has an effect with FNAT only"
+            yield warning(Code.POOL_UNUSED, at, message)
+    elif not name:
+        message = "FNAT needs a local-address group"
+        hint = f"add: laddr_group_name NAME. {known_names('Local-address groups', pools)}"
+        at = site.span("lb_kind", "lvs_method")
+        yield error(Code.FNAT_NO_POOL, at, message, hint)
+    elif pools[name].addresses:
+        have = {len(entry.address) for entry in pools[name].addresses}
+        for family in sorted(site.families - have):
+            message = f"the local_address_group '{name}' has no {FAMILIES[family]} address"
+            yield error(Code.POOL_FAMILY, at, message)
+
+
+def real_server_rules(site: Site) -> Iterator[Diagnostic]:
+    """Judge the real servers of a virtual server and their checks."""
+    server = site.server
+    seen: dict[tuple[Address, int], Directive] = {}
+    zero = all(member.port == 0 for member in site.members)
+    ports = {member.port for member in site.members if not member.fwmark}
+    checked = any(one.checks for one in server.real_servers)
+    default = server.lb_kind
+    for one, at in zip(server.real_servers, site.real, strict=True):
+        key = (one.address, one.port)
+        if key in seen:
+            name = format_endpoint(*key)
+            message = f"the real server {name} is named twice"
+            first = seen[key].span(1)
+            yield error(Code.SAME_REAL, at.span(1), message, f"first at {first}")
+        seen.setdefault(key, at)
+        kind = one.lvs_method or default
+        if kind.method != "TUN" and len(one.address) not in site.families:
+            yield from _family(site, one.address, at.span(1), "real server")
+        if one.lthreshold > one.uthreshold:
+            message = f"lthreshold {one.lthreshold} is above uthreshold {one.uthreshold}"
+            yield error(Code.THRESHOLDS, place(at, "lthreshold"), message)
+        if kind.method in {"DR", "TUN"} and one.port and ports and one.port not in ports:
+            yield _port_kept(kind, one, at)
+        if checked and not one.checks:
+            message = f"'{at}' has no check, unlike others here: it always counts as up"
+            yield warning(Code.NO_CHECK, at.span(0), message)
+        for check in one.checks:
+            yield from _check(server, one, at, check, zero=zero)
+
+
+def _port_kept(kind: Forwarding, one: RealServer, at: Directive) -> Diagnostic:
+    message = f"{kind.method} does not translate ports: port {one.port} is not used"
+    hint = "packets reach the real server with the port of the virtual server"
+    return warning(Code.PORT_KEPT, at.span(2), message, hint)
+
+
+def _check(
+    server: VirtualServer, one: RealServer, at: Directive, check: AnyCheck, *, zero: bool
+) -> Iterator[Diagnostic]:
+    if zero and not one.port and check.connect_port is None:
+        message = f"{check.kind} has no port to connect to"
+        hint = "neither the real server nor the virtual server names one; add connect_port"
+        yield error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
+    # The first that is given, from the inside out; 0 is never a value of these two.
+    timeout = (
+        check.connect_timeout or one.connect_timeout or server.connect_timeout or CONNECT_TIMEOUT
+    )
+    loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
+    if timeout > loop:
+        message = f"a probe may take {timeout:g} s, and the next one is due after {loop:g} s"
+        hint = "let connect_timeout be no more than delay_loop"
+        yield warning(Code.SLOW_CHECK, _timeout_place(at, check.kind), message, hint)
+
+
+def _timeout_place(at: Directive, kind: str) -> Span:
+    for child in at.children or ():
+        if child.words[0] == kind:
+            return place(child, "connect_timeout")
+    return at.span(0)

@@ -1,0 +1,64 @@
+"""A virtual server as the lint looks at it: with its members, its methods and its places."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from lvskeeper.config.model import GroupMember, VirtualServer, VirtualServerGroup
+from lvskeeper.config.source import Span
+from lvskeeper.config.tree import Directive
+
+FAMILIES: Final = {4: "IPv4", 16: "IPv6"}
+"""Name of a family by the length of its addresses."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A virtual server with what belongs to it, and its places."""
+
+    server: VirtualServer
+    at: Directive
+    real: Sequence[Directive]
+    members: tuple[GroupMember, ...]
+    """What it serves: its own address or mark, or what its group lists."""
+    kinds: frozenset[str]
+    """Forwarding methods in use."""
+    families: frozenset[int]
+    """Lengths of its addresses; of a fwmark alone: what is configured or its real servers have."""
+
+    def span(self, *names: str, word: int = 1) -> Span:
+        """Return the place of the last of the keywords *names*, or of the virtual server."""
+        return place(self.at, *names, word=word)
+
+
+def place(directive: Directive, *names: str, word: int = 1) -> Span:
+    """Return the place of the last of the keywords *names* in a block, or of its own name."""
+    for child in reversed(directive.children or ()):
+        if child.words[0] in names:
+            return child.span(word if len(child.words) > word else 0)
+    return directive.span(0)
+
+
+def site_of(
+    server: VirtualServer,
+    at: Directive,
+    real: Sequence[Directive],
+    groups: dict[str, VirtualServerGroup],
+) -> Site:
+    """Gather what the rules ask about *server*."""
+    members = (
+        groups[server.group].members
+        if server.group
+        else (GroupMember(address=server.address, port=server.port, fwmark=server.fwmark),)
+    )
+    kinds = {real.lvs_method.method for real in server.real_servers if real.lvs_method}
+    if not server.real_servers or any(not real.lvs_method for real in server.real_servers):
+        kinds.add(server.lb_kind.method)
+    families = {len(member.address) for member in members if member.address}
+    families |= {4 if member.ip_family == "inet" else 16 for member in members if member.ip_family}
+    if not families and server.ip_family:
+        families.add(4 if server.ip_family == "inet" else 16)
+    if not families and server.real_servers:
+        families.add(len(server.real_servers[0].address))
+    return Site(server, at, real, members, frozenset(kinds), frozenset(families))

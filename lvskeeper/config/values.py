@@ -1,0 +1,389 @@
+"""Readers: from the words of a directive to a value, or to a reason why not.
+
+A reader gets all words, the keyword first, and may rely on the number of words that the keyword
+table promises. It raises :class:`BadValueError` with the index of the word that is wrong.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from ipaddress import IPv4Address
+from typing import Final, TypeAlias
+
+from lvskeeper.config.bad import BadValueError
+from lvskeeper.config.command import split_command
+from lvskeeper.ipvs.types import SCHEDULERS
+from lvskeeper.units import Address, format_address, parse_address
+
+Reader: TypeAlias = Callable[[Sequence[str]], object]
+
+TRUE: Final = frozenset({"true", "on", "yes"})
+FALSE: Final = frozenset({"false", "off", "no"})
+MAX_RANGE: Final = 4096
+"""Most addresses that one range may stand for."""
+
+_PLACEHOLDER: Final = re.compile(
+    r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%.*%>|\$[A-Za-z_]\w*\Z|\A@[A-Za-z_]\w*@\Z"
+)
+_SUFFIX: Final = re.compile(r"\A(\d+(?:\.\d+)?)\s*(us|ms|s|sec|secs|seconds?|m|min|h)\Z")
+_SECONDS: Final = re.compile(r"\A(?:\d+(?:\.\d*)?|\.\d+)\Z", re.ASCII)
+_USER: Final = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z|\A\d+\Z", re.ASCII)
+_DEVICE: Final = re.compile(r"\A[^\s/]{1,15}\Z")
+_FACTORS: Final = {"us": 1e-6, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def is_placeholder(word: str) -> bool:
+    """Whether *word* looks like a template's placeholder that nobody filled in."""
+    return _PLACEHOLDER.search(word) is not None
+
+
+def one_of(names: Sequence[str]) -> str:
+    """Return the names as a sentence part: ``a, b or c``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def flag(words: Sequence[str]) -> bool:
+    """Read ``keyword [true|false]``; alone it means true."""
+    if len(words) == 1:
+        return True
+    word = words[1]
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    lower = word.lower()
+    known = lower in TRUE or lower in FALSE
+    hint = f"write {lower} in lower case" if known else "leave the word out to switch it on"
+    raise BadValueError(1, f"'{word}' is neither true|on|yes nor false|off|no", hint)
+
+
+def text(words: Sequence[str]) -> str:
+    """Read one word as it is; it may not be empty, nor a placeholder."""
+    if not words[1]:
+        raise BadValueError(1, "the value is empty")
+    if is_placeholder(words[1]):
+        raise BadValueError(1, "the value is a placeholder")
+    return words[1]
+
+
+def to_int(word: str, index: int, low: int, high: int, what: str = "a whole number") -> int:
+    """Return *word* as a whole number between *low* and *high*."""
+    if not (word.isdecimal() and word.isascii()):
+        raise BadValueError(index, f"'{word}' is not {what}", _number_hint(word, low, high))
+    if len(word) > 20 or not low <= (number := int(word)) <= high:
+        raise BadValueError(index, f"{word} is not within {low} to {high}")
+    return number
+
+
+def integer(low: int, high: int) -> Reader:
+    """Return a reader of a whole number."""
+
+    def read(words: Sequence[str]) -> int:
+        return to_int(words[1], 1, low, high)
+
+    return read
+
+
+def _number_hint(word: str, low: int, high: int) -> str:
+    if _SUFFIX.match(word):
+        return "numbers take no unit"
+    return f"a decimal number from {low} to {high}"
+
+
+def seconds(*, zero: bool = False, high: float = 86_400.0) -> Reader:
+    """Return a reader of a time in seconds, with up to six decimals."""
+
+    def read(words: Sequence[str]) -> float:
+        word = words[1]
+        if not _SECONDS.match(word):
+            raise BadValueError(1, f"'{word}' is not a time in seconds", _seconds_hint(word))
+        if len(word.partition(".")[2]) > 6:
+            raise BadValueError(1, f"'{word}' has more than six decimals")
+        value = float(word)
+        if value > high:
+            raise BadValueError(1, f"{word} is more than {high:.0f} seconds")
+        if not value and not zero:
+            raise BadValueError(1, "the time must be more than 0")
+        return value
+
+    return read
+
+
+def _seconds_hint(word: str) -> str:
+    found = _SUFFIX.match(word)
+    if not found:
+        return "seconds as a decimal number, such as 3 or 0.5"
+    value = float(found[1]) * _FACTORS.get(found[2], 1.0)
+    plain = f"{value:.6f}".rstrip("0").rstrip(".")
+    return f"times are in seconds, without a unit: write {plain}"
+
+
+def choice(*names: str, fold: bool = False, reasons: dict[str, str] | None = None) -> Reader:
+    """Return a reader of one of *names*; with *fold* in any case. *reasons* explain refusals."""
+    known = frozenset(names)
+
+    def read(words: Sequence[str]) -> str:
+        word = words[1].upper() if fold else words[1]
+        if word in known:
+            return word
+        if reasons and word in reasons:
+            raise BadValueError(1, f"'{word}' is not served", reasons[word])
+        close = get_close_matches(word, names, n=1, cutoff=0.7)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise BadValueError(1, f"'{words[1]}' is not known here", f"{hint}one of {one_of(names)}")
+
+    return read
+
+
+scheduler: Final = choice(
+    *SCHEDULERS,
+    reasons={"conhash": "a scheduler of DPVS; 'mh' is the kernel's consistent hash"},
+)
+
+
+def to_address(word: str, index: int) -> Address:
+    """Return the packed form of a numeric address."""
+    try:
+        return parse_address(word)
+    except ValueError:
+        pass
+    if "/" in word:
+        hint = "an address without a prefix length"
+    elif re.fullmatch(r"[0-9.]+", word) and any(
+        len(part) > 1 and part.startswith("0") for part in word.split(".")
+    ):
+        hint = "leave leading zeros out: some programs read them as octal"
+    else:
+        hint = "a numeric IPv4 or IPv6 address; names are not resolved"
+    raise BadValueError(index, f"'{word}' is not an address", hint)
+
+
+def to_port(word: str, index: int) -> int:
+    """Return a port; 0 stands for all ports, or the service's."""
+    return to_int(word, index, 0, 65_535, "a port number")
+
+
+def address(words: Sequence[str]) -> Address:
+    """Read one address."""
+    return to_address(words[1], 1)
+
+
+def endpoint(words: Sequence[str]) -> dict[str, object]:
+    """Read ``keyword ADDRESS [PORT]``."""
+    values: dict[str, object] = {"address": to_address(words[1], 1)}
+    if len(words) > 2:
+        values["port"] = to_port(words[2], 2)
+    return values
+
+
+def to_range(word: str, index: int) -> tuple[Address, int]:
+    """Return the first address and the count of ``A``, ``A-LAST`` or ``A-B``.
+
+    LAST is the last byte of the last address: decimal for IPv4, hexadecimal for IPv6, as in
+    keepalived and the FULLNAT fork.
+    """
+    head, dash, tail = word.partition("-")
+    first = to_address(head, index)
+    if not dash:
+        return first, 1
+    if "." in tail or ":" in tail:
+        last = to_address(tail, index)
+    else:
+        base = 10 if len(first) == 4 else 16
+        try:
+            byte = int(tail, base) if tail.isalnum() and tail.isascii() else -1
+        except ValueError:
+            byte = -1
+        if not 0 <= byte <= 255:
+            kind = "decimal" if base == 10 else "hexadecimal"
+            raise BadValueError(
+                index, f"'{tail}' does not end a range", f"the last byte in {kind}, or an address"
+            )
+        last = Address(first[:-1] + bytes([byte]))
+    if len(last) != len(first):
+        raise BadValueError(index, "the ends of the range have different families")
+    count = int.from_bytes(last) - int.from_bytes(first) + 1
+    if count < 1:
+        raise BadValueError(index, f"the range ends before it starts: {format_address(last)}")
+    if count > MAX_RANGE:
+        raise BadValueError(index, f"the range has {count} addresses, more than {MAX_RANGE}")
+    return first, count
+
+
+def local_address(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry ``ADDRESS[-LAST] [DEVICE]`` of a local-address group."""
+    first, count = to_range(words[0], 0)
+    values: dict[str, object] = {"address": first, "count": count}
+    if len(words) > 1:
+        if not _DEVICE.match(words[1]):
+            raise BadValueError(1, f"'{words[1]}' is not the name of a network device")
+        values["device"] = words[1]
+    return values
+
+
+def group_member(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry ``ADDRESS[-LAST] [PORT]`` or ``fwmark N [inet|inet6]``."""
+    if words[0] == "fwmark":
+        if len(words) < 2:
+            raise BadValueError(0, "fwmark needs a number")
+        values: dict[str, object] = {"fwmark": to_int(words[1], 1, 1, 2**32 - 1)}
+        if len(words) > 2:
+            values["ip_family"] = choice("inet", "inet6")(words[1:])
+        return values
+    first, count = to_range(words[0], 0)
+    port = to_port(words[1], 1) if len(words) > 1 else 0
+    return {"address": first, "count": count, "port": port}
+
+
+def virtual_server(words: Sequence[str]) -> dict[str, object]:
+    """Read ``virtual_server ADDRESS [PORT]``, ``fwmark N`` or ``group NAME``."""
+    match words[1]:
+        case "fwmark":
+            if len(words) < 3:
+                raise BadValueError(1, "fwmark needs a number")
+            return {"fwmark": to_int(words[2], 2, 1, 2**32 - 1)}
+        case "group":
+            if len(words) < 3:
+                raise BadValueError(1, "group needs a name")
+            return {"group": words[2]}
+        case _:
+            return endpoint(words)
+
+
+def persistence_timeout(words: Sequence[str]) -> int:
+    """Read ``persistence_timeout [SECONDS]``; alone it means 360."""
+    if len(words) == 1:
+        return 360
+    if words[1] == "0":
+        raise BadValueError(1, "0 does not switch persistence off", "leave the keyword out instead")
+    return to_int(words[1], 1, 1, 2_678_400)
+
+
+def granularity(words: Sequence[str]) -> int:
+    """Read a netmask or a prefix length; the value is the prefix length."""
+    word = words[1]
+    if "." not in word:
+        return to_int(word, 1, 1, 128, "a netmask or a prefix length")
+    bad = BadValueError(1, f"'{word}' is not a netmask", "such as 255.255.255.0, or 24")
+    try:
+        bits = f"{int(IPv4Address(word)):032b}"
+    except ValueError:
+        raise bad from None
+    if "01" in bits or bits[0] == "0":
+        raise bad
+    return bits.count("1")
+
+
+def forwarding(words: Sequence[str]) -> dict[str, object]:
+    """Read ``NAT|DR|FNAT`` or ``TUN [type ipip|gue|gre] [port N] [nocsum|csum|remcsum]``."""
+    method = choice(
+        "NAT", "DR", "TUN", "FNAT", reasons={"SNAT": "a gateway service of DPVS, not of IPVS"}
+    )(words)
+    values: dict[str, object] = {"method": method}
+    index = 2
+    while index < len(words):
+        word = words[index]
+        if method != "TUN":
+            raise BadValueError(index, f"{method} takes no '{word}'", "only TUN has options")
+        if word in {"nocsum", "csum", "remcsum"}:
+            values["csum"] = word
+            index += 1
+            continue
+        if word not in {"type", "port"}:
+            names = ("type", "port", "nocsum", "csum", "remcsum")
+            raise BadValueError(index, f"'{word}' is no option of TUN", f"one of {one_of(names)}")
+        if index + 1 == len(words):
+            raise BadValueError(index, f"'{word}' needs a value")
+        if word == "type":
+            values["type"] = choice("ipip", "gue", "gre")(words[index:])
+        else:
+            values["port"] = to_int(words[index + 1], index + 1, 1, 65_535, "a port number")
+        index += 2
+    _check_tunnel(values)
+    return values
+
+
+def _check_tunnel(values: dict[str, object]) -> None:
+    kind = values.get("type", "ipip")
+    if kind == "gue" and "port" not in values:
+        raise BadValueError(1, "a gue tunnel needs a port", "TUN type gue port 6080")
+    if kind != "gue" and "port" in values:
+        raise BadValueError(
+            1, f"an {kind} tunnel has no port" if kind == "ipip" else "gre has no port"
+        )
+    if kind == "ipip" and values.get("csum", "nocsum") != "nocsum":
+        raise BadValueError(1, "an ipip tunnel has no checksum", "csum is for gue and gre")
+
+
+def status_codes(words: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Read ``status_code N[-M] ...``."""
+    ranges: list[tuple[int, int]] = []
+    for index, word in enumerate(words[1:], 1):
+        low, dash, high = word.partition("-")
+        first = to_int(low, index, 100, 999, "a status code")
+        last = to_int(high, index, 100, 999, "a status code") if dash else first
+        if last < first:
+            raise BadValueError(index, f"the range {word} ends before it starts")
+        ranges.append((first, last))
+    return tuple(ranges)
+
+
+def digest(words: Sequence[str]) -> str:
+    """Read an MD5 sum in hex."""
+    word = words[1].lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", word):
+        raise BadValueError(1, f"'{words[1]}' is not an MD5 sum", "32 hexadecimal digits")
+    return word
+
+
+def path(words: Sequence[str]) -> str:
+    """Read the path of a URL."""
+    word = text(words)
+    if not word.startswith("/"):
+        raise BadValueError(1, f"'{word}' is not a path", "a path starts with /")
+    if not word.isascii() or any(char <= " " or char == "\x7f" for char in word):
+        raise BadValueError(1, "a path has only printable ASCII characters", "use %20 and the like")
+    return word
+
+
+def header(words: Sequence[str]) -> str:
+    """Read a value that goes into a request header."""
+    word = text(words)
+    if not word.isascii() or any(char <= " " or char == "\x7f" for char in word):
+        raise BadValueError(
+            1, f"'{word}' is not a host name", "printable ASCII characters, no blanks"
+        )
+    return word
+
+
+def user(words: Sequence[str]) -> dict[str, object]:
+    """Read ``keyword USER [GROUP]``."""
+    values: dict[str, object] = {}
+    for index, (name, word) in enumerate(zip(("user", "group"), words[1:], strict=False), 1):
+        if not _USER.match(word):
+            hint = 'quote a command with its arguments as one word: "/path/script arg"'
+            raise BadValueError(index, f"'{word}' is not the name of a {name}", hint)
+        values[name] = word
+    return values
+
+
+def command(words: Sequence[str]) -> dict[str, object]:
+    """Read ``keyword "CMD ARGS" [USER [GROUP]]``."""
+    if words[1].startswith("'"):
+        # Outside double quotes a single quote does not keep words together, except here.
+        words = [words[0], *_close_single(words[1:])]
+        if len(words) > 4:
+            raise BadValueError(1, "too many words after the command")
+    argv = split_command(text(words))
+    if not argv or not argv[0]:
+        raise BadValueError(1, "the command is empty")
+    if argv[0].startswith(("<", ">", "|")):
+        raise BadValueError(1, f"'{argv[0]}' needs a shell; commands run without one")
+    return {"argv": argv, **user(words[1:])}
+
+
+def _close_single(words: Sequence[str]) -> list[str]:
+    for end, word in enumerate(words):
+        if word.endswith("'") and (end or len(word) > 1):
+            return [" ".join(words[: end + 1])[1:-1], *words[end + 1 :]]
+    raise BadValueError(1, "the quote is not closed")

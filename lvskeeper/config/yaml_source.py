@@ -1,0 +1,261 @@
+"""YAML as another spelling of the same directives.
+
+The node tree is walked, not loaded: every scalar stays the text that stands in the file, and the
+keyword table types it as it types a word of keepalived.conf. So ``no``, ``010`` and ``1:30`` hold
+no surprise, and every diagnostic has its place.
+
+A keyword with its value is a mapping entry, a block is a mapping, blocks of one kind are a list
+under the plural of their name. See docs/configuration.md.
+"""
+
+from typing import TYPE_CHECKING, Final, TypeAlias, final
+
+import yaml
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import error
+from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
+from lvskeeper.config.source import Source, Span
+from lvskeeper.config.tree import INCLUDES, Directive
+
+if TYPE_CHECKING:
+    from lvskeeper.config.tree import Parser
+
+Mark: TypeAlias = tuple[int, int, int]
+
+PLURALS: Final = {
+    "virtual_servers": "virtual_server",
+    "real_servers": "real_server",
+    "urls": "url",
+    "local_address_groups": "local_address_group",
+    "virtual_server_groups": "virtual_server_group",
+}
+HEADS: Final = {
+    "virtual_server": ("address", "port", "fwmark", "group"),
+    "real_server": ("address", "port"),
+}
+"""Keys of a list item that stand on the block's own line in keepalived.conf."""
+
+MAX_NODES: Final = 5_000_000
+"""Aliases can make a small file stand for a huge tree; this many nodes are walked at most."""
+
+# The C parser is eight times faster and not part of every build of PyYAML.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@final
+class _ShapeError(Exception):
+    """A node has another shape than is needed at its place."""
+
+    def __init__(self, node: yaml.Node, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.node = node
+        self.message = message
+        self.hint = hint
+
+
+def read_yaml(parser: "Parser", source: Source, into: list[Directive], block: str) -> None:
+    """Append the directives of a YAML file to *into*, the contents of *block*."""
+    found = parser.tree.diagnostics
+    try:
+        node = yaml.compose(source.text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as failure:
+        mark = failure.problem_mark or failure.context_mark
+        span = Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
+        found.append(error(Code.YAML_SYNTAX, span, f"not YAML: {failure.problem}"))
+        return
+    except (yaml.YAMLError, RecursionError) as failure:
+        reason = " ".join(str(failure).split()) or "nested too deep"
+        found.append(error(Code.YAML_SYNTAX, Span(source, 1, 1), f"not YAML: {reason}"))
+        return
+    if node is None:
+        return
+    walk = _Walk(parser, source)
+    try:
+        into += walk.mapping(node, block)
+    except _ShapeError as bad:
+        walk.report(bad)
+
+
+@final
+class _Walk:
+    """Turns nodes into directives."""
+
+    def __init__(self, parser: "Parser", source: Source) -> None:
+        self.parser = parser
+        self.source = source
+        self.nodes = 0
+        self.inside: set[int] = set()
+
+    def report(self, bad: _ShapeError) -> None:
+        """Add the diagnostic for a node of the wrong shape."""
+        line, column, length = self.mark(bad.node)
+        span = Span(self.source, line, column, length)
+        self.parser.tree.diagnostics.append(error(Code.YAML_SHAPE, span, bad.message, bad.hint))
+
+    def mark(self, node: yaml.Node) -> Mark:
+        """Return the place of a node, cut at the end of its first line."""
+        start, end = node.start_mark, node.end_mark
+        line = self.source.lines[start.line] if start.line < len(self.source.lines) else ""
+        stop = end.column if end.line == start.line else len(line)
+        return (start.line + 1, start.column + 1, max(1, stop - start.column))
+
+    def pairs(self, node: yaml.Node) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+        """Return the entries of a mapping; a key that is there twice is refused."""
+        if not isinstance(node, yaml.MappingNode):
+            raise _ShapeError(node, "keywords and their values are needed here: 'keyword: value'")
+        seen: set[str] = set()
+        found: list[tuple[yaml.ScalarNode, yaml.Node]] = []
+        for key, value in node.value:
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                raise _ShapeError(node, f"more than {MAX_NODES} values; aliases multiply them")
+            if not isinstance(key, yaml.ScalarNode):
+                raise _ShapeError(key, "a keyword is a plain word")
+            if key.value in seen:
+                line, column, length = self.mark(key)
+                span = Span(self.source, line, column, length)
+                message = f"'{key.value}' is given twice in this mapping"
+                self.parser.tree.diagnostics.append(error(Code.YAML_DUPLICATE, span, message))
+                continue
+            seen.add(key.value)
+            found.append((key, value))
+        return found
+
+    def mapping(self, node: yaml.Node, block: str) -> list[Directive]:
+        """Return the directives of a block."""
+        if _is_null(node):
+            return []
+        if id(node) in self.inside:
+            raise _ShapeError(node, "an alias that holds itself")
+        self.inside.add(id(node))
+        found: list[Directive] = []
+        for key, value in self.pairs(node):
+            try:
+                self.entry(key, value, block, found)
+            except _ShapeError as bad:
+                self.report(bad)
+        self.inside.discard(id(node))
+        return found
+
+    def entry(
+        self,
+        key: yaml.ScalarNode,
+        value: yaml.Node,
+        block: str,
+        found: list[Directive],
+    ) -> None:
+        """Append the directives of one entry of a mapping to *found*, those of includes too."""
+        name = str(PLURALS.get(key.value, key.value))
+        if name in INCLUDES:
+            for item in _items(value):
+                words, marks = self.words(item, whole=True)
+                include = Directive([name, *words], self.source, 1)
+                include.marks = [self.mark(key), *marks]
+                self.parser.include(include, words[0], found, block)
+            return
+        if name in ENTRY_BLOCKS and block == ROOT:
+            found += self.groups(value, name)
+            return
+        keyword = BLOCKS.get(block, {}).get(name)
+        if (keyword is not None and keyword.block) or _has_mapping(value):
+            items = _items(value) if isinstance(value, yaml.SequenceNode) else [value]
+            found += [self.block(key, item, name) for item in items]
+            return
+        words, marks = self.words(value, whole=keyword is not None and keyword.whole)
+        directive = Directive([name, *words], self.source, key.start_mark.line + 1)
+        directive.marks = [self.mark(key), *marks]
+        found.append(directive)
+
+    def words(self, node: yaml.Node, *, whole: bool) -> tuple[list[str], list[Mark]]:
+        """Return the words of a value and their places."""
+        if _is_null(node):
+            return [], []
+        words: list[str] = []
+        marks: list[Mark] = []
+        for item in _items(node):
+            if not isinstance(item, yaml.ScalarNode):
+                raise _ShapeError(item, "a value is needed here, not a list or a mapping")
+            split = not item.style and not whole and item is node
+            pieces = item.value.split() if split else [item.value]
+            line, column, length = self.mark(item)
+            text = self.source.lines[line - 1]
+            at = column - 1
+            for piece in pieces:
+                if len(pieces) > 1 and (start := text.find(piece, at)) >= 0:
+                    marks.append((line, start + 1, len(piece)))
+                    at = start + len(piece)
+                else:
+                    marks.append((line, column, length))
+                words.append(piece)
+        return words, marks
+
+    def block(self, key: yaml.ScalarNode, node: yaml.Node, name: str) -> Directive:
+        """Return a block; the words of its own line come from the keys in :data:`HEADS`."""
+        directive = Directive([name], self.source, node.start_mark.line + 1)
+        at = self.mark(key)
+        heads = HEADS.get(name, ())
+        if heads and isinstance(node, yaml.MappingNode):
+            at = self.mark(node.value[0][0]) if node.value else at
+        directive.marks = [at]
+        if heads:
+            self.head(directive, node, heads)
+        directive.children = [
+            child for child in self.mapping(node, name) if child.words[0] not in heads
+        ]
+        return directive
+
+    def head(self, directive: Directive, node: yaml.Node, heads: tuple[str, ...]) -> None:
+        """Put address and port, or fwmark, or group behind the keyword."""
+        assert directive.marks is not None
+        if not isinstance(node, yaml.MappingNode):
+            raise _ShapeError(node, f"'{directive.words[0]}' needs a mapping")
+        # What is wrong with the keys themselves is told when the block is read.
+        given = {
+            key.value: value
+            for key, value in node.value
+            if isinstance(key, yaml.ScalarNode) and key.value in heads
+        }
+        forms = (("fwmark",), ("group",), ("address", "port"))
+        form = next((form for form in forms if form[0] in given), None)
+        if form is None:
+            raise _ShapeError(node, f"one of {', '.join(heads)} is needed here")
+        odd = next((name for name in given if name not in form), None)
+        if odd is not None:
+            raise _ShapeError(given[odd], f"'{odd}' does not go with '{form[0]}'")
+        for name in form:
+            if name not in given:
+                continue
+            words, marks = self.words(given[name], whole=True)
+            if name in {"fwmark", "group"}:
+                words, marks = [name, *words], [directive.marks[0], *marks]
+            directive.words += words
+            directive.marks += marks
+
+    def groups(self, node: yaml.Node, name: str) -> list[Directive]:
+        """Return the groups of a mapping from names to lists of entries."""
+        found: list[Directive] = []
+        for key, value in self.pairs(node):
+            mark = self.mark(key)
+            group = Directive([name, key.value], self.source, mark[0])
+            group.marks = [mark, mark]
+            group.children = []
+            for item in () if _is_null(value) else _items(value):
+                entry = Directive([], self.source, item.start_mark.line + 1)
+                entry.words, entry.marks = self.words(item, whole=False)
+                if entry.words:
+                    group.children.append(entry)
+            found.append(group)
+        return found
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in {"", "~", "null"}
+
+
+def _items(node: yaml.Node) -> list[yaml.Node]:
+    return node.value if isinstance(node, yaml.SequenceNode) else [node]
+
+
+def _has_mapping(node: yaml.Node) -> bool:
+    return any(isinstance(item, yaml.MappingNode) for item in _items(node))

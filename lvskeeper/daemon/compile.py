@@ -1,0 +1,267 @@
+"""From the configuration model to the director's: groups and ranges expanded, inheritance resolved.
+
+Expects a model that the lint found free of errors; what it would have refused raises ``KeyError``.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
+
+from lvskeeper.config.model import (
+    AnyCheck,
+    Command,
+    Config,
+    Forwarding,
+    GroupMember,
+    LocalAddressGroup,
+    RealServer,
+    ScriptUser,
+    TcpCheck,
+    Url,
+    VirtualServer,
+)
+from lvskeeper.config.ranges import expand
+from lvskeeper.daemon.roles import (
+    DirectorSpec,
+    LocalAddressSpec,
+    PoolSpec,
+    RealServerSpec,
+    Script,
+    TunnelSpec,
+    VirtualServerSpec,
+)
+from lvskeeper.health import spec as health
+from lvskeeper.ipvs.types import (
+    Family,
+    Forward,
+    Protocol,
+    ServiceFlag,
+    ServiceKey,
+    TunnelType,
+)
+
+T = TypeVar("T")
+
+PERSISTENCE: Final = 360
+"""Persistence timeout where a granularity is given without one, in seconds."""
+
+_FORWARD: Final = {
+    "NAT": Forward.NAT,
+    "DR": Forward.DR,
+    "TUN": Forward.TUN,
+    "FNAT": Forward.FULLNAT,
+}
+_TUNNEL: Final = {"ipip": TunnelType.IPIP, "gue": TunnelType.GUE, "gre": TunnelType.GRE}
+_CHECKSUM: Final = {"nocsum": 0, "csum": 1, "remcsum": 2}
+"""``TUNNEL_ENCAP_FLAG_*`` of the kernel."""
+
+_DELAY_LOOP: Final = 60.0
+_CONNECT_TIMEOUT: Final = 5.0
+_RETRY: Final = 1
+_DELAY_BEFORE_RETRY: Final = {"TCP_CHECK": 1.0, "HTTP_GET": 3.0}
+
+
+def compile_director(config: Config) -> DirectorSpec:
+    """Return the director's view of *config*."""
+    groups = {group.name: group.members for group in config.virtual_server_groups}
+    user = config.global_defs.script_user
+    return DirectorSpec(
+        router_id=config.global_defs.router_id,
+        virtual_servers=tuple(
+            _virtual_server(server, _members(server, groups), user)
+            for server in config.virtual_servers
+        ),
+        pools=tuple(_pool(group) for group in config.local_address_groups),
+        manage_sysctls=config.global_defs.lvs_manage_sysctls,
+        keep_on_stop=config.global_defs.lvs_keep_on_stop,
+    )
+
+
+def _members(
+    server: VirtualServer, groups: dict[str, tuple[GroupMember, ...]]
+) -> tuple[GroupMember, ...]:
+    if server.group:
+        return groups[server.group]
+    return (GroupMember(address=server.address, port=server.port, fwmark=server.fwmark),)
+
+
+def _pool(group: LocalAddressGroup) -> PoolSpec:
+    addresses = {
+        address: LocalAddressSpec(address, entry.device)
+        for entry in group.addresses
+        for address in expand(entry.address, entry.count)
+    }
+    return PoolSpec(group.name, tuple(addresses.values()))
+
+
+def _keys(server: VirtualServer, members: Iterable[GroupMember]) -> Iterator[ServiceKey]:
+    protocol = Protocol[server.protocol]
+    for member in members:
+        if member.fwmark:
+            family = _mark_family(server, member)
+            yield ServiceKey(family, Protocol.TCP, fwmark=member.fwmark)
+            continue
+        for address in expand(member.address, member.count):
+            yield ServiceKey(Family.of(address), protocol, address, member.port)
+
+
+def _mark_family(server: VirtualServer, member: GroupMember) -> Family:
+    named = member.ip_family or server.ip_family
+    if named:
+        return Family.INET if named == "inet" else Family.INET6
+    if server.real_servers:
+        return Family.of(server.real_servers[0].address)
+    return Family.INET
+
+
+def _virtual_server(
+    server: VirtualServer, members: tuple[GroupMember, ...], user: ScriptUser
+) -> VirtualServerSpec:
+    keys = tuple(dict.fromkeys(_keys(server, members)))
+    host = max((key.family.host_prefix for key in keys), default=32)
+    sorry = server.sorry_server
+    timeout = server.persistence_timeout or PERSISTENCE
+    return VirtualServerSpec(
+        name=_name(server, keys),
+        keys=keys,
+        scheduler=server.lb_algo,
+        real_servers=tuple(_real_server(server, one, members, user) for one in server.real_servers),
+        flags=_flags(server),
+        persistence=timeout if server.persistent else 0,
+        prefix=server.persistence_granularity or host,
+        engine=server.persistence_engine or "",
+        established=server.est_timeout,
+        quorum=health.QuorumSpec(server.quorum, server.hysteresis),
+        alpha=server.alpha,
+        omega=server.omega,
+        pool=server.laddr_group_name if _uses_pool(server) else "",
+        syn_proxy=server.syn_proxy,
+        sorry_server=(
+            RealServerSpec(
+                sorry.address,
+                sorry.port,
+                _FORWARD[server.lb_kind.method],
+                tunnel=_tunnel(server.lb_kind),
+            )
+            if sorry
+            else None
+        ),
+        quorum_up=_script(server.quorum_up, user),
+        quorum_down=_script(server.quorum_down, user),
+    )
+
+
+def _name(server: VirtualServer, keys: tuple[ServiceKey, ...]) -> str:
+    if not server.group:
+        return str(keys[0])
+    # One group may be served over several protocols: the name has to tell them apart.
+    suffix = "" if server.protocol == "TCP" else f" {server.protocol.lower()}"
+    return f"group {server.group}{suffix}"
+
+
+def _uses_pool(server: VirtualServer) -> bool:
+    kinds = (server.lb_kind, *(one.lvs_method for one in server.real_servers if one.lvs_method))
+    return any(kind.method == "FNAT" for kind in kinds)
+
+
+def _flags(server: VirtualServer) -> ServiceFlag:
+    flags = ServiceFlag(0)
+    if server.persistent:
+        flags |= ServiceFlag.PERSISTENT
+    if server.ops:
+        flags |= ServiceFlag.ONE_PACKET
+    match server.lb_algo:
+        case "sh":
+            port, fallback = server.sh_port, server.sh_fallback
+        case "mh":
+            port, fallback = server.mh_port, server.mh_fallback
+        case _:
+            port = fallback = False
+    if fallback:
+        flags |= ServiceFlag.SCHED_1
+    if port:
+        flags |= ServiceFlag.SCHED_2
+    return flags
+
+
+def _real_server(
+    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], user: ScriptUser
+) -> RealServerSpec:
+    kind = one.lvs_method or server.lb_kind
+    return RealServerSpec(
+        address=one.address,
+        port=one.port,
+        forward=_FORWARD[kind.method],
+        weight=_first(one.weight, default=server.weight),
+        upper=one.uthreshold,
+        lower=one.lthreshold,
+        tunnel=_tunnel(kind),
+        inhibit_on_failure=_first(one.inhibit_on_failure, default=server.inhibit_on_failure),
+        alpha=_first(one.alpha, default=server.alpha),
+        checks=tuple(_check(server, one, members, check) for check in one.checks),
+        notify_up=_script(one.notify_up, user),
+        notify_down=_script(one.notify_down, user),
+    )
+
+
+def _first(*given: T | None, default: T) -> T:
+    """Return the first that is given, from the innermost block outwards."""
+    for value in given:
+        if value is not None:
+            return value
+    return default
+
+
+def _check(
+    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], check: AnyCheck
+) -> health.CheckSpec:
+    # A group may have several ports; without one of its own the check takes the first.
+    served = next((member.port for member in members if member.port), 0)
+    loop = _first(check.delay_loop, one.delay_loop, server.delay_loop, default=_DELAY_LOOP)
+    host = _first(one.virtualhost, server.virtualhost, default="")
+    return health.CheckSpec(
+        kind=health.CheckKind(check.kind),
+        address=_first(check.connect_ip, default=one.address),
+        port=_first(check.connect_port, default=one.port or served),
+        connect_timeout=_first(
+            check.connect_timeout,
+            one.connect_timeout,
+            server.connect_timeout,
+            default=_CONNECT_TIMEOUT,
+        ),
+        delay_loop=loop,
+        retry=_first(check.retry, one.retry, server.retry, default=_RETRY),
+        delay_before_retry=_first(
+            check.delay_before_retry,
+            one.delay_before_retry,
+            server.delay_before_retry,
+            default=_DELAY_BEFORE_RETRY[check.kind],
+        ),
+        warmup=_first(check.warmup, one.warmup, server.warmup, default=loop),
+        alpha=_first(check.alpha, one.alpha, default=server.alpha),
+        urls=(
+            ()
+            if isinstance(check, TcpCheck)
+            else tuple(_url(url, _first(check.virtualhost, default=host)) for url in check.urls)
+        ),
+    )
+
+
+def _url(url: Url, host: str) -> health.Url:
+    return health.Url(
+        path=url.path,
+        statuses=url.status_code,
+        digest=url.digest,
+        virtualhost=_first(url.virtualhost, default=host),
+    )
+
+
+def _tunnel(kind: Forwarding) -> TunnelSpec:
+    return TunnelSpec(_TUNNEL[kind.type], kind.port, _CHECKSUM[kind.csum])
+
+
+def _script(command: Command | None, user: ScriptUser) -> Script | None:
+    if command is None:
+        return None
+    if command.user:
+        return Script(command.argv, command.user, command.group)
+    return Script(command.argv, user.user, user.group)
