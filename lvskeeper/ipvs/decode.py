@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 NO_PREFIX: Final = -1
 """Prefix of a netmask with holes, which the kernel accepts and nobody wants."""
 
+EST_TIMEOUT: Final = 11
+"""Service attribute of the established timeout, on fork v3."""
+PE_NAME: Final = 11
+"""Service attribute of the persistence engine, on mainline: the same number."""
+
 MEMO_LIMIT: Final = 65_536
 """Destinations that a reader remembers before it starts afresh."""
 
@@ -151,8 +156,10 @@ def read_service(data: bytes, start: int, end: int, traits: Traits) -> Service |
         flags=flags,
         persistence=persistence,
         prefix=prefix,
-        engine=text(data, *fields[11]) if traits.engines and 11 in fields else "",
-        established=_number(data, fields, 11) or None if traits.established_timeout else None,
+        engine=text(data, *fields[PE_NAME]) if traits.engines and PE_NAME in fields else "",
+        established=_number(data, fields, EST_TIMEOUT) or None
+        if traits.established_timeout
+        else None,
     )
 
 

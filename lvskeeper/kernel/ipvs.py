@@ -19,7 +19,9 @@ from lvskeeper.ipvs.control import (
     Timeouts,
 )
 from lvskeeper.ipvs.decode import (
+    EST_TIMEOUT,
     DestinationReader,
+    has_attribute,
     read_local_address,
     read_service,
 )
@@ -138,12 +140,8 @@ class IpvsClient:
                 status=ExitStatus.UNSUPPORTED,
                 hint="load the module ip_vs (modprobe ip_vs), or run a kernel that has it",
             )
-        dialect = probe(family.operations, sysctls=self._sysctls())
-        traits = TRAITS[dialect]
+        traits = self._probe(family)
         self._encoder = Encoder(family.number, traits)
-        if traits.established_timeout:
-            traits = replace(traits, established_default=self.timeouts().tcp)
-            self._encoder = Encoder(family.number, traits)
         self._reader = DestinationReader(traits)
 
     def close(self) -> None:
@@ -152,13 +150,20 @@ class IpvsClient:
 
     def services(self) -> dict[ServiceKey, Service]:
         """Return all services; one dump. Those of a protocol that we do not know are left out."""
+        sequence = self._channel.sequence()
+        try:
+            parts = self._channel.dump(self._ready().dump_services(sequence), sequence)
+        except NetlinkError as error:
+            if error.number != errno.ENOENT:
+                raise _refused("services", error) from error
+            # The module was loaded anew: its family has another number now.
+            self.open()
+            parts = self._dump("services", Encoder.dump_services)
+        except NetlinkLostError as error:
+            raise _lost("services", error) from error
         traits = self.traits
-        found: dict[ServiceKey, Service] = {}
-        for part in self._dump("services", Encoder.dump_services):
-            service = read_service(*part, traits)
-            if service is not None:
-                found[service.key] = service
-        return found
+        found = (read_service(*part, traits) for part in parts)
+        return {service.key: service for service in found if service is not None}
 
     def destinations(self, key: ServiceKey) -> dict[DestKey, Destination]:
         """Return the destinations of a service, none where it does not exist; one dump."""
@@ -275,6 +280,21 @@ class IpvsClient:
         except NetlinkLostError as error:
             raise _lost("look up IPVS", error) from error
         return parse_family(*parts[0]) if parts else None
+
+    def _probe(self, family: FamilyReply) -> Traits:
+        """Tell the dialect from commands and sysctls, and from a dump where those leave it open."""
+        dialect = probe(family.operations, sysctls=self._sysctls())
+        if dialect is Dialect.MAINLINE:
+            return TRAITS[dialect]
+        self._encoder = Encoder(family.number, TRAITS[dialect])
+        if dialect is Dialect.FORK_V2:
+            parts = self._dump("services", Encoder.dump_services)
+            seen = any(has_attribute(*part, EST_TIMEOUT) for part in parts)
+            dialect = probe(family.operations, established_seen=seen)
+        traits = TRAITS[dialect]
+        if not traits.established_timeout:
+            return traits
+        return replace(traits, established_default=self.timeouts().tcp)
 
     def _apply(self, operations: Sequence[Operation]) -> list[Failure]:
         encoder = self._ready()
