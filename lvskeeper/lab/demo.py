@@ -1,0 +1,360 @@
+"""The demonstration: a director at work in the laboratory, step by step, with what each shows.
+
+``lvskeeper demo`` runs this where ip_vs is. Its exit status is 0 only if every step held.
+"""
+
+import contextlib
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from lvskeeper.errors import ExitStatus
+from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.lab.daemon import Daemon, Told
+from lvskeeper.lab.kernels import inside_vm
+from lvskeeper.lab.longlived import LongLived
+from lvskeeper.lab.servers import Server, start_servers
+from lvskeeper.lab.topology import BACK, VIPS4, Laboratory, Plan, real_server
+from lvskeeper.lab.traffic import Counts, Traffic
+
+VIP: Final = VIPS4[0]
+LIPS: Final = tuple(f"10.0.0.{number}" for number in range(10, 14))
+RATE: Final = 20.0
+"""Requests a second; each is a new connection."""
+
+CONFIGURATION: Final = """\
+local_address_group lips {
+    10.0.0.10-13 %(device)s
+}
+virtual_server %(vip)s 80 {
+    delay_loop 1
+    lb_algo wrr
+    lb_kind FNAT
+    protocol TCP
+    laddr_group_name lips
+    retry 1
+    delay_before_retry 0.3
+%(servers)s}
+"""
+
+REAL_SERVER: Final = """\
+    real_server %s 8080 {
+        weight %d
+        TCP_CHECK {
+            connect_timeout 1
+        }
+    }
+"""
+
+
+def configuration(*weights: int) -> str:
+    """Return the demonstration's configuration with a real server for each weight."""
+    servers = "".join(
+        REAL_SERVER % (real_server(number)[0], weight) for number, weight in enumerate(weights, 1)
+    )
+    return CONFIGURATION % {"device": BACK, "vip": VIP, "servers": servers}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one step."""
+
+    title: str
+    held: bool
+    counts: Counts
+    explained: int
+    """Failed requests that the step itself explains, such as those to a server just killed."""
+
+
+@final
+class Stage:
+    """Tells the steps as they happen, and keeps the score."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.steps: list[Step] = []
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the start."""
+        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
+
+    def open(self, title: str, why: str) -> None:
+        """Begin a step."""
+        print(flush=True)
+        self.say(f"{len(self.steps) + 1}. {title}")
+        print(f"           {why}", flush=True)
+
+    def close(self, title: str, *, held: bool, counts: Counts, explained: int = 0) -> None:
+        """End a step."""
+        self.steps.append(Step(title, held, counts, explained))
+        self.say("   held" if held else "   DID NOT HOLD")
+
+    def summary(self, total: Counts, survivor: LongLived) -> bool:
+        """Print the table; return whether all held."""
+        print(f"\n{'step':44} {'sent':>6} {'failed':>7} {'explained':>10}   held")
+        for step in self.steps:
+            counts = step.counts
+            print(
+                f"{step.title:44} {counts.sent:6} {counts.failed:7} {step.explained:10}"
+                f"   {'yes' if step.held else 'NO'}"
+            )
+        lived = "alive" if survivor.alive else f"lost: {survivor.error}"
+        print(f"{'all requests':44} {total.sent:6} {total.failed:7}")
+        print(
+            f"one connection through all of it: {lived}, {survivor.answers} answers from"
+            f" {survivor.server}, the slowest after {survivor.longest:.2f} s"
+        )
+        held = survivor.alive and all(step.held for step in self.steps)
+        took = time.monotonic() - self.started
+        print(f"\n{'all held' if held else 'NOT ALL HELD'} in {took:.0f} s", flush=True)
+        return held
+
+
+@final
+class Demonstration:
+    """The laboratory with everything in it, and the steps."""
+
+    def __init__(self, lab: Laboratory, folder: Path) -> None:
+        self.lab = lab
+        self.stage = Stage()
+        self.file = folder / "demo.conf"
+        self.servers = [
+            Server(space, f"rs{number}", http=[8080]) for number, space in enumerate(lab.servers, 1)
+        ]
+        self.daemon = Daemon(lab.director, self.file, folder / "run")
+
+    def run(self) -> bool:
+        """Go through all steps; return whether they held."""
+        self._introduce()
+        self.file.write_text(configuration(1, 1, 1))
+        start_servers(self.servers)
+        self.stage.say("three real servers are up")
+        with self.daemon:
+            self._start()
+            with (
+                Traffic(self.lab.client, f"http://{VIP}/", rate=RATE, timeout=3) as traffic,
+                LongLived(self.lab.client, VIP, 80) as survivor,
+            ):
+                self.traffic = traffic
+                self._fullnat()
+                self._server_dies_and_returns()
+                self._reload()
+                self._broken_file()
+                self._flush_table()
+                self._flush_ruleset()
+                self._kill()
+                total = traffic.stop()
+            self._stop()
+        return self.stage.summary(total, survivor)
+
+    def _introduce(self) -> None:
+        where = "a VM with " if inside_vm() else ""
+        print(
+            f"lvskeeper demo on {where}Linux {platform.release()}, a stock kernel\n\n"
+            "  client 192.0.2.10 --- director --- router --- rs1, rs2, rs3\n"
+            f"                        VIP {VIP}      no route back to the client\n"
+            f"                        LIPs {LIPS[0]}-13\n\n"
+            "The real servers have no route to the client: only FULLNAT can work here.\n",
+            flush=True,
+        )
+        print(configuration(1, 1, 1), flush=True)
+
+    def _start(self) -> None:
+        title = "the director starts"
+        self.stage.open(title, "it reads the file, fills the kernel's tables and reads them back")
+        ready = self.daemon.start()
+        assert ready is not None
+        self._quote(ready, "operations", "took")
+        held = ready.fields["operations"] == 4 and ready.fields["refused"] == 0
+        self.stage.close(title, held=held, counts=Counts())
+
+    def _fullnat(self) -> None:
+        title = "FULLNAT on a stock kernel"
+        self.stage.open(title, "IPVS translates the destination, nftables the source to a LIP")
+        with self._watching(title) as judge:
+            counts = self.traffic.wait_for(lambda seen: len(seen.servers) == 3 and seen.sent >= 60)
+            last = self.traffic.last
+            assert last is not None
+            self.stage.say(f"   an answer: server {last.server} saw the client as {last.peer}")
+            self.stage.say(f"   LIPs seen: {', '.join(sorted(counts.peers))}")
+            judge(set(counts.peers) <= set(LIPS))
+
+    def _server_dies_and_returns(self) -> None:
+        title = "a real server is killed"
+        self.stage.open(title, "its check fails, it leaves the table; no one else notices")
+        mark = self.traffic.mark()
+        self.servers[1].kill()
+        down = self.daemon.wait_for("real_server_down", since=mark)
+        self._quote(down, "real_server", "phase", "reason", "attempts")
+        gone = self._until(lambda: len(self._destinations()) == 2)
+        self.stage.say(f"   out of the kernel's table {gone - mark:.2f} s after the kill")
+        refused = self._settled_failures(mark, gone)
+        with self._watching(title, explained=refused) as judge:
+            counts = self._more(40)
+            judge("rs2" not in counts.servers)
+
+        title = "it comes back"
+        self.stage.open(title, "one good check is enough")
+        with self._watching(title) as judge:
+            mark = self.traffic.mark()
+            self.servers[1].start()
+            up = self.daemon.wait_for("real_server_up", since=mark)
+            self._quote(up, "real_server", "reason")
+            self.traffic.wait_for(lambda seen: "rs2" in seen.servers, since=mark)
+            judge(True)
+
+    def _reload(self) -> None:
+        title = "a reload changes weights"
+        self.stage.open(title, "edited in place; nothing is deleted and added again")
+        with self._watching(title) as judge:
+            self.file.write_text(configuration(4, 1, 1))
+            mark = self.daemon.reload()
+            applied = self.daemon.wait_for("reload_applied", since=mark)
+            self._quote(applied, "operations", "took")
+            counts = self._more(60)
+            self.stage.say(f"   {counts}")
+            most = max(counts.servers, key=lambda name: counts.servers[name])
+            judge(applied.fields["operations"] == 1 and most == "rs1")
+
+    def _broken_file(self) -> None:
+        title = "a broken file is refused"
+        self.stage.open(title, "a reload is a transaction: with errors, nothing changes")
+        with self._watching(title) as judge:
+            good = self.file.read_text()
+            self.file.write_text(good.replace("lb_algo wrr", "lb_algo fastest"))
+            mark = self.daemon.reload()
+            refused = self.daemon.wait_for("reload_refused", since=mark)
+            for line in self.daemon.noise.splitlines()[-5:]:
+                self.stage.say(f"   | {re.sub(r'^.*/', '', line)}")
+            self.file.write_text(good)
+            self._more(20)
+            judge(refused.fields["errors"] == 1 and len(self._destinations()) == 3)
+
+    def _flush_table(self) -> None:
+        title = "ipvsadm -C by hand"
+        self.stage.open(title, "somebody flushes the table: it is repaired within a second")
+        mark = self.traffic.mark()
+        self.lab.director.run(["ipvsadm", "-C"])
+        flushed = time.monotonic()
+        repaired = self.daemon.wait_for("drift_repaired", since=mark)
+        self._quote(repaired, "differences", "took")
+        self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
+        missed = self._settled_failures(mark, repaired.seen)
+        with self._watching(title, explained=missed) as judge:
+            self._more(20)
+            judge(len(self._destinations()) == 3)
+
+    def _flush_ruleset(self) -> None:
+        title = "nft flush ruleset by hand"
+        self.stage.open(title, "a firewall script flushes everything: the guard keeps connections")
+        mark = self.traffic.mark()
+        self.lab.director.run(["nft", "flush", "ruleset"])
+        flushed = time.monotonic()
+        repaired = self.daemon.wait_for("ruleset_repaired", since=mark)
+        self._quote(repaired, "difference", "took")
+        self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
+        missed = self._settled_failures(mark, repaired.seen)
+        with self._watching(title, explained=missed) as judge:
+            counts = self._more(20)
+            judge(set(counts.peers) <= set(LIPS))
+
+    def _kill(self) -> None:
+        title = "kill -9, and a new start"
+        self.stage.open(title, "the kernel goes on alone; the new daemon adopts what it finds")
+        with self._watching(title) as judge:
+            self.daemon.kill()
+            self._more(20)
+            mark = time.monotonic()
+            ready = self.daemon.start()
+            assert ready is not None
+            adopted = self.daemon.wait_for("table_adopted", since=mark)
+            self._quote(adopted, "services", "destinations")
+            self._quote(ready, "operations", "took")
+            self._more(20)
+            judge(ready.fields["operations"] == 0)
+
+    def _stop(self) -> None:
+        title = "a clean stop"
+        self.stage.open(title, "what is ours leaves the kernel, and nothing else")
+        status = self.daemon.stop()
+        tables = self.lab.director.run(["nft", "list", "tables"]).stdout
+        addresses = self.lab.director.run(["ip", "-o", "address", "show", "dev", BACK]).stdout
+        left = [
+            name
+            for name, there in (
+                ("services", bool(self._services())),
+                ("nftables tables", "lvskeeper" in tables),
+                ("LIPs", any(f" {lip}/32" in addresses for lip in LIPS)),
+            )
+            if there
+        ]
+        self.stage.say(f"   left behind: {', '.join(left) or 'nothing'}")
+        self.stage.close(title, held=status == 0 and not left, counts=Counts())
+
+    @contextlib.contextmanager
+    def _watching(self, title: str, *, explained: int = 0) -> Iterator[Callable[[bool], None]]:
+        """Count the requests of the block, in which none may fail; the block gives its verdict."""
+        mark = self.traffic.mark()
+        verdicts: list[bool] = []
+        yield verdicts.append
+        counts = self.traffic.since(mark)
+        if counts.failed:
+            self.stage.say(f"   {counts}")
+        held = counts.failed == 0 and all(verdicts)
+        self.stage.close(title, held=held, counts=counts, explained=explained)
+
+    def _more(self, number: int) -> Counts:
+        """Wait for *number* further requests and return their score."""
+        mark = self.traffic.mark()
+        return self.traffic.wait_for(lambda seen: seen.sent >= number, since=mark)
+
+    def _settled_failures(self, mark: float, until: float) -> int:
+        """Return the failures of requests that began between two moments, once all have ended."""
+        self.traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + 3)
+        failed = self.traffic.since(mark).failed - self.traffic.since(until).failed
+        self.stage.say(f"   {failed} requests failed until then, {RATE:g} a second were sent")
+        return failed
+
+    def _until(self, condition: Callable[[], bool]) -> float:
+        deadline = time.monotonic() + 10
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the kernel's table did not follow")
+            time.sleep(0.01)
+        return time.monotonic()
+
+    def _services(self) -> list[str]:
+        listing = self.lab.director.run(["ipvsadm", "-Sn"]).stdout
+        return [line for line in listing.splitlines() if line.startswith("-A")]
+
+    def _destinations(self) -> list[str]:
+        listing = self.lab.director.run(["ipvsadm", "-Sn"]).stdout
+        return [line for line in listing.splitlines() if line.startswith("-a")]
+
+    def _quote(self, event: Told, *names: str) -> None:
+        pairs = "  ".join(
+            f"{name}={event.fields[name]!r}" for name in names if name in event.fields
+        )
+        self.stage.say(f"   log: {event.name}  {pairs}")
+
+
+def main() -> int:
+    """Run the demonstration on this kernel."""
+    IpvsClient().open()
+    with (
+        tempfile.TemporaryDirectory(prefix="lvskeeper-demo-") as folder,
+        Laboratory(Plan(lips=False, forwarding=False)) as lab,
+    ):
+        held = Demonstration(lab, Path(folder)).run()
+    return ExitStatus.OK if held else ExitStatus.ATTENTION
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""One TCP connection that asks again and again, to see whether it outlives what is done to it."""
+
+import ctypes
+import json
+import os
+import socket
+import threading
+import time
+from typing import Final, Self, final
+
+from lvskeeper.lab.netns import CLONE_NEWNET, FOLDER, Namespace
+
+PAUSE: Final = 0.1
+"""Seconds between an answer and the next question."""
+
+
+def connect_in(namespace: Namespace, address: str, port: int, timeout: float) -> socket.socket:
+    """Return a connection that starts in *namespace*; raise ``OSError`` where it fails."""
+    result: list[socket.socket | OSError] = []
+
+    def connect() -> None:
+        try:
+            descriptor = os.open(FOLDER / namespace.name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            finally:
+                os.close(descriptor)
+            result.append(socket.create_connection((address, port), timeout))
+        except OSError as error:
+            result.append(error)
+
+    # A socket stays in the namespace that it was made in, and a thread may enter one of its own.
+    thread = threading.Thread(target=connect)
+    thread.start()
+    thread.join()
+    (found,) = result
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+@final
+class LongLived:
+    """A keep-alive connection from *namespace* with one request after the other."""
+
+    def __init__(
+        self, namespace: Namespace, address: str, port: int, *, patience: float = 10.0
+    ) -> None:
+        """*patience* is how long one answer may take, in seconds."""
+        self._where = (namespace, address, port, patience)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self.answers = 0
+        self.longest = 0.0
+        """Longest time for one answer, in seconds."""
+        self.server = ""
+        """Who answers; one connection has one real server."""
+        self.error = ""
+        """Why the connection ended before its time."""
+
+    def __enter__(self) -> Self:
+        self._socket = connect_in(*self._where)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still gets answers."""
+        return not self.error
+
+    def _ask(self) -> None:
+        while not self._stop.wait(PAUSE):
+            started = time.monotonic()
+            try:
+                self._socket.sendall(b"GET / HTTP/1.1\r\nHost: laboratory\r\n\r\n")
+                page = b""
+                while b"}" not in page:
+                    if not (data := self._socket.recv(65536)):
+                        raise ConnectionResetError("the connection was closed")
+                    page += data
+            except OSError as error:
+                self.error = str(error)
+                return
+            self.server = json.loads(page.partition(b"\r\n\r\n")[2])["server"]
+            self.answers += 1
+            self.longest = max(self.longest, time.monotonic() - started)
