@@ -173,6 +173,7 @@ class Laboratory:
 
     def _director_setup(self, number: int) -> list[str]:
         front4, front6 = director_front(number)
+        # Without a preferred lifetime no connection of the director's own takes a LIP as its source
         lips4, lips6 = local_addresses(number) if self.plan.lips else ((), ())
         return [
             "link set lo up",
@@ -183,7 +184,7 @@ class Laboratory:
             f"addr add 10.0.0.{number}/24 dev {BACK}",
             f"addr add fd00::{number}/64 dev {BACK} nodad",
             *(f"addr add {lip}/32 dev {BACK}" for lip in lips4),
-            *(f"addr add {lip}/128 dev {BACK} nodad" for lip in lips6),
+            *(f"addr add {lip}/128 dev {BACK} nodad preferred_lft 0" for lip in lips6),
             *(f"addr add {vip}/32 dev lo" for vip in VIPS4),
             *(f"addr add {vip}/128 dev lo nodad" for vip in VIPS6),
             "route add 10.1.0.0/16 via 10.0.0.254",

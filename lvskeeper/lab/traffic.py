@@ -1,0 +1,268 @@
+"""Continuous requests, and what became of each.
+
+``python -m lvskeeper.lab.traffic --url http://198.51.100.1/ --rate 50`` makes a new connection for
+each request and writes a line of JSON when it has ended. ``--url udp://198.51.100.1:53`` sends
+datagrams. :class:`Traffic` runs that in a namespace and keeps the score.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, final
+from urllib.parse import SplitResult, urlsplit
+
+from lvskeeper.lab.netns import Namespace
+
+STOP_DEADLINE: Final = 30.0
+PAGE_LIMIT: Final = 1 << 20
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One finished request."""
+
+    started: float
+    """Monotonic clock of the machine, so it compares with ``time.monotonic()`` elsewhere."""
+    ok: bool
+    server: str
+    peer: str
+    """Address that the server saw."""
+    ms: float
+    error: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The score of some requests."""
+
+    sent: int = 0
+    """Requests that have ended, well or not."""
+    failed: int = 0
+    servers: Mapping[str, int] = field(default_factory=dict)
+    """Good answers by server."""
+    peers: Mapping[str, int] = field(default_factory=dict)
+    """Good answers by the address that the server saw."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{name} {count}" for name, count in sorted(self.servers.items()))
+        errors = "; ".join(f"{count}x {text}" for text, count in self.errors.items())
+        return f"{self.sent} sent, {self.failed} failed ({shares})" + (f": {errors}" * bool(errors))
+
+
+def count(answers: list[Answer]) -> Counts:
+    """Return the score of *answers*."""
+    good = [answer for answer in answers if answer.ok]
+    return Counts(
+        sent=len(answers),
+        failed=len(answers) - len(good),
+        servers=Counter(answer.server for answer in good),
+        peers=Counter(answer.peer for answer in good),
+        errors=Counter(answer.error for answer in answers if not answer.ok),
+    )
+
+
+async def _http(url: SplitResult) -> dict[str, Any]:
+    host = url.hostname or ""
+    reader, writer = await asyncio.open_connection(host, url.port or 80, limit=PAGE_LIMIT)
+    try:
+        request = (
+            f"GET {url.path or '/'} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(request.encode())
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        raise ValueError(f"status {status[0].decode()}" if status else "empty answer")
+    return dict(json.loads(body))
+
+
+async def _udp(url: SplitResult) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    host = url.hostname or ""
+    with socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+    ) as sock:
+        sock.setblocking(False)
+        sock.connect((host, url.port or 0))
+        await loop.sock_sendall(sock, b"?\n")
+        return dict(json.loads((await loop.sock_recv(sock, PAGE_LIMIT)).partition(b"\n")[0]))
+
+
+async def _one(url: SplitResult, timeout: float) -> None:  # noqa: ASYNC109 - part of the result
+    started = time.monotonic()
+    told: dict[str, Any] = {}
+    error = ""
+    try:
+        async with asyncio.timeout(timeout):
+            told = await (_udp(url) if url.scheme == "udp" else _http(url))
+    except TimeoutError:
+        error = f"no answer within {timeout:g} s"
+    except (OSError, ValueError) as problem:
+        error = str(problem) or type(problem).__name__
+    answer = {
+        "started": started,
+        "ok": not error,
+        "server": told.get("server", ""),
+        "peer": told.get("peer", ""),
+        "ms": round((time.monotonic() - started) * 1000, 1),
+        "error": error,
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+async def generate(url: str, rate: float, concurrency: int, timeout: float) -> None:  # noqa: ASYNC109 - one request's, see _one
+    """Send requests until SIGTERM or SIGINT, then let those under way end.
+
+    At most *concurrency* are under way; a request that has to wait for that is sent late, and the
+    ones after it are not hurried.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    parts = urlsplit(url)
+    slots = asyncio.Semaphore(concurrency)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def done(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        slots.release()
+        if not task.cancelled() and task.exception():
+            stop.set()
+
+    due = loop.time()
+    while not stop.is_set():
+        await slots.acquire()
+        task = asyncio.create_task(_one(parts, timeout))
+        tasks.add(task)
+        task.add_done_callback(done)
+        due = max(due + 1 / rate, loop.time())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await stop.wait()
+    await asyncio.gather(*tasks)
+
+
+@final
+class Traffic:
+    """A request generator in a namespace, with a live score. A context manager that stops it."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        url: str,
+        *,
+        rate: float = 20.0,
+        concurrency: int = 8,
+        timeout: float = 5.0,
+    ) -> None:
+        self._arguments = ["-m", "lvskeeper.lab.traffic", "--url", url]
+        self._arguments += ["--rate", str(rate), "--concurrency", str(concurrency)]
+        self._arguments += ["--timeout", str(timeout)]
+        self._namespace = namespace
+        self._answers: list[Answer] = []
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process = self._namespace.python(*self._arguments, stdout=subprocess.PIPE)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> Counts:
+        """End it, let the requests under way finish, and return the whole score."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_DEADLINE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._reader.join(STOP_DEADLINE)
+        return self.counts
+
+    @property
+    def counts(self) -> Counts:
+        """The score of all requests that have ended."""
+        return self.since(float("-inf"))
+
+    @property
+    def last(self) -> Answer | None:
+        """The newest answer."""
+        with self._changed:
+            return self._answers[-1] if self._answers else None
+
+    def mark(self) -> float:
+        """Return this moment, for :meth:`since`."""
+        return time.monotonic()
+
+    def since(self, mark: float) -> Counts:
+        """Return the score of requests that were started at *mark* or later and have ended."""
+        with self._changed:
+            return count([answer for answer in self._answers if answer.started >= mark])
+
+    def wait_for(
+        self,
+        predicate: Callable[[Counts], bool],
+        timeout: float = 30.0,
+        *,
+        since: float = float("-inf"),
+    ) -> Counts:
+        """Wait until the score of the requests since a mark is as wanted, and return it.
+
+        Raises ``TimeoutError``, which tells the score that there was.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not predicate(counts := self.since(since)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"not seen within {timeout:g} s: {counts}")
+                self._changed.wait(left)
+        return counts
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = Answer(**json.loads(line))
+            with self._changed:
+                self._answers.append(answer)
+                self._changed.notify_all()
+
+
+def main() -> None:
+    """Parse the command line and send."""
+    parser = argparse.ArgumentParser(prog="python -m lvskeeper.lab.traffic", description=__doc__)
+    parser.add_argument(
+        "--url", required=True, help="http://ADDRESS:PORT/PATH or udp://ADDRESS:PORT"
+    )
+    parser.add_argument("--rate", type=float, default=20.0, help="requests a second")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests under way at most")
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds for one request")
+    options = parser.parse_args()
+    asyncio.run(generate(options.url, options.rate, options.concurrency, options.timeout))
+
+
+if __name__ == "__main__":
+    main()
