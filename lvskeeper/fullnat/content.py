@@ -8,11 +8,17 @@ from typing import Any, Final, final
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.units import format_address, parse_address
 
-MAPS: Final = ("port4", "any4", "mark4", "port6", "any6", "mark6")
-"""Verdict maps: services with a port, with port 0 (every port), by fwmark; one each a family."""
+MAPS: Final = ("mark4", "port4", "any4", "mark6", "port6", "any6")
+"""Verdict maps: services by fwmark, with a port, with port 0 (every port); one each a family.
+
+Looked up in this order, which is that of IPVS (``ip_vs_service_find``)."""
+
+PLAIN: Final = "accept"
+"""Target of a service whose clients' source addresses stay."""
 
 DIGEST_PREFIX: Final = "lvskeeper sha256:"
 
+_PROTOCOLS: Final = frozenset(Protocol)
 _HOOK: Final = "{type} {hook} {prio}"
 
 References = tuple[str, ...]
@@ -30,7 +36,7 @@ class Content:
     chains: Mapping[str, tuple[References, ...]] = field(default_factory=dict)
     """Per chain: its hook (base chain only), then one entry a rule."""
     services: Mapping[ServiceKey, str] = field(default_factory=dict)
-    """Virtual service to pool chain: the elements of the verdict maps."""
+    """Virtual service to pool chain (or ``PLAIN``): the elements of the verdict maps."""
     foreign: tuple[str, ...] = ()
     """Elements that no ruleset of ours could have."""
 
@@ -73,7 +79,7 @@ def _service_differences(
 
 
 def parse_listing(text: str | bytes) -> Content:
-    """Return the content of the one table in *text*, the output of ``nft -j list table``.
+    """Return the content of the one table in *text*, the output of ``nft -j -p list table``.
 
     Only names, addresses and elements are read: nft 1.0.6 leaves comments of tables out of its
     JSON and prints some statements wrongly. Raises ``ValueError`` where *text* is no such listing.
@@ -111,18 +117,21 @@ def _read_element(
     name: str, element: Any, services: dict[ServiceKey, str], foreign: list[str]
 ) -> None:
     key: ServiceKey | None = None
-    target = ""
     match element:
-        case [{"concat": [str(protocol), str(address), *port]}, {"goto": {"target": str(target)}}]:
-            if protocol.upper() in Protocol.__members__:
-                packed = parse_address(address)
-                key = ServiceKey(
-                    Family.of(packed), Protocol[protocol.upper()], packed, *map(int, port)
-                )
-        case [int(mark), {"goto": {"target": str(target)}}] if name in {"mark4", "mark6"}:
+        case [{"concat": [int(number), str(address), *port]}, _] if number in _PROTOCOLS:
+            packed = parse_address(address)
+            key = ServiceKey(Family.of(packed), Protocol(number), packed, *map(int, port))
+        case [int(mark), _] if name in {"mark4", "mark6"}:
             family = Family.INET if name == "mark4" else Family.INET6
             key = ServiceKey(family, Protocol.TCP, fwmark=mark)
-    if key is None or map_of(key) != name:
+    match element:
+        case [_, {"goto": {"target": str(target)}}]:
+            pass
+        case [_, {"accept": None}]:
+            target = PLAIN
+        case _:
+            target = ""
+    if key is None or not target or map_of(key) != name:
         foreign.append(f"{name} {json.dumps(element)}")
     else:
         services[key] = target

@@ -10,10 +10,10 @@ pools alone, and a lookup costs the same with one service or ten thousand.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, final
 
-from lvskeeper.fullnat.content import DIGEST_PREFIX, MAPS, Content, References, map_of
+from lvskeeper.fullnat.content import DIGEST_PREFIX, MAPS, PLAIN, Content, References, map_of
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.ipvs.types import Family, ServiceKey
 from lvskeeper.units import format_address
@@ -29,6 +29,9 @@ Without one nft draws a seed whenever rules load, and a connection whose conntra
 (a flush, a fail-over to the second director) would come back from another LIP and be reset.
 """
 
+NO_POOL: Final = ""
+"""In place of a pool's name: the service keeps its clients' source addresses."""
+
 PRIORITY: Final = 90
 """Ten before ``srcnat``: the first source translation is the one kept, and a masquerade rule of the
 machine's own firewall at the usual place must not win over the LIP."""
@@ -41,7 +44,7 @@ _NAME_LIMIT: Final = 96
 @final
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """Pools, and the FULLNAT services with the name of the pool that each uses.
+    """Pools, and the services with the name of the pool that each uses (see :func:`covering`).
 
     Raises ``ValueError`` where a service names a pool that is not there or has no address of its
     family, or where two pools share a name: the configuration refuses these long before.
@@ -55,11 +58,29 @@ class Ruleset:
         if len(named) != len(self.pools):
             raise ValueError("two pools share a name")
         for key, name in self.services.items():
+            if name == NO_POOL:
+                continue
             if name not in named:
                 raise ValueError(f"{key}: there is no pool {name}")
             if not named[name].addresses(key.family):
                 raise ValueError(f"{key}: pool {name} has no {key.family.name} address")
         object.__setattr__(self, "pools", tuple(sorted(self.pools, key=lambda pool: pool.name)))
+
+
+def covering(
+    fullnat: Mapping[ServiceKey, str], others: Iterable[ServiceKey]
+) -> dict[ServiceKey, str]:
+    """Return the services of a ruleset: *fullnat* with their pools, and what they must not catch.
+
+    Of *others*, the services that are not FULLNAT, those count that IPVS prefers where our maps
+    would see a FULLNAT service as well: a port of an address whose other ports are FULLNAT, and a
+    firewall mark on packets to a FULLNAT address.
+    """
+    result = dict(fullnat)
+    for key in others:
+        if fullnat and (key.fwmark or (key.port and replace(key, port=0) in fullnat)):
+            result[key] = NO_POOL
+    return result
 
 
 def render(ruleset: Ruleset) -> str:
@@ -112,7 +133,10 @@ def expected_content(ruleset: Ruleset) -> Content | None:
             addresses = pool.addresses(family)
             if addresses:
                 chains[chain_name(pool.name, family)] = (tuple(map(format_address, addresses)),)
-    services = {key: chain_name(name, key.family) for key, name in ruleset.services.items()}
+    services = {
+        key: chain_name(name, key.family) if name else PLAIN
+        for key, name in ruleset.services.items()
+    }
     return Content(_digest(ruleset), frozenset(MAPS), chains, services)
 
 
@@ -158,9 +182,9 @@ def _base_rules(family: str, daddr: str, digit: str) -> tuple[str, str, str]:
     scope = f"meta nfproto {family} {_TRANSPORT}"
     destination = f"meta l4proto . ct original {daddr} daddr"
     return (
+        f"{scope} meta mark vmap @mark{digit}",
         f"{scope} {destination} . ct original proto-dst vmap @port{digit}",
         f"{scope} {destination} vmap @any{digit}",
-        f"{scope} meta mark vmap @mark{digit}",
     )
 
 
@@ -196,8 +220,9 @@ def _elements(verb: str, items: Iterable[tuple[ServiceKey, str]]) -> str:
     """Return the ``add`` or ``delete`` commands, one a map, with one element a line."""
     grouped: dict[str, list[str]] = {}
     for key, pool in sorted(items):
-        verdict = f" : goto {chain_name(pool, key.family)}" if verb == "add" else ""
-        grouped.setdefault(map_of(key), []).append(f"\t{_element_key(key)}{verdict},\n")
+        verdict = f"goto {chain_name(pool, key.family)}" if pool else PLAIN
+        value = f" : {verdict}" if verb == "add" else ""
+        grouped.setdefault(map_of(key), []).append(f"\t{_element_key(key)}{value},\n")
     return "".join(
         f"{verb} element {FAMILY} {TABLE} {name} {{\n{''.join(grouped[name])}}}\n"
         for name in MAPS

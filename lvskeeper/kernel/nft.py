@@ -84,7 +84,9 @@ class Nft:
     async def read(self) -> Content | None:
         """Return what our table holds, ``None`` where there is no such table."""
         async with self._lock:
-            status, output, errors = await self._run(("-j", "list", "table", FAMILY, TABLE), b"")
+            # Protocols as numbers: for a name nft opens /etc/protocols, once an element.
+            arguments = ("-j", "-p", "list", "table", FAMILY, TABLE)
+            status, output, errors = await self._run(arguments, b"")
         if status == 0:
             # 5,000 services take 40 ms to parse: not on the loop.
             return await asyncio.to_thread(parse_listing, output)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from lvskeeper.fullnat.content import Content, differences, map_of, parse_listing
 from lvskeeper.fullnat.pools import PORTS_PER_ADDRESS, Pool
 from lvskeeper.fullnat.ruleset import (
+    NO_POOL,
     Ruleset,
     chain_name,
     changes,
+    covering,
     expected_content,
     guard_text,
     render,
@@ -230,3 +232,16 @@ def test_map_of() -> None:
     assert [map_of(key) for key in sorted(FULL.services)] == [
         "mark4", "port4", "any4", "port4", "mark6", "port6", "any6",
     ]  # fmt: skip
+
+
+def test_services_that_ipvs_prefers_keep_their_source() -> None:
+    mark = ServiceKey(Family.INET, Protocol.TCP, fwmark=9)
+    every_port, one_port = tcp("198.51.100.2", 0), tcp("198.51.100.2", 22)
+    fullnat = {every_port: "web", tcp("198.51.100.1", 80): "web"}
+    others = (mark, one_port, udp("198.51.100.2", 22), tcp("198.51.100.1", 81), udp("1.2.3.4", 0))
+    chosen = covering(fullnat, others)
+    assert chosen == {**fullnat, mark: NO_POOL, one_port: NO_POOL}
+    text = render(Ruleset((WEB,), chosen))
+    assert "\ttcp . 198.51.100.2 . 22 : accept,\n" in text
+    assert "\t9 : accept,\n" in text
+    assert covering({}, others) == {}

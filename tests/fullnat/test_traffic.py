@@ -3,10 +3,12 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.fullnat_net import (
+    CLIENT4,
     DIRECTOR,
     LIPS4,
     LIPS6,
@@ -14,6 +16,7 @@ from support.fullnat_net import (
     MARKING,
     OTHER_LIP4,
     PORT,
+    SERVER,
     SERVER4,
     SERVER6,
     STAND_IN,
@@ -29,7 +32,7 @@ from support.fullnat_net import (
 
 from lvskeeper.fullnat.content import differences
 from lvskeeper.fullnat.pools import Pool
-from lvskeeper.fullnat.ruleset import Ruleset, changes, expected_content, render
+from lvskeeper.fullnat.ruleset import Ruleset, changes, covering, expected_content, render
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.kernel.nft import Guard, Nft
 from lvskeeper.units import parse_address
@@ -149,6 +152,19 @@ def test_services_without_port_and_by_mark(
 ) -> None:
     seen = [director.network.connect(vip, port=PORT).ask() for _ in range(40)]
     assert set(seen) == set(lips)
+
+
+def test_a_plain_port_of_a_fullnat_address_keeps_the_client(director: Director) -> None:
+    plain = replace(key(VIP4_ANY), port=PORT)
+    services = covering(RULESET.services, [plain])
+    director.apply(changes(RULESET, Ruleset(POOLS, services)))
+    with director.network.inside(SERVER):
+        run(f"ip route add {CLIENT4} via 10.0.0.1")
+    try:
+        assert director.network.connect(VIP4_ANY, port=PORT).ask() == CLIENT4
+    finally:
+        with director.network.inside(SERVER):
+            run(f"ip route del {CLIENT4}")
 
 
 def test_connections_survive_ten_replacements_on_the_same_lip(director: Director) -> None:

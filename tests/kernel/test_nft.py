@@ -16,7 +16,14 @@ from support.fullnat_net import empty_namespace, run
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.pools import Pool
-from lvskeeper.fullnat.ruleset import GUARD_TABLE, Ruleset, changes, expected_content, render
+from lvskeeper.fullnat.ruleset import (
+    GUARD_TABLE,
+    NO_POOL,
+    Ruleset,
+    changes,
+    expected_content,
+    render,
+)
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.kernel import nft as nft_module
 from lvskeeper.kernel.nft import Generation, Guard, Nft, refusal
@@ -51,6 +58,10 @@ EVERY_KIND = Ruleset(
         ServiceKey(family, Protocol.TCP, fwmark=mark): "web"
         for family in Family
         for mark in (1, 2**32 - 1)
+    }
+    | {
+        key("198.51.100.2", 22): NO_POOL,
+        ServiceKey(Family.INET, Protocol.TCP, fwmark=77): NO_POOL,
     },
 )
 
@@ -97,7 +108,9 @@ marks = st.builds(
 rulesets = st.builds(
     Ruleset,
     st.just(POOLS),
-    st.dictionaries(st.one_of(endpoints, marks), st.sampled_from(["web", "büro nord"]), max_size=8),
+    st.dictionaries(
+        st.one_of(endpoints, marks), st.sampled_from(["web", "büro nord", NO_POOL]), max_size=8
+    ),
 )
 
 

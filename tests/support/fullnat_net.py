@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 CLIENT, DIRECTOR, SERVER = "client", "director", "server"
+CLIENT4 = "192.0.2.10"
 VIP4, VIP4_OTHER = "198.51.100.1", "198.51.100.2"
 VIP4_ANY, VIP4_MARKED = "198.51.100.3", "198.51.100.4"
 MARK = 7
@@ -197,7 +198,7 @@ class Network:
             run(f"ip -n {self.name(who)} link set lo up")
         director = self.name(DIRECTOR)
         for who, device, ours, theirs in (
-            (CLIENT, "front", FRONT, ("192.0.2.10/24", "2001:db8:c::10/64")),
+            (CLIENT, "front", FRONT, (f"{CLIENT4}/24", "2001:db8:c::10/64")),
             (SERVER, "back", BACK, (f"{SERVER4}/24", f"{SERVER6}/64")),
         ):
             peer = self.name(who)
