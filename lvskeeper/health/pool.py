@@ -119,7 +119,10 @@ class QuorumLost:
 @final
 @dataclass(frozen=True, slots=True)
 class QuorumMissing:
-    """The pool starts without alpha, yet below the *needed* weight. No transition: no script."""
+    """The pool starts below the *needed* weight, so a sorry server stands in from the start.
+
+    It is no transition. keepalived runs ``quorum_down`` here too where there is a sorry server.
+    """
 
     weight: int
     needed: int
@@ -189,8 +192,8 @@ class Pool(Generic[K]):
 
         *sorry* tells whether there is a sorry server. *priors* gives the present state of servers
         that the kernel's table knows, *had_quorum* that of the quorum (``None``: by alpha and
-        weight). Raise ``ValueError`` where two servers have one key or two checks of a server one
-        target.
+        weight). Of two checks of a server with the same target the first counts. Raise
+        ``ValueError`` where two servers have the same key.
         """
         self._servers: dict[K, Server[K]] = {}
         self._ids: dict[K, tuple[CheckId[K], ...]] = {}
@@ -199,12 +202,13 @@ class Pool(Generic[K]):
             if server.key in self._servers:
                 raise ValueError(f"two servers of the pool are called {server.key}")
             self._servers[server.key] = server
-            self._ids[server.key] = tuple(CheckId(server.key, c.target) for c in server.checks)
             prior = priors.get(server.key)
-            for check_id, spec in zip(self._ids[server.key], server.checks, strict=True):
-                if check_id in self._checkers:
-                    raise ValueError(f"{check_id} is there twice")
-                self._checkers[check_id] = _fresh(check_id, spec, now, prior)
+            checkers: dict[CheckId[K], Checker] = {}
+            for spec in server.checks:
+                check_id = CheckId(server.key, spec.target)
+                checkers.setdefault(check_id, _fresh(check_id, spec, now, prior))
+            self._ids[server.key] = tuple(checkers)
+            self._checkers |= checkers
         self._alpha = alpha
         self._sorry = sorry
         self._quorum = effective_quorum(quorum, sum(s.weight for s in self._servers.values()))
@@ -252,11 +256,12 @@ class Pool(Generic[K]):
     def start(self) -> list[PoolEffect[K]]:
         """Begin, and return what is to be told at once.
 
-        An initial quorum is silent without alpha; with alpha its first gain is an event.
+        An initial quorum is silent without alpha; with alpha its first gain is an event. A start
+        without quorum is told, unless alpha explains it and no sorry server stands in.
         """
         self._begin()
         effects = self._settle_quorum()
-        if not effects and not self._has_quorum and not self._alpha:
+        if not effects and not self._has_quorum and (self._sorry or not self._alpha):
             effects.append(QuorumMissing(self.live_weight, self._gain_at))
         return effects
 

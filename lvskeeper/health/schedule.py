@@ -93,7 +93,7 @@ class Schedule(Generic[Id]):
     def pop_due(self, now: float) -> list[Id]:
         """Take out and return all items that are due at *now*, the earliest first."""
         items: list[Id] = []
-        while self.next_due() <= now:
+        while self._tickets and self.next_due() <= now:
             _, _, item = heappop(self._heap)
             del self._tickets[item]
             items.append(item)

@@ -164,9 +164,15 @@ def test_all_weights_zero_is_no_quorum_and_heals_by_reload() -> None:
 
 def test_alpha_starts_down_and_the_first_gain_is_told() -> None:
     pool = Pool(farm(1, 1, alpha=True), ONE, 0, alpha=True, sorry=True)
-    assert pool.start() == []
+    assert pool.start() == [QuorumMissing(0, 1)]
     assert live(pool) == "sorry"
     assert play(pool, "a- b+ a+") == ["a 1/1", "b up", "gained 1<=1", "a up"]
+
+
+def test_alpha_without_sorry_server_starts_in_silence() -> None:
+    pool = Pool(farm(1, alpha=True), ONE, 0, alpha=True)
+    assert pool.start() == []
+    assert live(pool) == ""
 
 
 def test_alpha_with_servers_that_are_up_gains_at_once() -> None:
@@ -279,8 +285,11 @@ def test_a_pool_begins_once() -> None:
 def test_names_must_be_unique() -> None:
     with pytest.raises(ValueError, match="two servers of the pool are called a"):
         Pool([Server("a"), Server("a")], ONE, 0)
-    with pytest.raises(ValueError, match=r"TCP_CHECK 192.0.2.1:80 of a is there twice"):
-        Pool([Server("a", 1, (check(1), check(1, retry=3)))], ONE, 0)
+
+
+def test_the_same_check_twice_is_made_once() -> None:
+    pool = Pool([Server("a", 1, (check(1, retry=1), check(1), check(1, 81)))], ONE, 0)
+    assert [(c.target.port, k.spec.retry) for c, k in pool.checkers.items()] == [(80, 1), (81, 0)]
 
 
 def test_equal_ids_are_one_key() -> None:

@@ -52,6 +52,7 @@ def test_add_again_moves_and_remove_forgets() -> None:
     schedule.add("a", 3)
     assert schedule.pop_due(10) == ["a"]
     assert schedule.next_due() == inf
+    assert schedule.pop_due(inf) == []
 
 
 @pytest.mark.parametrize("due", [inf, -inf, nan])
