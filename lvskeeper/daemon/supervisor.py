@@ -39,6 +39,9 @@ from lvskeeper.units import format_duration
 BEAT_LIMIT: Final = 15.0
 """Seconds without a beat after which a role counts as stuck and is killed."""
 
+BIRTH_LIMIT: Final = 60.0
+"""Seconds until the first beat: a role imports its modules first, from a cold disk perhaps."""
+
 APPLY_LIMIT: Final = 120.0
 """Seconds that the director may need for one configuration."""
 
@@ -74,9 +77,16 @@ class _Director:
         self.child = child
         self.channel = channel
         self.born = time.monotonic()
-        self.last_beat = self.born
+        self.deadline = self.born + BIRTH_LIMIT
+        """When it counts as stuck."""
+        self.reaped = False
         self.answer: asyncio.Future[Applied | Failed | Stopped] | None = None
         self._decoder: msgspec.json.Decoder[FromDirector] = msgspec.json.Decoder(FromDirector)
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        if not self.reaped:
+            os.kill(self.child.pid, signal.SIGKILL)
 
     async def ask(self, message: Apply | Stop, limit: float) -> Applied | Failed | Stopped:
         """Send *message* and wait for its answer, *limit* seconds at most."""
@@ -93,7 +103,7 @@ class _Director:
         while (message := await self.channel.receive(self._decoder)) is not None:
             match message:
                 case Beat():
-                    self.last_beat = time.monotonic()
+                    self.deadline = time.monotonic() + BEAT_LIMIT
                 case Applied() | Failed() | Stopped():
                     if self.answer is not None and not self.answer.done():
                         self.answer.set_result(message)
@@ -278,14 +288,13 @@ class Supervisor:
         listening = asyncio.create_task(director.listen())
         while not listening.done():
             await asyncio.wait({listening}, timeout=1.0)
-            silent = time.monotonic() - director.last_beat
-            if not listening.done() and silent > BEAT_LIMIT:
-                self._emit(events.RoleStuck("director", format_duration(silent)))
-                os.kill(director.child.pid, signal.SIGKILL)
-                director.last_beat = time.monotonic()
+            if not listening.done() and time.monotonic() > director.deadline:
+                self._emit(events.RoleStuck("director", format_duration(BEAT_LIMIT)))
+                director.kill()
         director.channel.close()
         director.child.release()
         _, status = await asyncio.to_thread(os.waitpid, director.child.pid, 0)
+        director.reaped = True
         if self._director is director:
             lived = time.monotonic() - director.born
             if lived > STABLE_AFTER:
@@ -316,7 +325,7 @@ class Supervisor:
             answer = await director.ask(Stop(remove), STOP_LIMIT)
             kept = isinstance(answer, Stopped) and answer.kept
         except (ConnectionError, TimeoutError):
-            os.kill(director.child.pid, signal.SIGKILL)
+            director.kill()
         if remove:
             self._emit(events.DaemonStopped(kept, format_duration(time.monotonic() - started)))
 

@@ -185,7 +185,7 @@ class RoleStuck(Event):
     LEVEL: ClassVar = Level.ERROR
     CURE: ClassVar = "Look for overload of the machine; a role beats once a second."
     role: Annotated[str, "the role"]
-    silent: Annotated[str, "time since its last beat"]
+    silent: Annotated[str, "time without a beat"]
 
 
 @final
