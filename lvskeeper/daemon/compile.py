@@ -236,7 +236,8 @@ def _check(
             server.delay_before_retry,
             default=_DELAY_BEFORE_RETRY[check.kind],
         ),
-        warmup=_first(check.warmup, one.warmup, server.warmup, default=loop),
+        # Not delay_loop as in keepalived: a dead server would get traffic for so long.
+        warmup=_first(check.warmup, one.warmup, server.warmup, default=0.0),
         alpha=_first(check.alpha, one.alpha, default=server.alpha),
         urls=(
             ()
