@@ -5,7 +5,7 @@ import sys
 
 from lvskeeper.errors import OperatorError
 from lvskeeper.lab.qemu import Machine
-from lvskeeper.lab.vm import run_where_ipvs_is
+from lvskeeper.lab.vm import run_where_ipvs_is, where_ipvs_is
 
 
 def main() -> int:
@@ -31,21 +31,33 @@ def main() -> int:
         help="seconds for the command, 0: no limit",
     )
     run.add_argument("command", nargs="+", metavar="COMMAND", help="with its arguments, after --")
+    run.set_defaults(serve=_run)
+    where = commands.add_parser("where", help="say where commands would run, or why they cannot")
+    where.set_defaults(serve=_where)
     options = parser.parse_args()
-    machine = Machine(
-        cpus=options.cpus,
-        memory_mib=options.memory,
-        icount=options.icount,
-        timeout=options.timeout,
-    )
     try:
-        return run_where_ipvs_is(options.command, machine)
+        return int(options.serve(options))
     except OperatorError as error:
         print(f"lab: {error}", file=sys.stderr)
         return int(error.status)
     except KeyboardInterrupt:
         print("lab: interrupted; nothing is left behind", file=sys.stderr)
         return 130
+
+
+def _where(_: argparse.Namespace) -> int:
+    print(where_ipvs_is())
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    machine = Machine(
+        cpus=options.cpus,
+        memory_mib=options.memory,
+        icount=options.icount,
+        timeout=options.timeout,
+    )
+    return run_where_ipvs_is(options.command, machine)
 
 
 if __name__ == "__main__":

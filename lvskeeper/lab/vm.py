@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.lab.kernels import find_kernel_image, inside_vm, ipvs_is_here
+from lvskeeper.lab.kernels import find_kernel_image, inside_vm, ipvs_is_here, lab_kernel
 from lvskeeper.lab.qemu import (
     CACHE,
     CONSOLE_LOG,
@@ -79,11 +79,24 @@ def _tool(name: str, package: str) -> str:
     return found
 
 
-def _run_in_vm(argv: list[str], machine: Machine) -> int:
+def where_ipvs_is() -> str:
+    """Say where :func:`run_where_ipvs_is` would run; raise as it does, but boot nothing."""
+    if ipvs_is_here() or inside_vm():
+        return lab_kernel()
+    _, image = _prepare()
+    return f"a VM with {image}"
+
+
+def _prepare() -> tuple[str, Path]:
+    """Return vng and the kernel image; raise :class:`OperatorError` where something is missing."""
     vng = _tool("vng", "pip install 'lvskeeper[lab]' into the virtual environment")
     _tool(f"qemu-system-{platform.machine()}", "apt-get install qemu-system-x86")
     _tool("busybox", "apt-get install busybox-static")
-    image = find_kernel_image()
+    return vng, find_kernel_image()
+
+
+def _run_in_vm(argv: list[str], machine: Machine) -> int:
+    vng, image = _prepare()
     _sweep()
     with signals_unwind():
         return _boot_and_run(vng, image, argv, machine)

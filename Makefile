@@ -1,0 +1,35 @@
+# The two commands of a newcomer are `make demo` and `make test`. Each makes the machine ready first
+# (packaging/bootstrap.sh), which is quick where nothing is missing.
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+PYTHON := .venv/bin/python
+
+.PHONY: help demo test lint bench boots ready-demo ready-test clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ready-demo ## watch a director do its work: traffic, failures, repairs (under 3 minutes)
+	@$(SUDO) .venv/bin/lvskeeper demo
+
+test: ready-test ## lint, the tests of the host, and those on a kernel with ip_vs
+	@packaging/test.sh
+
+lint: ready-test ## ruff, mypy, import-linter
+	@packaging/lint.sh
+
+bench: ready-test ## comparisons with ipvsadm and keepalived
+	@$(PYTHON) -m lvskeeper.lab.bench
+
+boots: ready-test ## boot the laboratory's VM 20 times and check each
+	@$(PYTHON) tests/lab/boots.py 20
+
+ready-demo:
+	@packaging/bootstrap.sh demo
+
+ready-test:
+	@packaging/bootstrap.sh test
+
+clean: ## remove what was made here: .venv, caches
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
