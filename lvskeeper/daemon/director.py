@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit, silence_libraries
+from lvskeeper.units import format_duration
 
 BEAT_INTERVAL: Final = 1.0
 """Seconds between two beats to the supervisor."""
@@ -76,6 +78,7 @@ class Director:
         self._spec = DirectorSpec()
         self._virtuals: dict[str, _Virtual] = {}
         self._dirty: set[str] = set()
+        self._dirty_since = 0.0
         self._flush_wanted = asyncio.Event()
         self._changing = asyncio.Lock()
 
@@ -207,6 +210,8 @@ class Director:
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
         if self._announcer.tell(self._virtuals[name].spec, effects):
+            if not self._dirty:
+                self._dirty_since = time.monotonic()
             self._dirty.add(name)
             self._flush_wanted.set()
 
@@ -224,10 +229,16 @@ class Director:
     async def _flush(self) -> None:
         if self._table is None or not self._dirty:
             return
-        changed = [self._virtuals[name] for name in self._dirty if name in self._virtuals]
+        names = sorted(self._dirty & self._virtuals.keys())
+        changed = [self._virtuals[name] for name in names]
+        since = self._dirty_since
         self._dirty.clear()
         self._want(changed, self._table)
-        await self._table.sync({key for item in changed for key in item.spec.keys})
+        outcome = await self._table.sync({key for item in changed for key in item.spec.keys})
+        took = format_duration(time.monotonic() - since)
+        self._emit(
+            events.HealthApplied(", ".join(names), outcome.operations, outcome.refused, took)
+        )
 
     async def _watch_drift(self) -> None:
         while True:

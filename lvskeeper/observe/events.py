@@ -323,6 +323,19 @@ class QuorumLost(Event):
 
 @final
 @dataclass(frozen=True, slots=True)
+class HealthApplied(Event):
+    """What the results of checks decided is in the kernel's table."""
+
+    NAME: ClassVar = "health_applied"
+    LEVEL: ClassVar = Level.DEBUG
+    virtual_servers: Annotated[str, "the virtual servers concerned"]
+    operations: Annotated[int, "changes made to the table, in one batch"]
+    refused: Annotated[int, "of these, refused by the kernel"]
+    took: Annotated[str, "time from the first deciding result to the kernel's acknowledgement"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class DriftRepaired(Event):
     """Somebody else changed the kernel's IPVS table; it is as configured again."""
 
