@@ -63,7 +63,10 @@ def _print_text(path: str, loaded: "Loaded") -> None:
         out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
     else:
         counts = _counts(loaded.config)
-        parts = [_plural(count, name) for name, count in counts.items()]
+        parts = [
+            _plural(count, name.removesuffix("s").replace("_", " "))
+            for name, count in counts.items()
+        ]
         out.append(f"{path}: ok: {', '.join(parts)}, {warnings}")
     # A terminal that cannot show a character of the file gets an escape in its place.
     encoding = sys.stdout.encoding or "utf-8"
@@ -73,9 +76,9 @@ def _print_text(path: str, loaded: "Loaded") -> None:
 def _counts(config: "Config") -> dict[str, int]:
     servers = [one for server in config.virtual_servers for one in server.real_servers]
     return {
-        "virtual server": len(config.virtual_servers),
-        "real server": len(servers),
-        "check": sum(len(one.checks) for one in servers),
+        "virtual_servers": len(config.virtual_servers),
+        "real_servers": len(servers),
+        "checks": sum(len(one.checks) for one in servers),
     }
 
 

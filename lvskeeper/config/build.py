@@ -17,7 +17,7 @@ from lvskeeper.config.keywords import (
     homes,
     suggest,
 )
-from lvskeeper.config.model import Config
+from lvskeeper.config.model import Config, TcpCheck
 from lvskeeper.config.tree import Directive, Tree
 from lvskeeper.config.values import is_placeholder
 
@@ -64,6 +64,7 @@ class _Builder:
         self.noted: dict[str, list[Directive]] = {}
         self.unchecked: list[tuple[Directive, Directive]] = []
         self.errors = 0
+        self.checks: dict[tuple[tuple[object, ...], ...], TcpCheck] = {}
 
     def error(
         self, code: Code, directive: Directive, index: int, message: str, hint: str = ""
@@ -143,14 +144,16 @@ class _Builder:
             self.surplus(directive, keyword, block)
         return True
 
-    def bad(self, directive: Directive, bad: BadValueError) -> None:
-        """Report a value that a reader refused."""
+    def bad(self, directive: Directive, bad: BadValueError, name: str = "") -> None:
+        """Report a value that a reader refused; *name* is its keyword where it has another."""
         words = directive.words
         word = words[bad.index] if bad.index < len(words) else ""
         if is_placeholder(word):
             self.placeholder(directive, bad.index)
         else:
-            self.error(Code.BAD_VALUE, directive, bad.index, f"{words[0]}: {bad.message}", bad.hint)
+            self.error(
+                Code.BAD_VALUE, directive, bad.index, f"{name or words[0]}: {bad.message}", bad.hint
+            )
 
     def placeholder(self, directive: Directive, index: int) -> None:
         """Report a template's placeholder."""
@@ -255,7 +258,7 @@ class _Builder:
             try:
                 found.append(read(entry.words))
             except BadValueError as bad:
-                self.bad(entry, bad)
+                self.bad(entry, bad, kind)
         return tuple(found)
 
     def virtual_server(self, directive: Directive) -> dict[str, object] | None:
@@ -289,7 +292,7 @@ class _Builder:
         checks: list[object] = []
         skipped: Directive | None = None
         for child, check in self.block("real_server", directive.children or (), values):
-            found = self.check(child, check.name)
+            found = self.known_check(child, check.name)
             if found is not None:
                 checks.append(found)
         values["checks"] = tuple(checks)
@@ -304,6 +307,26 @@ class _Builder:
         ):
             self.unchecked.append((directive, skipped))
         return values if known else None
+
+    def known_check(self, directive: Directive, kind: str) -> object | None:
+        """Read a check; the same words make the same TCP_CHECK, so each is read only once."""
+        if kind != "TCP_CHECK":
+            return self.check(directive, kind)
+        words = tuple(
+            [(*child.words, child.children is None) for child in directive.children or ()]
+        )
+        known = self.checks.get(words)
+        if known is not None:
+            return known
+        findings = self.findings()
+        values = self.check(directive, kind)
+        if self.findings() == findings:
+            self.checks[words] = TcpCheck.model_validate(values)
+        return values
+
+    def findings(self) -> int:
+        """Count what there is to tell so far."""
+        return len(self.diagnostics) + sum(len(places) for places in self.noted.values())
 
     def check(self, directive: Directive, kind: str) -> dict[str, object] | None:
         """Read a check."""

@@ -36,7 +36,8 @@ def split_command(command_line: str) -> tuple[str, ...]:
             case _:
                 piece = (piece or "") + _literal(match)
     if quote:
-        raise BadValueError(1, f"a {quote} in the command is not closed")
+        hint = "put double quotes around the whole command: \"/path/script 'an arg'\""
+        raise BadValueError(1, f"a {quote} in the command is not closed", hint)
     if piece is not None:
         argv.append(piece)
     if any("\0" in word for word in argv):

@@ -60,7 +60,11 @@ def render_text(diagnostic: Diagnostic) -> str:
         included = included.source.included_from
     if diagnostic.hint:
         parts.append(f"  hint: {diagnostic.hint}")
-    return "\n".join(parts)
+    # What a file holds must not reach a terminal as a control sequence.
+    return "\n".join(
+        "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in part)
+        for part in parts
+    )
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, object]:

@@ -155,7 +155,7 @@ _TIMING: Final = (
     ),
     _value(
         "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
-        _SECONDS_OR_ZERO, default="delay_loop",
+        _SECONDS_OR_ZERO, default="0; in keepalived delay_loop",
     ),
     _value(
         "delay_loop", "SECONDS", "Time between probes while nothing changes.", _SECONDS,
@@ -215,7 +215,10 @@ _VIRTUAL: Final = (
         "Clients of one such network stay together; implies persistence.", v.granularity,
         default="one client",
     ),
-    _value("persistence_engine", "sip", "Persistence by SIP call (UDP).", v.choice("sip")),
+    _value(
+        "persistence_engine", "sip", "Persistence by SIP call (UDP); implies persistence.",
+        v.choice("sip"),
+    ),
     Keyword(
         "est_timeout", "SECONDS", "Timeout of established connections (FULLNAT kernels v3).", "T",
         v.integer(1, 2_678_400), least=2, default="the kernel's",

@@ -13,7 +13,8 @@ from lvskeeper.units import NO_ADDRESS, Address
 class Model(BaseModel):
     """Base of all: frozen, nothing extra, nothing converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Validators are built when first needed: most models are only ever parts of a Config.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @final
@@ -206,7 +207,12 @@ class VirtualServer(Model):
     @property
     def persistent(self) -> bool:
         """Whether clients stay with their server; a granularity or an engine implies it."""
-        return self.persistence_timeout is not None or self.persistence_granularity is not None
+        given = (
+            self.persistence_timeout,
+            self.persistence_granularity,
+            self.persistence_engine,
+        )
+        return any(value is not None for value in given)
 
 
 @final

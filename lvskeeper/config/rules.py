@@ -5,6 +5,7 @@ from typing import Final
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.keywords import NESTED
 from lvskeeper.config.model import (
     AnyCheck,
     Forwarding,
@@ -115,15 +116,15 @@ def _quorum(site: Site) -> Iterator[Diagnostic]:
         yield warning(Code.NO_SERVERS, site.span(), f"'{site.at}' has no real servers")
     elif server.quorum > sum(weights):
         message = f"the quorum {server.quorum} is above the sum of all weights, {sum(weights)}"
-        hint = "the service would never count as served; keepalived lowers the quorum in silence"
-        yield error(Code.QUORUM, site.span("quorum"), message, hint)
+        hint = "the service never counts as served; keepalived would lower the quorum"
+        yield warning(Code.QUORUM, site.span("quorum"), message, hint)
     elif server.quorum + server.hysteresis > sum(weights):
         message = (
             f"quorum {server.quorum} plus hysteresis {server.hysteresis} is above the sum of all "
             f"weights, {sum(weights)}"
         )
-        hint = "once lost, the quorum could never be gained again"
-        yield error(Code.QUORUM, site.span("hysteresis"), message, hint)
+        hint = "once lost, the quorum is never gained again"
+        yield warning(Code.QUORUM, site.span("hysteresis"), message, hint)
     if server.hysteresis >= server.quorum and server.hysteresis:
         message = f"the hysteresis {server.hysteresis} is not below the quorum {server.quorum}"
         hint = "the quorum would be lost with the last server only"
@@ -207,11 +208,16 @@ def real_server_rules(site: Site) -> Iterator[Diagnostic]:
             yield error(Code.THRESHOLDS, place(at, "lthreshold"), message)
         if kind.method in {"DR", "TUN"} and one.port and ports and one.port not in ports:
             yield _port_kept(kind, one, at)
-        if checked and not one.checks:
+        if checked and not one.checks and not _has_check(at):
             message = f"'{at}' has no check, unlike others here: it always counts as up"
             yield warning(Code.NO_CHECK, at.span(0), message)
         for check in one.checks:
             yield from _check(server, one, at, check, zero=zero)
+
+
+def _has_check(at: Directive) -> bool:
+    """Whether the file gives a check, of a kind that is not served maybe: told elsewhere."""
+    return any(child.words[0] in NESTED["real_server"] for child in at.children or ())
 
 
 def _port_kept(kind: Forwarding, one: RealServer, at: Directive) -> Diagnostic:

@@ -96,7 +96,7 @@ def resolve_include(
     base = posixpath.dirname(span.source.path)
     full = posixpath.join(base, pattern)
     wild = any(char in pattern for char in "*?[{")
-    paths = [posixpath.normpath(path) for path in files.glob(full)] if wild else [full]
+    paths = files.glob(full) if wild else [full]
     if not paths and keyword in {"includew", "includea"}:
         found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{pattern}'"))
     good: list[str] = []

@@ -8,6 +8,7 @@ A keyword with its value is a mapping entry, a block is a mapping, blocks of one
 under the plural of their name. See docs/configuration.md.
 """
 
+import re
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import yaml
@@ -39,6 +40,12 @@ HEADS: Final = {
 MAX_NODES: Final = 5_000_000
 """Aliases can make a small file stand for a huge tree; this many nodes are walked at most."""
 
+MAX_NESTING: Final = 100
+"""The C parser recurses without a limit, and would take the process with it."""
+
+_BRACKET: Final = re.compile(r"[\[{\]}]")
+_ONE_LINE: Final = re.compile(rf"(?:[-?][ \t]+){{{MAX_NESTING}}}")
+
 # The C parser is eight times faster and not part of every build of PyYAML.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -57,6 +64,10 @@ class _ShapeError(Exception):
 def read_yaml(parser: "Parser", source: Source, into: list[Directive], block: str) -> None:
     """Append the directives of a YAML file to *into*, the contents of *block*."""
     found = parser.tree.diagnostics
+    if _too_deep(source.text):
+        message = f"values are nested more than {MAX_NESTING} deep"
+        found.append(error(Code.YAML_SHAPE, Span(source, 1, 1), message))
+        return
     try:
         node = yaml.compose(source.text, Loader=_LOADER)
     except yaml.MarkedYAMLError as failure:
@@ -75,6 +86,18 @@ def read_yaml(parser: "Parser", source: Source, into: list[Directive], block: st
         into += walk.mapping(node, block)
     except _ShapeError as bad:
         walk.report(bad)
+    except RecursionError:
+        found.append(error(Code.YAML_SHAPE, Span(source, 1, 1), "values are nested too deep"))
+
+
+def _too_deep(text: str) -> bool:
+    """Whether the parser should not see *text*; brackets in quotes count too, which is no harm."""
+    depth = 0
+    for match in _BRACKET.finditer(text):
+        depth = depth + 1 if match[0] in "[{" else max(0, depth - 1)
+        if depth > MAX_NESTING:
+            return True
+    return _ONE_LINE.search(text) is not None
 
 
 @final
@@ -96,9 +119,14 @@ class _Walk:
     def mark(self, node: yaml.Node) -> Mark:
         """Return the place of a node, cut at the end of its first line."""
         start, end = node.start_mark, node.end_mark
-        line = self.source.lines[start.line] if start.line < len(self.source.lines) else ""
+        line = self.line(start.line)
         stop = end.column if end.line == start.line else len(line)
         return (start.line + 1, start.column + 1, max(1, stop - start.column))
+
+    def line(self, number: int) -> str:
+        """Return a line, counted from 0; YAML knows more line ends than we do."""
+        lines = self.source.lines
+        return lines[number] if number < len(lines) else ""
 
     def pairs(self, node: yaml.Node) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
         """Return the entries of a mapping; a key that is there twice is refused."""
@@ -111,7 +139,8 @@ class _Walk:
             if self.nodes > MAX_NODES:
                 raise _ShapeError(node, f"more than {MAX_NODES} values; aliases multiply them")
             if not isinstance(key, yaml.ScalarNode):
-                raise _ShapeError(key, "a keyword is a plain word")
+                self.report(_ShapeError(key, "a keyword is a plain word"))
+                continue
             if key.value in seen:
                 line, column, length = self.mark(key)
                 span = Span(self.source, line, column, length)
@@ -150,6 +179,8 @@ class _Walk:
         if name in INCLUDES:
             for item in _items(value):
                 words, marks = self.words(item, whole=True)
+                if not words or not words[0]:
+                    raise _ShapeError(key, f"{name} needs a file name")
                 include = Directive([name, *words], self.source, 1)
                 include.marks = [self.mark(key), *marks]
                 self.parser.include(include, words[0], found, block)
@@ -157,10 +188,15 @@ class _Walk:
         if name in ENTRY_BLOCKS and block == ROOT:
             found += self.groups(value, name)
             return
+        if key.value in PLURALS and _is_null(value):
+            return
         keyword = BLOCKS.get(block, {}).get(name)
         if (keyword is not None and keyword.block) or _has_mapping(value):
-            items = _items(value) if isinstance(value, yaml.SequenceNode) else [value]
-            found += [self.block(key, item, name) for item in items]
+            for item in _items(value):
+                try:
+                    found.append(self.block(key, item, name))
+                except _ShapeError as bad:
+                    self.report(bad)
             return
         words, marks = self.words(value, whole=keyword is not None and keyword.whole)
         directive = Directive([name, *words], self.source, key.start_mark.line + 1)
@@ -179,8 +215,7 @@ class _Walk:
             split = not item.style and not whole and item is node
             pieces = item.value.split() if split else [item.value]
             line, column, length = self.mark(item)
-            text = self.source.lines[line - 1]
-            at = column - 1
+            text, at = self.line(line - 1), column - 1
             for piece in pieces:
                 if len(pieces) > 1 and (start := text.find(piece, at)) >= 0:
                     marks.append((line, start + 1, len(piece)))

@@ -1,0 +1,106 @@
+"""docs/configuration.md, made from the keyword table: ``python -m lvskeeper.config.reference``."""
+
+import sys
+from typing import Final
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.keywords import BLOCKS, ROOT, Keyword, Status
+
+_INTRO: Final = """\
+# Configuration
+
+This page is made from the keyword table of the program (`python -m lvskeeper.config.reference`).
+
+`lvskeeper check FILE` reads a file, tells everything that is wrong with it, and changes nothing.
+Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for errors. With
+`--format json` it prints one JSON document. Commented examples are in `conf/`.
+
+## The form of keepalived.conf
+
+- One keyword a line, then its values. `{` and `}` make a block. A line cannot be continued.
+- `#` and `!` start a comment anywhere outside quotes; `\\#` and `\\!` are the characters.
+- `"..."` is one word and may hold blanks. It ends on its line and knows no escapes.
+- `include PATTERN` reads other files at that place, also within a block. The pattern counts from
+  the folder of the file that includes; `*`, `?`, `[...]` and `{a,b}` are understood. A file that
+  does not exist is an error; a pattern that matches nothing is one for `includew` and `includea`
+  only. A file closes the blocks that it opens. A file that ends in `.yaml` or `.yml` is read as
+  YAML.
+- BOOL is `true`, `on`, `yes` or `false`, `off`, `no`; a keyword of which only the name is given is
+  on. SECONDS is a decimal number without a unit.
+- `"CMD ARGS" [USER [GROUP]]` runs a command without a shell. Both kinds of quotes group its
+  arguments, and a backslash escapes. Without a user it runs as `script_user`.
+
+Not served yet: `$NAME=` definitions, `@ID` conditional lines, `~SEQ` and `~LST`. They are errors.
+
+## The form of YAML
+
+The same keywords with the same values. Every plain value is read as the keyword says, so `no`,
+`010` and `1:30` hold no surprise. A key that is given twice is an error.
+
+- A block is a mapping; a keyword without a value is `keyword: yes`.
+- `virtual_servers`, `real_servers` and `urls` are lists of mappings. What stands on the block's
+  own line is the keys `address` and `port`, or `fwmark`, or `group`.
+- `local_address_groups` and `virtual_server_groups` are mappings from a name to a list of entries,
+  and an entry is written as in the other form: `192.0.2.16-19 80`.
+- A command is one value, arguments and all; a list adds user and group:
+  `notify_up: [/usr/local/bin/tell rs1, operator]`.
+- `include: PATTERN`, or a list of them, at any place where keywords stand.
+
+## Keywords
+
+*From* tells who has the keyword: K keepalived, T the FULLNAT fork of Taobao, D DPVS, L lvskeeper
+alone.
+
+A check takes a time or a count from the innermost block that gives it: the check, the real server,
+the virtual server, else the default. The first check comes after a random time up to `warmup`.
+"""
+
+_TITLES: Final = {
+    ROOT: "Top level",
+    "global_defs": "global_defs",
+    "virtual_server": "virtual_server",
+    "real_server": "real_server",
+    "TCP_CHECK": "TCP_CHECK",
+    "HTTP_GET": "HTTP_GET",
+    "url": "url",
+}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _row(keyword: Keyword) -> str:
+    usage = _cell(f"{keyword.name} {keyword.args}".strip())
+    block = " { }" if keyword.block else ""
+    origin = ", ".join(keyword.origin)
+    return f"| `{usage}{block}` | {_cell(keyword.default)} | {_cell(keyword.doc)} | {origin} |"
+
+
+def _section(block: str) -> list[str]:
+    keywords = BLOCKS[block].values()
+    lines = ["", f"### {_TITLES[block]}", "", "| Keyword | Default | Meaning | From |"]
+    lines.append("| --- | --- | --- | --- |")
+    lines += [_row(keyword) for keyword in keywords if keyword.status is Status.SERVED]
+    for keyword in keywords:
+        if keyword.status is Status.REFUSED:
+            lines += ["", f"`{keyword.name}` is refused: {keyword.reason}."]
+    noted = [f"`{keyword.name}`" for keyword in keywords if keyword.status is Status.NOTED]
+    if noted:
+        text = "Known and not served yet; a warning tells that it is skipped"
+        lines += ["", f"{text}: {', '.join(noted)}."]
+    return lines
+
+
+def render() -> str:
+    """Return the whole page."""
+    lines = [_INTRO.rstrip()]
+    for block in BLOCKS:
+        lines += _section(block)
+    lines += ["", "## Diagnostics", "", "| Code | Meaning |", "| --- | --- |"]
+    lines += [f"| {code.number} | {_cell(code.meaning)} |" for code in Code]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

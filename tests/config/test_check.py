@@ -1,0 +1,102 @@
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvskeeper.cli import check
+
+GOOD = """\
+virtual_server 192.0.2.1 80 {
+    protocol TCP
+    lb_algo rr
+    lb_kind NAT
+    real_server 198.51.100.1 80 {
+        TCP_CHECK { }
+    }
+}
+"""
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    check.add_arguments(parser)
+    return check.run(parser.parse_args(arguments))
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "a.conf"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, GOOD)
+    assert run(path, "--strict") == 0
+    told = f"{path}: ok: 1 virtual server, 1 real server, 1 check, 0 warnings\n"
+    assert capsys.readouterr().out == told
+
+
+def test_warnings_count_with_strict_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, GOOD.replace("    protocol TCP\n", ""))
+    assert run(path) == 0
+    assert run(path, "--strict") == 1
+    assert "no protocol: it is taken as TCP [LK0321]" in capsys.readouterr().out
+
+
+def test_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, GOOD.replace("lb_algo", "lb_alog"))
+    assert run(path) == 2
+    out = capsys.readouterr().out
+    assert f"{path}:3:5: error: unknown keyword 'lb_alog' [LK0201]" in out
+    assert "did you mean 'lb_algo'?" in out
+    assert out.endswith(f"{path}: refused: 1 error, 0 warnings\n")
+
+
+def test_no_such_file_and_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(str(tmp_path / "none.conf")) == 2
+    assert "No such file or directory" in capsys.readouterr().out
+    assert run(str(tmp_path)) == 2
+    assert "Is a directory" in capsys.readouterr().out
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, GOOD.replace("    protocol TCP\n", ""))
+    assert run(path, "--format", "json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert (document["errors"], document["warnings"]) == (0, 1)
+    assert document["counts"] == {"virtual_servers": 1, "real_servers": 1, "checks": 1}
+    assert document["diagnostics"][0]["code"] == "LK0321"
+    path = write(tmp_path, "}")
+    assert run(path, "--format", "json") == 2
+    assert json.loads(capsys.readouterr().out)["counts"] is None
+
+
+def test_as_a_process_with_a_terminal_of_ascii(tmp_path: Path) -> None:
+    path = write(tmp_path, "caf\u00e9 {\n}\n")
+    program = (
+        "import argparse, sys\nfrom lvskeeper.cli import check\n"
+        "parser = argparse.ArgumentParser()\ncheck.add_arguments(parser)\n"
+        "sys.exit(check.run(parser.parse_args()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 2
+    assert done.stderr == b""
+    assert b"unknown keyword 'caf\\xe9'" in done.stdout
+
+
+def test_unreadable_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, f"include {tmp_path}\n")
+    assert run(path) == 2
+    assert f"cannot read {tmp_path}: Is a directory" in capsys.readouterr().out

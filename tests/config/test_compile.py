@@ -1,0 +1,184 @@
+from support.memfiles import MemoryFiles
+
+from lvskeeper.config.load import load
+from lvskeeper.daemon.compile import compile_director
+from lvskeeper.daemon.roles import DirectorSpec, LocalAddressSpec, Script, TunnelSpec
+from lvskeeper.health.spec import CheckKind, CheckSpec, QuorumSpec, Url
+from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceFlag, ServiceKey, TunnelType
+from lvskeeper.units import parse_address as addr
+
+
+def compiled(text: str) -> DirectorSpec:
+    loaded = load("a.conf", MemoryFiles({"a.conf": text}))
+    assert loaded.config is not None, loaded.diagnostics
+    return compile_director(loaded.config)
+
+
+def server(body: str, head: str = "192.0.2.1 80") -> str:
+    return f"virtual_server {head} {{\n{body}\n}}\n"
+
+
+def test_global_settings() -> None:
+    assert compiled("") == DirectorSpec()
+    spec = compiled(
+        "global_defs {\nrouter_id a\nlvs_manage_sysctls no\n}\nglobal_defs {\nlvs_keep_on_stop\n}"
+    )
+    assert (spec.router_id, spec.manage_sysctls, spec.keep_on_stop) == ("a", False, True)
+
+
+def test_pools_are_expanded_and_keep_their_order() -> None:
+    spec = compiled(
+        "local_address_group g {\n198.51.100.254-255\n198.51.100.254 eth0\n2001:db8::f-10 eth1\n}"
+    )
+    assert spec.pools[0].addresses == (
+        LocalAddressSpec(addr("198.51.100.254"), "eth0"),
+        LocalAddressSpec(addr("198.51.100.255")),
+        LocalAddressSpec(addr("2001:db8::f"), "eth1"),
+        LocalAddressSpec(addr("2001:db8::10"), "eth1"),
+    )
+
+
+def test_a_group_gives_many_keys() -> None:
+    spec = compiled(
+        "virtual_server_group web {\n192.0.2.1-2 80\nfwmark 7\nfwmark 8 inet6\n}\n"
+        + server("protocol UDP\nreal_server 198.51.100.1 80 {\n}", "group web")
+    )
+    (one,) = spec.virtual_servers
+    assert one.name == "group web udp"
+    assert one.keys == (
+        ServiceKey(Family.INET, Protocol.UDP, addr("192.0.2.1"), 80),
+        ServiceKey(Family.INET, Protocol.UDP, addr("192.0.2.2"), 80),
+        ServiceKey(Family.INET, Protocol.TCP, fwmark=7),
+        ServiceKey(Family.INET6, Protocol.TCP, fwmark=8),
+    )
+
+
+def test_the_family_of_a_mark() -> None:
+    real = "real_server 2001:db8::1 80 {\n}"
+    for body, family in (
+        (real, Family.INET6),
+        ("ip_family inet", Family.INET),
+        ("ip_family inet6", Family.INET6),
+        ("", Family.INET),
+    ):
+        (one,) = compiled(server(body, "fwmark 7")).virtual_servers
+        assert one.keys == (ServiceKey(family, Protocol.TCP, fwmark=7),)
+        assert one.prefix == family.host_prefix
+        assert one.name == str(one.keys[0])
+
+
+def test_flags_and_persistence() -> None:
+    def one(body: str) -> tuple[ServiceFlag, int, int, str]:
+        (found,) = compiled(server(body)).virtual_servers
+        return (found.flags, found.persistence, found.prefix, found.engine)
+
+    persistent = ServiceFlag.PERSISTENT
+    assert one("") == (ServiceFlag(0), 0, 32, "")
+    assert one("persistence_timeout 60") == (persistent, 60, 32, "")
+    assert one("persistence_granularity 255.255.255.0") == (persistent, 360, 24, "")
+    assert one("persistence_engine sip") == (persistent, 360, 32, "sip")
+    assert one("ops")[0] is ServiceFlag.ONE_PACKET
+    assert one("lb_algo sh\nsh-port")[0] is ServiceFlag.SCHED_2
+    assert one("lb_algo mh\nmh-fallback\nmh-port")[0] == ServiceFlag.SCHED_1 | ServiceFlag.SCHED_2
+    assert one("lb_algo rr\nmh-port")[0] == ServiceFlag(0)
+
+
+def test_forwarding_methods() -> None:
+    spec = compiled(
+        "local_address_group g {\n198.51.100.9\n}\n"
+        + server(
+            "lb_kind FNAT\nladdr_group_name g\nest_timeout 9\n"
+            "real_server 198.51.100.1 80 {\n}\n"
+            "real_server 198.51.100.2 80 {\nlvs_method TUN type gue port 6080 csum\n}\n"
+            "sorry_server 198.51.100.3"
+        )
+    )
+    (one,) = spec.virtual_servers
+    assert (one.pool, one.established) == ("g", 9)
+    first, second = one.real_servers
+    assert (first.forward, first.tunnel) == (Forward.FULLNAT, TunnelSpec())
+    assert (second.forward, second.tunnel) == (Forward.TUN, TunnelSpec(TunnelType.GUE, 6080, 1))
+    assert one.sorry_server is not None
+    assert (one.sorry_server.forward, one.sorry_server.port) == (Forward.FULLNAT, 0)
+
+
+def test_defaults_of_the_kinds_of_checks() -> None:
+    (one,) = compiled(
+        server(
+            "real_server 198.51.100.1 {\nTCP_CHECK {\n}\nHTTP_GET {\nurl {\npath /\n}\n}\n}",
+        )
+    ).virtual_servers
+    address = addr("198.51.100.1")
+    assert one.real_servers[0].checks == (
+        CheckSpec(CheckKind.TCP, address, 80, 5.0, 60.0, 1, 1.0, 0.0),
+        CheckSpec(CheckKind.HTTP, address, 80, 5.0, 60.0, 1, 3.0, 0.0, urls=(Url(),)),
+    )
+
+
+def test_the_innermost_value_counts() -> None:
+    outer = "retry 1\ndelay_before_retry 1\nconnect_timeout 1\nwarmup 1\ndelay_loop 11\nalpha\n"
+    middle = "retry 2\ndelay_before_retry 2\nconnect_timeout 2\nwarmup 2\ndelay_loop 12\nalpha no\n"
+    inner = "retry 0\ndelay_before_retry 0\nconnect_timeout 3\nwarmup 0\ndelay_loop 13\nalpha\n"
+
+    def check(virtual: str, real: str, own: str) -> tuple[object, ...]:
+        body = f"{virtual}real_server 198.51.100.1 81 {{\n{real}TCP_CHECK {{\n{own}}}\n}}"
+        (one,) = compiled(server(body)).virtual_servers[0].real_servers[0].checks
+        return (
+            one.retry, one.delay_before_retry, one.connect_timeout, one.warmup, one.delay_loop,
+            one.alpha, one.port,
+        )  # fmt: skip
+
+    assert check(outer, "", "") == (1, 1.0, 1.0, 1.0, 11.0, True, 81)
+    assert check(outer, middle, "") == (2, 2.0, 2.0, 2.0, 12.0, False, 81)
+    assert check(outer, middle, inner) == (0, 0.0, 3.0, 0.0, 13.0, True, 81)
+    assert check("", "", "delay_loop 9\nconnect_port 99\n")[3:] == (0.0, 9.0, False, 99)
+
+
+def test_real_servers_inherit() -> None:
+    (one,) = compiled(
+        server(
+            "weight 3\ninhibit_on_failure\nalpha\n"
+            "real_server 198.51.100.1 80 {\n}\n"
+            "real_server 198.51.100.2 80 {\nweight 0\ninhibit_on_failure no\nalpha no\n}"
+        )
+    ).virtual_servers
+    first, second = one.real_servers
+    assert (first.weight, first.inhibit_on_failure, first.alpha) == (3, True, True)
+    assert (second.weight, second.inhibit_on_failure, second.alpha) == (0, False, False)
+
+
+def test_hosts_of_urls() -> None:
+    body = (
+        "virtualhost vs\nreal_server 198.51.100.1 80 {\n%s\nHTTP_GET {\n%s\n"
+        "url {\npath /\n}\nurl {\npath /a\nvirtualhost url\nstatus_code 204\n}\n}\n}"
+    )
+
+    def hosts(real: str, check: str) -> list[str]:
+        (one,) = compiled(server(body % (real, check))).virtual_servers[0].real_servers[0].checks
+        assert one.urls[1] == Url("/a", ((204, 204),), "", "url")
+        return [url.virtualhost for url in one.urls]
+
+    assert hosts("", "") == ["vs", "url"]
+    assert hosts("virtualhost rs", "") == ["rs", "url"]
+    assert hosts("virtualhost rs", "virtualhost check") == ["check", "url"]
+
+
+def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:
+    (one,) = compiled(
+        "global_defs {\nscript_user nobody nogroup\n}\n"
+        + server('quorum 2\nhysteresis 1\nweight 3\nquorum_up "/bin/x a" operator\n'
+                 'quorum_down /bin/y\nreal_server 198.51.100.1 80 {\nnotify_up /bin/z\n}')
+    ).virtual_servers  # fmt: skip
+    assert one.quorum == QuorumSpec(2, 1)
+    assert one.quorum_up == Script(("/bin/x", "a"), "operator")
+    assert one.quorum_down == Script(("/bin/y",), "nobody", "nogroup")
+    assert one.real_servers[0].notify_up == Script(("/bin/z",), "nobody", "nogroup")
+    assert one.real_servers[0].notify_down is None
+
+
+def test_a_check_on_a_group_takes_its_first_port() -> None:
+    (one,) = compiled(
+        "virtual_server_group web {\n192.0.2.1 80\n192.0.2.1 443\n}\n"
+        + server("real_server 198.51.100.1 {\nTCP_CHECK {\n}\n}", "group web")
+    ).virtual_servers
+    assert one.real_servers[0].checks[0].port == 80

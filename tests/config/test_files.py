@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from lvskeeper.kernel.files import LocalFiles, expand_braces
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a", ["a"]),
+        ("a{b,c}d", ["abd", "acd"]),
+        ("{a,{b,c}d}", ["a", "bd", "cd"]),
+        ("{a,b}{c,d}", ["ac", "ad", "bc", "bd"]),
+        ("{a,}b", ["ab", "b"]),
+        ("{a", ["{a"]),
+        ("a}b", ["a}b"]),
+    ],
+)
+def test_braces(pattern: str, expected: list[str]) -> None:
+    assert expand_braces(pattern) == expected
+
+
+def test_glob_finds_files_in_order(tmp_path: Path) -> None:
+    for name in ("b.conf", "a.conf", "c.txt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "d.conf").mkdir()
+    found = LocalFiles().glob(f"{tmp_path}/{{*.conf,a*}}")
+    assert [Path(path).name for path in found] == ["a.conf", "b.conf"]
+
+
+def test_odd_bytes_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"caf\xe9")
+    assert LocalFiles().read_text(str(path)) == "caf\ufffd"

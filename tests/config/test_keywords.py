@@ -1,0 +1,237 @@
+"""Every served keyword, with a value that it takes and values that it refuses."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.memfiles import MemoryFiles
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.keywords import BLOCKS, ROOT, Status, suggest
+from lvskeeper.config.load import Loaded, load
+from lvskeeper.config.model import Command, Config, Forwarding, ScriptUser, SorryServer
+from lvskeeper.units import parse_address
+
+FRAMES = {
+    "global_defs": "global_defs {\n%s\n}\n",
+    "virtual_server": "virtual_server 192.0.2.1 80 {\n%s\n}\n",
+    "real_server": "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n%s\n}\n}\n",
+    "TCP_CHECK": (
+        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"
+    ),
+    "HTTP_GET": (
+        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n"
+        "HTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
+    ),
+    "url": (
+        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n"
+        "HTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"
+    ),
+}
+
+GUE = Forwarding(method="TUN", type="gue", port=6080, csum="remcsum")
+SCRIPT = Command(argv=("/bin/x", "a b", "c"), user="nobody", group="daemon")
+BAD_SECONDS = ("", "2s", "0", "-1", "1e3", "nan", "1.0000001", "99999", "1_0", "٣")
+BAD_ZERO = tuple(value for value in BAD_SECONDS if value != "0")
+BAD_COUNT = ("", "x", "-1", "1.5", "99999999999", "0x10", "1_0", "٣")
+BAD_FLAG = ("maybe", "1", "No")
+BAD_SCRIPT = ("", '""', "/bin/x -v", '"/bin/x \'a"', '"> /tmp/x"')
+
+TIMING = [
+    ("connect_timeout", "0.5", 0.5, BAD_SECONDS),
+    ("retry", "3", 3, BAD_COUNT),
+    ("delay_before_retry", "0", 0.0, BAD_ZERO),
+    ("warmup", "2.25", 2.25, BAD_ZERO),
+    ("delay_loop", "10", 10.0, BAD_SECONDS),
+]
+SHARED = [
+    *TIMING,
+    ("inhibit_on_failure", "", True, BAD_FLAG),
+    ("virtualhost", "www.example.com", "www.example.com", ("", '"a b"', "é")),
+    ("alpha", "on", True, BAD_FLAG),
+]
+CHECK = [
+    ("connect_ip", "2001:db8::1", parse_address("2001:db8::1"), ("", "host", "192.0.2.1/24")),
+    ("connect_port", "81", 81, ("", "0", "65536", "http")),
+    *TIMING,
+    ("alpha", "no", False, BAD_FLAG),
+]
+TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
+    "global_defs": [
+        ("router_id", "lvs1", "lvs1", ("", '""', "${X}")),
+        ("script_user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
+        ("lvs_manage_sysctls", "no", False, BAD_FLAG),
+        ("lvs_keep_on_stop", "yes", True, BAD_FLAG),
+    ],
+    "virtual_server": [
+        ("protocol", "udp", "UDP", ("", "ICMP")),
+        ("lb_algo", "mh", "mh", ("", "RR", "conhash", "foo")),
+        ("lvs_sched", "twos", "twos", ("", "two")),
+        ("lb_kind", "TUN type gue port 6080 remcsum", GUE, ("", "nat", "SNAT", "NAT port 1")),
+        ("lvs_method", "DR", Forwarding(method="DR"), ("TUN port", "TUN port 6080", "TUN csum")),
+        ("laddr_group_name", "g", "g", ("", '""')),
+        ("syn_proxy", "off", False, BAD_FLAG),
+        ("ops", "", True, BAD_FLAG),
+        ("sh-port", "", True, BAD_FLAG),
+        ("sh-fallback", "", True, BAD_FLAG),
+        ("mh-port", "", True, BAD_FLAG),
+        ("mh-fallback", "", True, BAD_FLAG),
+        ("ip_family", "inet6", "inet6", ("", "ipv6")),
+        ("persistence_timeout", "", 360, ("0", "x", "2678401")),
+        ("persistence_granularity", "255.255.240.0", 20, ("", "0", "129", "255.0.0.1", "0.0.0.0")),
+        ("persistence_engine", "sip", "sip", ("", "SIP")),
+        ("est_timeout", "900", 900, BAD_COUNT),
+        ("establish_timeout", "900", 900, BAD_COUNT),
+        *SHARED,
+        ("omega", "", True, BAD_FLAG),
+        ("quorum", "1", 1, (*BAD_COUNT, "0")),
+        ("hysteresis", "0", 0, BAD_COUNT),
+        ("quorum_up", "\"/bin/x 'a b' c\" nobody daemon", SCRIPT, BAD_SCRIPT),
+        (
+            "quorum_down",
+            r'"/bin/x a\tb c" a',
+            Command(argv=("/bin/x", "a\tb", "c"), user="a"),
+            ("'/bin/x a'",),
+        ),
+        ("weight", "7", 7, BAD_COUNT),
+        (
+            "sorry_server",
+            "198.51.100.9 81",
+            SorryServer(address=parse_address("198.51.100.9"), port=81),
+            ("", "sorry", "198.51.100.9 65536"),
+        ),
+    ],
+    "real_server": [
+        ("weight", "0", 0, BAD_COUNT),
+        ("lvs_method", "TUN", Forwarding(method="TUN"), ("", "FULLNAT")),
+        ("uthreshold", "9", 9, BAD_COUNT),
+        ("lthreshold", "0", 0, BAD_COUNT),
+        ("notify_up", '"/bin/x a\\ b c" nobody daemon', SCRIPT, BAD_SCRIPT),
+        ("notify_down", '"/bin/x a\\x20b \\143" nobody daemon', SCRIPT, BAD_SCRIPT),
+        *SHARED,
+    ],
+    "TCP_CHECK": CHECK,
+    "HTTP_GET": [
+        *CHECK,
+        ("nb_get_retry", "2", 2, BAD_COUNT),
+        ("virtualhost", "www.example.com", "www.example.com", ("", '"a b"')),
+    ],
+    "url": [
+        ("path", "/a?b=c", "/a?b=c", ("", "a", '"/a b"', "/é", "{{ p }}")),
+        ("status_code", "200 301-302", ((200, 200), (301, 302)), ("", "x", "99", "300-200")),
+        ("digest", "0" * 31 + "A", "0" * 31 + "a", ("", "0" * 31, "g" * 32)),
+        ("virtualhost", "a.example", "a.example", ("",)),
+    ],
+}
+
+
+def loaded(block: str, line: str) -> Loaded:
+    extra = "" if block != "url" or line.startswith("path") else "\npath /"
+    return load("a.conf", MemoryFiles({"a.conf": FRAMES[block] % (line + extra)}))
+
+
+def item(config: Config, block: str) -> object:
+    if block == "global_defs":
+        return config.global_defs
+    server = config.virtual_servers[0]
+    if block == "virtual_server":
+        return server
+    real = server.real_servers[0]
+    if block == "real_server":
+        return real
+    check = real.checks[0]
+    return check.urls[0] if block == "url" and check.kind == "HTTP_GET" else check
+
+
+def cases() -> Iterator[tuple[str, str, str, object, tuple[str, ...]]]:
+    for block, rows in TABLE.items():
+        for row in rows:
+            yield (block, *row)
+
+
+@pytest.mark.parametrize(("block", "name", "good", "value", "bad"), list(cases()))
+def test_values(block: str, name: str, good: str, value: object, bad: tuple[str, ...]) -> None:
+    found = loaded(block, f"{name} {good}")
+    if name == "laddr_group_name":  # the group does not exist, and that is all
+        assert [one.code for one in found.errors] == [Code.POOL_UNKNOWN]
+    else:
+        assert found.config is not None, found.diagnostics
+        assert getattr(item(found.config, block), BLOCKS[block][name].key) == value
+    for text in bad:
+        told = [
+            one
+            for one in loaded(block, f"{name} {text}").errors
+            if one.code in {Code.BAD_VALUE, Code.NO_VALUE, Code.PLACEHOLDER}
+        ]
+        assert len(told) == 1, (name, text, told)
+        assert "%" not in told[0].message
+
+
+def test_the_table_above_is_complete() -> None:
+    served = {
+        (block, keyword.name)
+        for block, table in BLOCKS.items()
+        for keyword in table.values()
+        if keyword.status is Status.SERVED and not keyword.block
+    }
+    assert served == {(block, name) for block, name, *_ in cases()}
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("virtual_server 192.0.2.1 {\n persistence_timeout\n}", None),
+        ("virtual_server fwmark 3 {\n}", None),
+        ("virtual_server fwmark {\n}", Code.BAD_VALUE),
+        ("virtual_server group {\n}", Code.BAD_VALUE),
+        ("virtual_server fwmark 0 {\n}", Code.BAD_VALUE),
+        ("virtual_server 192.0.2.1 x {\n}", Code.BAD_VALUE),
+        ("virtual_server {\n}", Code.NO_VALUE),
+        ("local_address_group {\n}", Code.NO_VALUE),
+        ("global_defs x {\n}", None),
+    ],
+)
+def test_heads_of_blocks(line: str, code: Code | None) -> None:
+    found = load("a.conf", MemoryFiles({"a.conf": line}))
+    assert [one.code for one in found.errors] == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "count"),
+    [
+        ("198.51.100.10", 1),
+        ("198.51.100.10-20", 11),
+        ("198.51.100.10-198.51.101.9", 256),
+        ("2001:db8::10-1f", 16),
+        ("2001:db8::fe-ff", 2),
+        ("198.51.100.10-9", None),
+        ("198.51.100.10-", None),
+        ("198.51.100.10-256", None),
+        ("198.51.100.10-1f", None),
+        ("198.51.100.10-2001:db8::1", None),
+        ("10.0.0.0-10.1.0.0", None),
+    ],
+)
+def test_ranges(entry: str, count: int | None) -> None:
+    text = f"local_address_group g {{\n{entry} eth0\n}}\n"
+    found = load("a.conf", MemoryFiles({"a.conf": text}))
+    if count is None:
+        assert [one.code for one in found.errors] == [Code.BAD_VALUE]
+    else:
+        assert found.config is not None
+        (address,) = found.config.local_address_groups[0].addresses
+        assert (address.count, address.device) == (count, "eth0")
+
+
+def test_suggestions() -> None:
+    assert suggest("weigth", "virtual_server") == "weight"
+    assert suggest("Real_Server", "virtual_server") == "real_server"
+    assert suggest("delay-loop", "virtual_server") == "delay_loop"
+    assert suggest("virtualserver", ROOT) == "virtual_server"
+    assert not suggest("zzz", ROOT)
+
+
+def test_every_keyword_is_documented() -> None:
+    for table in BLOCKS.values():
+        for keyword in table.values():
+            assert keyword.doc or keyword.status is Status.NOTED, keyword.name
+            assert set(keyword.origin) <= set("KTDL")

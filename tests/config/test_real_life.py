@@ -1,0 +1,37 @@
+"""A file as one finds them on directors loads, and is told in its own words what is skipped."""
+
+from pathlib import Path
+
+from lvskeeper.config.diagnostics import Severity
+from lvskeeper.config.load import load
+from lvskeeper.kernel.files import LocalFiles
+
+FILE = Path(__file__).parents[1] / "golden" / "config" / "real-life.conf"
+
+
+def test_it_loads_with_warnings() -> None:
+    loaded = load(str(FILE), LocalFiles())
+    assert loaded.config is not None, [str(one) for one in loaded.errors]
+    assert {one.severity for one in loaded.diagnostics} == {Severity.WARNING}
+    skipped = {
+        one.message.split("'")[1] for one in loaded.diagnostics if one.code.number == "LK0203"
+    }
+    assert skipped == {
+        "notification_email", "notification_email_from", "smtp_server", "smtp_connect_timeout",
+        "vrrp_skip_check_adv_addr", "vrrp_garp_interval", "enable_script_security", "vrrp_script",
+        "vrrp_sync_group", "vrrp_instance", "ha_suspend", "SSL_GET", "smtp_alert", "bindto",
+        "MISC_CHECK",
+    }  # fmt: skip
+    others = [one for one in loaded.diagnostics if one.code.number != "LK0203"]
+    assert [one.code.number for one in others] == ["LK0214"]
+    assert others[0].message.startswith("'real_server 192.0.2.101 443' is left without a check")
+
+
+def test_what_is_served_is_there() -> None:
+    config = load(str(FILE), LocalFiles()).config
+    assert config is not None
+    tls, web = config.virtual_servers
+    assert [len(one.checks) for one in tls.real_servers] == [0, 1]
+    assert web.quorum_up is not None
+    assert web.quorum_up.argv == ("/sbin/ip", "addr", "add", "192.0.2.10/32", "dev", "lo")
+    assert web.real_servers[0].checks[0].retry == 3

@@ -1,0 +1,25 @@
+"""Files that live in memory, for the configuration room."""
+
+import errno
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from typing import final
+
+
+@final
+class MemoryFiles:
+    """A ``Files`` whose contents are given."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = texts
+
+    def read_text(self, path: str) -> str:
+        try:
+            return self.texts[posixpath.normpath(path)]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+
+    def glob(self, pattern: str) -> Sequence[str]:
+        return sorted(path for path in self.texts if fnmatch(path, pattern))
