@@ -20,8 +20,8 @@ from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, parse_listing
 from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, TABLE, guard_text
 
-NFT_DEADLINE: Final = 20.0
-"""Seconds for one run of nft; 5,000 services take well under one, on an idle machine."""
+NFT_DEADLINE: Final = 60.0
+"""Seconds for one run of nft: 5,000 services take a tenth of one, a starved machine far more."""
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where nft may be when PATH is that of an ordinary user."""
