@@ -31,7 +31,7 @@ from lvskeeper.lab.kernels import VM_VARIABLE
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = REPOSITORY / ".cache" / "lab"
-"""Verdict on KVM, console log of the last VM."""
+"""Verdict on KVM, console log of the last VM that failed."""
 CONSOLE_LOG: Final = CACHE / "console.log"
 WORK_PREFIX: Final = "lvskeeper-vm-"
 KVM_DEADLINE: Final = 20.0
@@ -110,6 +110,7 @@ class Vm:
         self._machine = machine
         self._accelerator = accelerator
         self._folder = Path(tempfile.mkdtemp(prefix=f"{WORK_PREFIX}{os.getpid()}-"))
+        self._log = self._folder / "console.log"
         self._listener = socket.socket(socket.AF_UNIX)
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -181,14 +182,16 @@ class Vm:
         """
         assert self._process is not None
         assert self._process.stdout is not None
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with CONSOLE_LOG.open("wb", buffering=0) as log:
+        with self._log.open("wb", buffering=0) as log:
             while data := os.read(self._process.stdout.fileno(), guest.READ_SIZE):
                 log.write(data)
 
-    def console_tail(self) -> str:
-        """Return the last lines of the console."""
-        text = CONSOLE_LOG.read_text(errors="replace")
+    def keep_console(self) -> str:
+        """Keep the console's log beyond this VM's life, and return its last lines."""
+        with contextlib.suppress(OSError):  # a checkout that is not ours to write to
+            CACHE.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._log, CONSOLE_LOG)
+        text = self._log.read_text(errors="replace")
         return "\n".join(f"  | {line.rstrip()}" for line in text.splitlines()[-CONSOLE_TAIL:])
 
     def wait_until_up(self) -> None:
@@ -229,7 +232,7 @@ class Vm:
                     return data[0]
                 case _:
                     raise OperatorError(
-                        f"the VM died while the command ran\n{self.console_tail()}",
+                        f"the VM died while the command ran\n{self.keep_console()}",
                         status=ExitStatus.KERNEL,
                         hint=f"the console's log is {CONSOLE_LOG}",
                     )

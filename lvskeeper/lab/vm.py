@@ -5,6 +5,7 @@ same command with the same paths works in both places. Its output comes back liv
 status too; see :mod:`lvskeeper.lab.guest` for the other half.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -118,7 +119,7 @@ def _boot_and_run(vng: str, image: Path, argv: list[str], machine: Machine) -> i
             try:
                 vm.wait_until_up()
             except BootError as error:
-                problem = f"{error}\n{vm.console_tail()}"
+                problem = f"{error}; its console ends with\n{vm.keep_console()}"
                 _say(f"{error}")
                 continue
             if Accelerator.KVM in accelerators:
@@ -147,8 +148,9 @@ def _kvm_verdict() -> bool | None:
 
 
 def _note_kvm_verdict(*, works: bool) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / "kvm.json").write_text(json.dumps({"host": _kvm_key(), "works": works}))
+    with contextlib.suppress(OSError):  # a checkout that is not ours to write to: no note
+        CACHE.mkdir(parents=True, exist_ok=True)
+        (CACHE / "kvm.json").write_text(json.dumps({"host": _kvm_key(), "works": works}))
 
 
 def _sweep() -> None:

@@ -1,0 +1,187 @@
+"""The VM runner. Tests that boot are few: one boot each, half a minute under emulation."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from lvskeeper.errors import OperatorError
+from lvskeeper.lab import guest, kernels, vm
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = [sys.executable, "-m", "lvskeeper.lab", "run"]
+IN_VM = kernels.inside_vm()
+
+needs_vm = pytest.mark.skipif(
+    IN_VM or kernels.ipvs_is_here(), reason="boots a VM, which only a kernel without ip_vs asks for"
+)
+
+
+def folders(owner: int) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"lvskeeper-vm-{owner}-*"))
+
+
+def machines(owner: int) -> list[int]:
+    """Return the qemu processes that belong to the runner *owner*, by their command lines."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"qemu-system" in line and f"lvskeeper-vm-{owner}-".encode() in line:
+            found.append(int(process.name))
+    return found
+
+
+def test_frames_come_out_as_they_went_in() -> None:
+    ours, theirs = os.pipe()
+    payload = os.urandom(5000)
+    guest.write_all(theirs, guest.pack(guest.Kind.STDERR, payload))
+    os.close(theirs)
+    kind, size = guest.HEADER.unpack(guest.read_exactly(ours, guest.HEADER.size))
+    assert guest.Kind(kind) is guest.Kind.STDERR
+    assert guest.read_exactly(ours, size) == payload
+    with pytest.raises(EOFError):
+        guest.read_exactly(ours, 1)
+    os.close(ours)
+
+
+def test_the_named_kernel_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.KERNEL_VARIABLE, "/nowhere/vmlinuz")
+    with pytest.raises(
+        OperatorError, match="names /nowhere/vmlinuz, which is not a file"
+    ) as caught:
+        kernels.find_kernel_image()
+    assert "/boot/vmlinuz" in caught.value.hint
+
+
+def test_a_missing_qemu_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OperatorError, match="qemu-system-") as caught:
+        vm._tool("qemu-system-none", "apt-get install qemu-system-x86")
+    assert caught.value.hint == "apt-get install qemu-system-x86"
+
+
+def test_a_verdict_on_kvm_counts_for_this_boot_of_this_host_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(vm, "CACHE", tmp_path / "cache")
+    assert vm._kvm_verdict() is None
+    vm._note_kvm_verdict(works=False)
+    assert vm._kvm_verdict() is False
+    monkeypatch.setattr(vm, "_kvm_key", lambda: "another boot")
+    assert vm._kvm_verdict() is None
+
+
+def test_folders_of_dead_runs_are_swept_and_those_of_living_ones_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    gone = tmp_path / f"lvskeeper-vm-{dead.stdout.strip()}-a"
+    kept = tmp_path / f"lvskeeper-vm-{os.getpid()}-b"
+    gone.mkdir()
+    kept.mkdir()
+    vm._sweep()
+    assert not gone.exists()
+    assert kept.exists()
+
+
+def test_a_command_that_runs_right_here_gives_its_status_and_obeys_its_limit() -> None:
+    assert vm._run_here(["sh", "-c", "exit 9"], 0) == 9
+    assert vm._run_here(["sh", "-c", "kill -TERM $$"], 0) == 128 + signal.SIGTERM
+    started = time.monotonic()
+    assert vm._run_here(["sleep", "100"], 0.2) == 124
+    assert time.monotonic() - started < 20
+
+
+def test_the_place_is_named() -> None:
+    done = subprocess.run([sys.executable, "-m", "lvskeeper.lab", "where"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if done.returncode:
+        assert "hint: " in done.stderr
+    else:
+        assert "kernel" in done.stdout or "VM" in done.stdout
+
+
+@pytest.mark.ipvs
+def test_where_the_marker_ipvs_runs_there_is_ipvs() -> None:
+    assert kernels.has_ipvs_family()
+    assert vm.where_ipvs_is() == kernels.lab_kernel()
+
+
+@pytest.mark.root
+@needs_vm
+@pytest.mark.timeout(600)
+def test_status_streams_order_folder_and_environment_come_through() -> None:
+    script = (
+        "import os, sys\n"
+        "for n in range(2000):\n"
+        "    print('out', n, flush=True)\n"
+        "    print('err', n, file=sys.stderr, flush=True)\n"
+        "print(os.getcwd(), os.getuid(), os.environ['LVSKEEPER_TEST'])\n"
+        "sys.exit(42)\n"
+    )
+    done = subprocess.run(
+        [*RUN, "--", "/usr/bin/python3", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env=os.environ | {"LVSKEEPER_TEST": "passed on"},
+    )
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("lab: ")]
+    assert done.returncode == 42, done.stdout
+    assert lines[:-1] == [f"{word} {n}" for n in range(2000) for word in ("out", "err")]
+    assert lines[-1] == f"{REPOSITORY} 0 passed on"
+
+
+@pytest.mark.root
+@needs_vm
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_vm_and_leaves_nothing(number: signal.Signals) -> None:
+    child = subprocess.Popen(
+        [*RUN, "--", "sh", "-c", "echo begun; sleep 1000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        assert machines(child.pid)
+        child.send_signal(number)
+    # After SIGKILL the guest sees that its host is gone, and stops itself
+    deadline = time.monotonic() + 60
+    while machines(child.pid) and time.monotonic() < deadline:
+        select.select([], [], [], 0.1)
+    assert not machines(child.pid)
+    vm._sweep()
+    assert not folders(child.pid)
+
+
+@pytest.mark.root
+@needs_vm
+@pytest.mark.timeout(600)
+def test_the_time_limit_stops_the_vm() -> None:
+    done = subprocess.run(
+        [*RUN, "--timeout", "1", "--", "sleep", "1000"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 124
+    assert "took longer than 1 s" in done.stderr
