@@ -239,8 +239,12 @@ class Supervisor:
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
 
     def _warn(self, loaded: Loaded) -> None:
-        for warning in loaded.warnings:
-            self._emit(events.ConfigurationWarning(warning))
+        if loaded.warnings:
+            self._emit(
+                events.ConfigurationWarned(
+                    str(self._settings.file), len(loaded.warnings), loaded.warnings[0]
+                )
+            )
 
     async def _load(self) -> Loaded:
         """Load the file in a child; a loader that dies or hangs is a refused file."""

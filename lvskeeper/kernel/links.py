@@ -73,7 +73,8 @@ async def remove_addresses(ours: Iterable[PlacedAddress]) -> Placement:
 
 async def present_addresses() -> dict[PlacedAddress, int]:
     """Return all addresses on devices of this namespace, with their prefix lengths."""
-    async with asyncio.timeout(DEADLINE), await _open() as route:
+    pyroute2 = await _pyroute2()
+    async with asyncio.timeout(DEADLINE), pyroute2.AsyncIPRoute() as route:
         return await _present(route, await _devices(route))
 
 
@@ -83,8 +84,9 @@ async def _change(command: str, items: tuple[PlacedAddress, ...]) -> Placement:
     changed: list[PlacedAddress] = []
     unchanged: list[PlacedAddress] = []
     failures: list[Failure] = []
+    pyroute2 = await _pyroute2()
     try:
-        async with asyncio.timeout(DEADLINE), await _open() as route:
+        async with asyncio.timeout(DEADLINE), pyroute2.AsyncIPRoute() as route:
             devices = await _devices(route)
             present = await _present(route, devices)
             for item in dict.fromkeys(items):
@@ -110,9 +112,8 @@ async def _change(command: str, items: tuple[PlacedAddress, ...]) -> Placement:
     return Placement(tuple(changed), tuple(unchanged), tuple(failures))
 
 
-async def _open() -> Any:
-    module = await asyncio.to_thread(importlib.import_module, "pyroute2")
-    return module.AsyncIPRoute()
+async def _pyroute2() -> Any:
+    return await asyncio.to_thread(importlib.import_module, "pyroute2")
 
 
 async def _devices(route: Any) -> dict[str, int]:

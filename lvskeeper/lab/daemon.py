@@ -100,9 +100,13 @@ class Daemon:
                 left = deadline - time.monotonic()
                 ended = self._process is None or self._process.poll() is not None
                 if left <= 0 or ended:
-                    came = [event.name for event in self._told if event.seen >= since]
+                    came = "".join(
+                        f"\n  {event.name} {dict(event.fields)}"
+                        for event in self._told
+                        if event.seen >= since
+                    )
                     state = "ended" if ended else f"did not tell it within {timeout:g} s"
-                    raise TimeoutError(f"{name}: the daemon {state}; it told {came}\n{self.noise}")
+                    raise TimeoutError(f"{name}: the daemon {state}:{came}\n{self.noise}")
                 self._changed.wait(min(left, 0.2))
 
     def reload(self) -> float:

@@ -69,13 +69,15 @@ class ConfigurationRefused(Event):
 
 @final
 @dataclass(frozen=True, slots=True)
-class ConfigurationWarning(Event):
+class ConfigurationWarned(Event):
     """The configuration is accepted, but something in it deserves a look."""
 
-    NAME: ClassVar = "configuration_warning"
+    NAME: ClassVar = "configuration_warned"
     LEVEL: ClassVar = Level.WARNING
-    CURE: ClassVar = "`lvskeeper check FILE` shows the line and the hint."
-    warning: Annotated[str, "the warning, with its place"]
+    CURE: ClassVar = "`lvskeeper check FILE` shows every line with its hint."
+    file: Annotated[str, "configuration file"]
+    warnings: Annotated[int, "number of warnings"]
+    first: Annotated[str, "the first one, with its place"]
 
 
 @final

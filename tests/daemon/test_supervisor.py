@@ -106,7 +106,7 @@ async def test_start_and_stop(tmp_path: Path) -> None:
         await daemon.until("daemon_ready")
     assert daemon.task is not None
     assert daemon.task.result() is ExitStatus.OK
-    assert [event.NAME for event in daemon.events if event.NAME != "configuration_warning"] == [
+    assert [event.NAME for event in daemon.events if event.NAME != "configuration_warned"] == [
         "daemon_started",
         "daemon_ready",
         "daemon_stopping",
