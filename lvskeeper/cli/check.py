@@ -1,6 +1,7 @@
 """``lvskeeper check FILE``: is this configuration good, and if not, where is it not."""
 
 import argparse
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the file and print what was found; return the exit status (0, 1 or 2)."""
+    # Nothing here lives long enough to be collected, and imports alone set it off many times.
+    gc.disable()
+    try:
+        return _check(args)
+    finally:
+        gc.enable()
+
+
+def _check(args: argparse.Namespace) -> int:
     # Imported late: pydantic alone costs as much as all the rest of a command.
     from lvskeeper.config.load import load  # noqa: PLC0415 - see above
     from lvskeeper.errors import ExitStatus  # noqa: PLC0415 - see above
     from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - see above
 
     loaded = load(args.file, LocalFiles())
+    gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":
         _print_json(loaded)
     else:

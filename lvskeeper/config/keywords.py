@@ -4,7 +4,6 @@ Lower blocks are found by their own name: the block of ``real_server`` is ``BLOC
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Final, final
 
@@ -347,5 +346,7 @@ def suggest(name: str, block: str) -> str:
     exact = folded.get(name.lower().replace("-", "_")) or folded.get(name.lower())
     if exact:
         return exact
+    from difflib import get_close_matches  # noqa: PLC0415 - good files need no hints
+
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.7)
     return folded[close[0]] if close else ""

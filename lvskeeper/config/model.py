@@ -39,7 +39,7 @@ class GlobalDefs(Model):
     """What holds for the whole director."""
 
     router_id: str = ""
-    script_user: ScriptUser = ScriptUser()
+    script_user: ScriptUser = Field(default_factory=ScriptUser)
     lvs_manage_sysctls: bool = True
     lvs_keep_on_stop: bool = False
 
@@ -174,7 +174,7 @@ class VirtualServer(Model):
 
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
     lb_algo: str = "wlc"
-    lb_kind: Forwarding = Forwarding()
+    lb_kind: Forwarding = Field(default_factory=Forwarding)
     laddr_group_name: str = ""
     syn_proxy: bool = False
     ops: bool = False
@@ -219,7 +219,7 @@ class VirtualServer(Model):
 class Config(Model):
     """A whole configuration."""
 
-    global_defs: GlobalDefs = GlobalDefs()
+    global_defs: GlobalDefs = Field(default_factory=GlobalDefs)
     local_address_groups: tuple[LocalAddressGroup, ...] = ()
     virtual_server_groups: tuple[VirtualServerGroup, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()

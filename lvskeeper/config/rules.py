@@ -163,15 +163,16 @@ RULES: Final[tuple[_Rule, ...]] = (
 def pool_rules(site: Site, pools: dict[str, LocalAddressGroup]) -> Iterator[Diagnostic]:
     """Judge the local-address group of a virtual server."""
     name = site.server.laddr_group_name
+    if not name and "FNAT" not in site.kinds:
+        return
     at = site.span("laddr_group_name")
     if name and name not in pools:
         message = f"the local_address_group '{name}' is not defined"
         hint = known_names("local-address groups", pools)
         yield error(Code.POOL_UNKNOWN, at, message, hint)
     elif "FNAT" not in site.kinds:
-        if name:
-            message = "laddr_group_name has an effect with FNAT only"
-            yield warning(Code.POOL_UNUSED, at, message)
+        message = "laddr_group_name has an effect with FNAT only"
+        yield warning(Code.POOL_UNUSED, at, message)
     elif not name:
         message = "FNAT needs a local-address group"
         hint = f"add: laddr_group_name NAME. {known_names('Local-address groups', pools)}"

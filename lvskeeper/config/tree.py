@@ -6,12 +6,13 @@ a word again only when somebody asks for its span.
 
 import posixpath
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, final
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.keywords import NESTED, ROOT
-from lvskeeper.config.lexer import Kind, Token, tokens
+from lvskeeper.config.lexer import SPECIAL, Kind, Token, tokens
 from lvskeeper.config.source import Files, Source, Span
 
 INCLUDES: Final = frozenset({"include", "includer", "includem", "includew", "includeb", "includea"})
@@ -28,6 +29,7 @@ class Directive:
     """A keyword with its words, and its block if it has one."""
 
     words: list[str]
+    """Equal lines of a file share one list: it is never changed."""
     source: Source
     line: int
     start: int = 0
@@ -151,6 +153,33 @@ class Parser:
 
 
 @final
+class _Form(Enum):
+    """Form of a line."""
+
+    EMPTY = "nothing"
+    PLAIN = "words"
+    OPEN = "words and an opening brace"
+    CLOSE = "a closing brace"
+    OTHER = "anything else: the lexer sees to it"
+
+
+def _form(line: str) -> tuple[_Form, list[str]]:
+    """Return the form of a line, and its words if they are plain."""
+    words = line.split()
+    braces = line.count("{") + line.count("}")
+    if not words:
+        return _Form.EMPTY, words
+    if SPECIAL.isdisjoint(line) and words[0] not in INCLUDES:
+        if not braces:
+            return _Form.PLAIN, words
+        if braces == 1 and words == ["}"]:
+            return _Form.CLOSE, words
+        if braces == 1 and words[-1] == "{" and len(words) > 1:
+            return _Form.OPEN, words[:-1]
+    return _Form.OTHER, words
+
+
+@final
 class _Text:
     """Parses one keepalived.conf file; every file closes the blocks that it opens."""
 
@@ -167,27 +196,21 @@ class _Text:
         """Braces that are too many, open ones positive; decides which repair is tried."""
 
     def run(self) -> None:
+        # A big file is made of few different lines, so each is cut into words only once.
+        known: dict[str, tuple[_Form, list[str]]] = {}
         for number, line in enumerate(self.source.lines, 1):
-            if (
-                '"' in line or "#" in line or "!" in line or "\\" in line or "$" in line
-            ):  # the lexer's SPECIAL, written out: this runs for every line
-                self._slow(line, number)
-                continue
-            words = line.split()
-            if not words:
-                continue
-            if "{" in line or "}" in line:
-                if words[-1] == "{" and len(words) > 1 and line.count("{") == 1 and "}" not in line:
-                    words.pop()
-                    self._open(self._add(words, number, 0))
-                elif words == ["}"]:
-                    self._close(number, line.index("}"))
-                else:
-                    self._slow(line, number)
-            elif words[0] in INCLUDES:
-                self._include(line, words, number)
-            else:
+            found = known.get(line)
+            if found is None:
+                found = known[line] = _form(line)
+            form, words = found
+            if form is _Form.PLAIN:
                 self.here.append(Directive(words, self.source, number))
+            elif form is _Form.OPEN:
+                self._open(self._add(words, number, 0))
+            elif form is _Form.CLOSE:
+                self._close(number, line.index("}"))
+            elif form is _Form.OTHER:
+                self._slow(line, number)
         for opened, _ in self.stack:
             message = f"'{opened}' opens a block that is not closed"
             self._error(Code.BRACE_MISSING, opened.span(), message, "add its '}'")

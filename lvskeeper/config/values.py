@@ -6,7 +6,6 @@ table promises. It raises :class:`BadValueError` with the index of the word that
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
@@ -129,6 +128,8 @@ def choice(*names: str, fold: bool = False, reasons: dict[str, str] | None = Non
             return word
         if reasons and word in reasons:
             raise BadValueError(1, f"'{word}' is not served", reasons[word])
+        from difflib import get_close_matches  # noqa: PLC0415 - good files need no hints
+
         close = get_close_matches(word, names, n=1, cutoff=0.7)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise BadValueError(1, f"'{words[1]}' is not known here", f"{hint}one of {one_of(names)}")

@@ -264,7 +264,7 @@ class _Walk:
             words, marks = self.words(given[name], whole=True)
             if name in {"fwmark", "group"}:
                 words, marks = [name, *words], [directive.marks[0], *marks]
-            directive.words += words
+            directive.words = [*directive.words, *words]
             directive.marks += marks
 
     def groups(self, node: yaml.Node, name: str) -> list[Directive]:

@@ -122,7 +122,7 @@ def test_an_alias_that_holds_itself_is_refused() -> None:
                 "!!int ",
                 "~",
                 "\t",
-            ]  # fmt: skip
+            ]
         ),
         max_size=40,
     ).map("".join)
