@@ -11,7 +11,7 @@ class Code(Enum):
     UNREADABLE = "LK0101", "A file cannot be read."
     INCLUDE_LOOP = "LK0102", "A file includes itself, directly or through others."
     INCLUDE_MISSING = "LK0103", "An include names a file that does not exist."
-    INCLUDE_DEPTH = "LK0104", "Includes are nested too deep."
+    INCLUDE_DEPTH = "LK0104", "Includes are nested too deep, or there are too many."
     QUOTE = "LK0105", "A quoted word is not closed on its line."
     BRACE_MISSING = "LK0106", "A block is opened and not closed."
     BRACE_EXTRA = "LK0107", "A closing brace has no block to close, or closes it too early."

@@ -5,6 +5,7 @@ Lower blocks are found by their own name: the block of ``real_server`` is ``BLOC
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Final, final
 
 from lvskeeper.config import values as v
@@ -339,6 +340,7 @@ def homes(name: str) -> list[str]:
     return [block for block, table in BLOCKS.items() if name in table]
 
 
+@cache
 def suggest(name: str, block: str) -> str:
     """Return the keyword of *block* that *name* was probably meant to be, or nothing."""
     table = BLOCKS[block]

@@ -80,7 +80,7 @@ def _same_virtual(sites: Sequence[Site]) -> Iterator[Diagnostic]:
                 ]
             clash = next((key for key in keys if key in seen), None)
             if clash is not None:
-                where = seen[clash].at.span(1)
+                where = seen[clash].name
                 same = seen[clash] is site
                 message = (
                     f"'{site.at}' lists a service twice"
@@ -88,7 +88,7 @@ def _same_virtual(sites: Sequence[Site]) -> Iterator[Diagnostic]:
                     else f"'{site.at}' claims a service that another virtual server has"
                 )
                 hint = "its group names it more than once" if same else f"the other is at {where}"
-                yield error(Code.SAME_VIRTUAL, site.at.span(1), message, hint)
+                yield error(Code.SAME_VIRTUAL, site.name, message, hint)
                 break
             seen.update(dict.fromkeys(keys, site))
 
@@ -113,6 +113,6 @@ def _lip_is_vip(built: Built, sites: Sequence[Site]) -> Iterator[Diagnostic]:
             )
             if clash is not None:
                 message = f"the local address {format_address(clash)} is also a VIP"
-                where = virtual[clash].at.span(1)
+                where = virtual[clash].name
                 hint = f"it is the address of the virtual server at {where}"
                 yield error(Code.LIP_IS_VIP, child.span(0), message, hint)

@@ -106,7 +106,7 @@ def _persistence(site: Site) -> Iterator[Diagnostic]:
     ):
         message = "a service for all ports needs persistence"
         hint = "name a port, or add persistence_timeout"
-        yield error(Code.PORT_ZERO, site.at.span(1), message, hint)
+        yield error(Code.PORT_ZERO, site.name, message, hint)
 
 
 def _quorum(site: Site) -> Iterator[Diagnostic]:

@@ -31,6 +31,11 @@ class Site:
         """Return the place of the last of the keywords *names*, or of the virtual server."""
         return place(self.at, *names, word=word)
 
+    @property
+    def name(self) -> Span:
+        """The place of the address, the mark or the group's name."""
+        return self.at.span(1 if self.server.address else 2)
+
 
 def place(directive: Directive, *names: str, word: int = 1) -> Span:
     """Return the place of the last of the keywords *names* in a block, or of its own name."""

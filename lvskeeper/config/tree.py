@@ -19,6 +19,9 @@ INCLUDES: Final = frozenset({"include", "includer", "includem", "includew", "inc
 MAX_DEPTH: Final = 32
 """Most includes within one another; a loop through links ends here."""
 
+MAX_FILES: Final = 10_000
+"""Most files of one configuration; links can make a loop that branches."""
+
 AMBIGUOUS: Final = frozenset({"track_file", "track_group"})
 """Root keywords that also stand within blocks that we do not look into."""
 
@@ -126,6 +129,7 @@ class Parser:
         self.files = files
         self.tree = Tree()
         self.order = 0
+        self.full = False
 
     def read(
         self, path: str, included_from: Span | None, into: list[Directive], block: str
@@ -149,7 +153,12 @@ class Parser:
         span = directive.span(1)
         keyword = directive.words[0]
         for path in resolve_include(keyword, pattern, span, self.files, self.tree.diagnostics):
-            self.read(path, span, into, block)
+            if self.order < MAX_FILES:
+                self.read(path, span, into, block)
+            elif not self.full:
+                self.full = True
+                message = f"the configuration has more than {MAX_FILES} files"
+                self.tree.diagnostics.append(error(Code.INCLUDE_DEPTH, span, message))
 
 
 @final

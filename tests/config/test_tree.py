@@ -88,6 +88,19 @@ def test_includes_are_not_followed_for_ever() -> None:
     assert found.code is Code.INCLUDE_DEPTH
 
 
+def test_a_loop_that_branches_ends() -> None:
+    class Links:
+        def read_text(self, path: str) -> str:
+            assert path.endswith("a")
+            return "include x/a\ninclude y/a\n"
+
+        def glob(self, pattern: str) -> list[str]:
+            raise AssertionError(pattern)
+
+    codes = {one.code for one in parse_file("a", Links()).diagnostics}
+    assert codes == {Code.INCLUDE_DEPTH}
+
+
 def test_a_brace_does_not_cross_files() -> None:
     tree = parse(a="x\ninclude b.conf\n", b="{\n y\n}\n")
     assert [one.code for one in tree.diagnostics] == [Code.BRACE_STRAY]
