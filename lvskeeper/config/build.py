@@ -21,6 +21,7 @@ from lvskeeper.config.model import Config, TcpCheck
 from lvskeeper.config.tree import Directive, Tree
 from lvskeeper.config.values import is_placeholder
 
+_OWNERS: Final = {"K": "keepalived", "T": "the FULLNAT fork", "D": "DPVS"}
 _OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~LST lists"}
 
 
@@ -354,7 +355,8 @@ class _Builder:
         for name, places in self.noted.items():
             what = "its block is skipped" if places[0].children is not None else "it is ignored"
             more = f" ({len(places)} places)" if len(places) > 1 else ""
-            message = f"'{name}' is known to keepalived and not served yet; {what}{more}"
+            owner = _OWNERS[BLOCKS[homes(name)[0]][name].origin[0]]
+            message = f"'{name}' is a keyword of {owner} that is not served yet; {what}{more}"
             self.warn(Code.NOTED, places[0], 0, message)
         if self.unchecked:
             server, check = self.unchecked[0]
