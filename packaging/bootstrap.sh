@@ -42,21 +42,27 @@ missing_packages() {
 # Services of the packages that we bring: neither started by the installation nor enabled after it.
 install_packages() {
     local guard=/usr/sbin/policy-rc.d own_guard="" service package
-    say "installing: $*"
+    say "installing the Debian packages $* (a minute or two)"
     if [ ! -e $guard ]; then
         own_guard=$guard
         trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
         printf '#!/bin/sh\nexit 101\n' | as_root tee $guard >/dev/null
         as_root chmod 755 $guard
     fi
-    as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends -qq "$@"
+    mkdir -p .cache
+    {
+        as_root apt-get update -qq &&
+            as_root env DEBIAN_FRONTEND=noninteractive \
+                apt-get install --yes --no-install-recommends -qq "$@"
+    } >.cache/apt.log 2>&1 || {
+        tail -n 20 .cache/apt.log >&2
+        fail "apt-get did not install: $*" "the whole of its output is in .cache/apt.log"
+    }
     for package in "$@"; do
         case $package in
             keepalived) service=keepalived ;;
             nginx-light) service=nginx ;;
-            nftables) service=nftables ;;
+            ipvsadm | nftables) service=$package ;;
             *) continue ;;
         esac
         if command -v systemctl >/dev/null; then

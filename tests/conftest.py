@@ -4,9 +4,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lvskeeper.lab.kernels import ipvs_is_here, lab_kernel
 from lvskeeper.lab.topology import Laboratory
+
+# The time of one example says more about the load of the machine, or its emulation, than about us
+settings.register_profile("lvskeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lvskeeper")
 
 
 def why_not(*, root: bool, ipvs: bool) -> str:
