@@ -19,7 +19,7 @@ lint: ready-test ## ruff, mypy, import-linter
 	@packaging/lint.sh
 
 bench: ready-test ## comparisons with ipvsadm and keepalived
-	@$(PYTHON) -m lvskeeper.lab.bench
+	@PYTHONPATH=tests $(PYTHON) -m bench
 
 boots: ready-test ## boot the laboratory's VM 20 times and check each
 	@$(PYTHON) tests/lab/boots.py 20

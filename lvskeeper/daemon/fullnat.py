@@ -1,14 +1,21 @@
 """Keeps FULLNAT on a stock kernel: nftables ruleset, guard table and sysctls."""
 
 import time
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.pools import Pool
-from lvskeeper.fullnat.ruleset import Ruleset, expected_content, render
+from lvskeeper.fullnat.ruleset import (
+    NO_POOL,
+    Ruleset,
+    changes,
+    covering,
+    expected_content,
+    render,
+)
 from lvskeeper.kernel.nft import Guard, Nft
 from lvskeeper.kernel.sysctls import (
     State,
@@ -20,28 +27,30 @@ from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
+if TYPE_CHECKING:
+    from lvskeeper.ipvs.types import ServiceKey
+
 EMPTY: Final = Ruleset()
 
 
 def ruleset_of(spec: DirectorSpec) -> Ruleset:
     """Return the ruleset that the FULLNAT virtual servers of *spec* need."""
     groups = pool_specs(spec)
-    services = {
-        key: virtual.pool
-        for virtual in spec.virtual_servers
-        if uses_fullnat(virtual)
-        for key in virtual.keys
-        if local_addresses(groups.get(virtual.pool), key.family)
-    }
-    used = set(services.values())
-    return Ruleset(
-        tuple(
-            Pool.of(name, (item.address for item in group.addresses))
-            for name, group in groups.items()
-            if name in used
-        ),
-        services,
+    fullnat: dict[ServiceKey, str] = {}
+    others: list[ServiceKey] = []
+    for virtual in spec.virtual_servers:
+        for key in virtual.keys:
+            if uses_fullnat(virtual) and local_addresses(groups.get(virtual.pool), key.family):
+                fullnat[key] = virtual.pool
+            else:
+                others.append(key)
+    used = set(fullnat.values())
+    pools = tuple(
+        Pool.of(name, (item.address for item in group.addresses))
+        for name, group in groups.items()
+        if name in used
     )
+    return Ruleset(pools, covering(fullnat, others))
 
 
 def union(old: Ruleset, new: Ruleset) -> Ruleset:
@@ -50,9 +59,12 @@ def union(old: Ruleset, new: Ruleset) -> Ruleset:
     While a service leaves the IPVS table its connections still find their LIP.
     """
     pools = {pool.name: pool for pool in (*old.pools, *new.pools)}
-    services = {**old.services, **new.services}
-    kept = {key: name for key, name in services.items() if pools[name].addresses(key.family)}
-    return Ruleset(tuple(pools.values()), kept)
+    services = {
+        key: name
+        for key, name in {**old.services, **new.services}.items()
+        if name == NO_POOL or pools[name].addresses(key.family)
+    }
+    return Ruleset(tuple(pools.values()), services)
 
 
 @final
@@ -74,24 +86,18 @@ class FullnatKeeper:
         changed then.
         """
         wanted = ruleset_of(spec)
-        if not wanted.services and self._nft is None:
+        if self._nft is None:
+            self._nft = await self._open(wanted)
+        if self._nft is None:
             return
-        nft = self._nft = self._nft or Nft()
-        first = self._known_generation < 0
-        if first:
-            await nft.check(render(wanted))
-            found = await nft.read()
-            if not differences_from(wanted, found):
-                self._current = wanted
-                self._known_generation = nft.generation()
         self._set_sysctls(spec, wanted)
-        await self._become(union(self._current, wanted))
+        await self._become(self._nft, union(self._current, wanted))
         self._hold_guard()
 
     async def settle(self, spec: DirectorSpec) -> None:
         """Leave only what *spec* needs, after the table has followed."""
         if self._nft is not None:
-            await self._become(ruleset_of(spec))
+            await self._become(self._nft, ruleset_of(spec))
             if not self._current.services:
                 self._guard.release()
 
@@ -114,7 +120,7 @@ class FullnatKeeper:
     async def remove(self) -> None:
         """Take our tables away."""
         if self._nft is not None:
-            await self._become(EMPTY)
+            await self._become(self._nft, EMPTY)
         self.close()
 
     def close(self) -> None:
@@ -124,11 +130,37 @@ class FullnatKeeper:
             self._nft.close()
             self._nft = None
 
-    async def _become(self, wanted: Ruleset) -> None:
-        assert self._nft is not None
-        if wanted == self._current and self._known_generation >= 0:
+    async def _open(self, wanted: Ruleset) -> Nft | None:
+        """Return nft where there are rules to make, or some that an earlier director left."""
+        try:
+            nft = Nft()
+        except OperatorError:
+            if wanted.services:
+                raise
+            return None
+        if wanted.services:
+            await nft.check(render(wanted))
+        generation = nft.generation()
+        found = await nft.read()
+        if found is None and not wanted.services:
+            nft.close()
+            return None
+        if not differences_from(wanted, found):
+            self._current, self._known_generation = wanted, generation
+        return nft
+
+    async def _become(self, nft: Nft, wanted: Ruleset) -> None:
+        """Turn the table into *wanted*: by elements where it is known, else as a whole."""
+        generation = nft.generation()
+        # Where somebody's transaction (our guard's, too) came between, it is mostly not about us.
+        certain = generation == self._known_generation or not differences_from(
+            self._current, await nft.read()
+        )
+        if certain and wanted == self._current:
+            self._known_generation = generation
             return
-        self._known_generation = await self._nft.apply(render(wanted))
+        text = changes(self._current, wanted) if certain else render(wanted)
+        self._known_generation = await nft.apply(text)
         self._current = wanted
         self._emit(events.FullnatApplied(len(wanted.services), len(wanted.pools)))
 

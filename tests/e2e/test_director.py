@@ -51,7 +51,8 @@ def virtual_server(
     return (
         f"virtual_server {vip} {port} {{\n"
         f"  delay_loop 1\n  lb_algo wrr\n  lb_kind FNAT\n  protocol {protocol}\n"
-        f"  laddr_group_name {pool}\n  connect_timeout 1\n  retry 1\n  delay_before_retry 0.3\n{servers}}}\n"
+        f"  laddr_group_name {pool}\n  connect_timeout 1\n  retry 1\n"
+        f"  delay_before_retry 0.3\n{servers}}}\n"
     )
 
 
