@@ -43,8 +43,10 @@ EST_TIMEOUT: Final = 11
 PE_NAME: Final = 11
 """Service attribute of the persistence engine, on mainline: the same number."""
 
+STATS: Final = 10
+
 MEMO_LIMIT: Final = 65_536
-"""Destinations that a reader remembers before it starts afresh."""
+"""Values that a reader remembers before it starts afresh."""
 
 _I32: Final = Struct("=i")
 _U16: Final = Struct("=H")
@@ -57,6 +59,10 @@ _FORWARDS: Final = (*(Forward(number) for number in range(6)), Forward.BYPASS, F
 """By the three bits of the method. 6 and 7 mean nothing, yet a kernel stores them: as BYPASS they
 differ from all that is ever wanted, and get repaired."""
 
+
+# Members of an enumeration as plain globals: in a loop over a table the look-ups would show.
+_NEW_DEST: Final = int(Command.NEW_DEST)
+_INET6: Final = Family.INET6
 
 _TUNNELS: Final = tuple(TunnelType)
 
@@ -189,6 +195,37 @@ def read_service(data: bytes, start: int, end: int, traits: Traits) -> Service |
     )
 
 
+@final
+class ServiceReader:
+    """Reads services of GET_SERVICE dumps, and remembers what each run of bytes means.
+
+    A service's counters stand at its end and have one size; what comes before them is the service.
+    """
+
+    def __init__(self, traits: Traits) -> None:
+        self._traits: Final = traits
+        self._memo: dict[bytes, Service | None] = {}
+        self._tail = 0
+        self._counters = b""
+
+    def read(self, data: bytes, start: int, end: int) -> Service | None:
+        """Return the service in the message at *start*, as :func:`read_service` does."""
+        cut = end - self._tail
+        key = data[start + HEADER_SIZE : cut]
+        if key in self._memo and data[cut : cut + 4] == self._counters:
+            return self._memo[key]
+        found = read_service(data, start, end, self._traits)
+        at = _ranges(data, *nest(data, start, end, ATTR_SERVICE)).get(STATS)
+        if at is None:
+            return found
+        cut = at[0] - 4
+        if end - cut != self._tail or len(self._memo) >= MEMO_LIMIT:
+            self._memo.clear()
+            self._tail, self._counters = end - cut, data[cut : cut + 4]
+        self._memo[data[start + HEADER_SIZE : cut]] = found
+        return found
+
+
 def read_service_key(data: bytes, start: int, end: int) -> ServiceKey | None:
     """Return the key of the service that a request names, ``None`` for an unknown protocol."""
     return _service_key(data, _ranges(data, *nest(data, start, end, ATTR_SERVICE)))
@@ -258,7 +295,7 @@ class DestinationReader:
     def _fast(self, data: bytes, start: int, end: int, mark: bytes) -> Destination | None:
         """Decode by position; ``None`` where the attributes are not where they always were."""
         first = start + PAYLOAD + 4
-        if end - first < self._needed or data[start + HEADER_SIZE] != Command.NEW_DEST:
+        if end - first < self._needed or data[start + HEADER_SIZE] != _NEW_DEST:
             return None
         length, kind = ATTRIBUTE.unpack_from(data, first - 4)
         values = self._unpack(data, first)
@@ -277,7 +314,7 @@ class DestinationReader:
         if tunnel >= len(_TUNNELS):
             return None
         return Destination(
-            DestKey(address if family is Family.INET6 else address[:4], _be16(port)),
+            DestKey(address if family is _INET6 else address[:4], _be16(port)),
             _FORWARDS[forward & 7],
             weight,
             upper,

@@ -78,6 +78,11 @@ NESTED: Final = frozenset({ATTR_SERVICE, ATTR_DEST, ATTR_DAEMON, ATTR_LADDR})
 ALL_FLAGS: Final = 0xFFFFFFFF
 """Mask of the flags attribute: replace them all. The kernel adds HASHED by itself."""
 
+# Members of an enumeration as plain globals: in a loop over a table the look-ups would show.
+_FULLNAT: Final = Forward.FULLNAT
+_INET6: Final = Family.INET6
+_IPIP: Final = TunnelType.IPIP
+
 _HEAD: Final = Struct("=IHHIIBBH")
 _U8: Final = Struct("=B")
 _U16: Final = Struct("=H")
@@ -151,16 +156,16 @@ def destination_nest(destination: Destination, family: Family, traits: Traits) -
     """
     address = destination.key.address
     forward = destination.forward
-    if forward is Forward.FULLNAT and not traits.native_fullnat:
+    if forward is _FULLNAT and not traits.native_fullnat:
         raise DialectError(f"FULLNAT destination {destination.key} for {traits.dialect.value}")
     rest = b""
-    if (len(address) == 16) != (family is Family.INET6):
+    if (len(address) == 16) != (family is _INET6):
         if not traits.mixed_families:
             raise DialectError(f"destination {destination.key} in a service of another family")
         rest = _DEST_FAMILY.pack(6, 11, Family.of(address))
     kind, tunnel_port = destination.tunnel_type, destination.tunnel_port
     flags = destination.tunnel_flags
-    if kind is not TunnelType.IPIP or tunnel_port or flags:
+    if kind is not _IPIP or tunnel_port or flags:
         if not traits.tunnels:
             raise DialectError(f"tunnel of destination {destination.key}")
         rest += _TUNNEL.pack(5, 13, kind, 6, 14, tunnel_port.to_bytes(2, "big"), 6, 15, flags)

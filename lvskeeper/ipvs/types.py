@@ -7,7 +7,7 @@ marked. Counters are not part of a value: two tables are equal when the kernel w
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Final, TypeAlias, final
+from typing import Final, NamedTuple, TypeAlias, final
 
 from lvskeeper.units import NO_ADDRESS, Address, format_endpoint
 
@@ -110,9 +110,11 @@ class ServiceKey:
 
 
 @final
-@dataclass(frozen=True, slots=True, order=True)
-class DestKey:
-    """What names a destination within its service: address and port."""
+class DestKey(NamedTuple):
+    """What names a destination within its service: address and port.
+
+    A tuple, because tens of thousands are hashed and compared in every look at the kernel.
+    """
 
     address: Address
     port: int

@@ -80,16 +80,16 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 
     Raises :class:`CodecError` where a length does not fit.
     """
-    offset, size = 0, len(data)
+    offset, size, unpack = 0, len(data), HEADER.unpack_from
     while offset < size:
         if size - offset < HEADER_SIZE:
             raise CodecError(f"{size - offset} bytes are too few for a netlink header")
-        length, kind, _, sequence, _ = HEADER.unpack_from(data, offset)
+        length, kind, _, sequence, _ = unpack(data, offset)
         end = offset + length
         if length < HEADER_SIZE or end > size:
             raise CodecError(f"a netlink message of {length} bytes in {size - offset}")
         yield kind, sequence, offset, end
-        offset += aligned(length)
+        offset = end + 3 & ~3  # aligned(end): a call a message would show
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:

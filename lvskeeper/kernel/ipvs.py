@@ -21,9 +21,9 @@ from lvskeeper.ipvs.control import (
 from lvskeeper.ipvs.decode import (
     EST_TIMEOUT,
     DestinationReader,
+    ServiceReader,
     has_attribute,
     read_local_address,
-    read_service,
 )
 from lvskeeper.ipvs.decode_control import (
     read_daemon,
@@ -33,6 +33,7 @@ from lvskeeper.ipvs.decode_control import (
     read_timeouts,
 )
 from lvskeeper.ipvs.dialect import (
+    MAINLINE,
     TRAITS,
     Dialect,
     FamilyReply,
@@ -113,7 +114,8 @@ class IpvsClient:
         self._load: Final = load
         self._sysctls: Final = sysctls
         self._encoder: Encoder | None = None
-        self._reader: DestinationReader | None = None
+        self._services = ServiceReader(MAINLINE)
+        self._destinations = DestinationReader(MAINLINE)
 
     @property
     def traits(self) -> Traits:
@@ -142,7 +144,8 @@ class IpvsClient:
             )
         traits = self._probe(family)
         self._encoder = Encoder(family.number, traits)
-        self._reader = DestinationReader(traits)
+        self._services = ServiceReader(traits)
+        self._destinations = DestinationReader(traits)
 
     def close(self) -> None:
         """Close the socket."""
@@ -161,20 +164,18 @@ class IpvsClient:
             parts = self._dump("services", Encoder.dump_services)
         except NetlinkLostError as error:
             raise _lost("services", error) from error
-        traits = self.traits
-        found = (read_service(*part, traits) for part in parts)
+        read = self._services.read
+        found = (read(*part) for part in parts)
         return {service.key: service for service in found if service is not None}
 
     def destinations(self, key: ServiceKey) -> dict[DestKey, Destination]:
         """Return the destinations of a service, none where it does not exist; one dump."""
-        reader = self._reader
-        assert reader is not None
-        read, family = reader.read, key.family
+        read, family = self._destinations.read, key.family
         sequence = self._channel.sequence()
         request = self._ready().dump_destinations(key, sequence)
         found = [
             read(data, start, end, family)
-            for data, start, end in self._dump_parts(f"destinations of {key}", request, sequence)
+            for data, start, end in self._dump_parts("destinations of", request, sequence, key)
         ]
         return {destination.key: destination for destination in found}
 
@@ -184,7 +185,7 @@ class IpvsClient:
             return []
         sequence = self._channel.sequence()
         request = self._ready().dump_local_addresses(key, sequence)
-        parts = self._dump_parts(f"local addresses of {key}", request, sequence)
+        parts = self._dump_parts("local addresses of", request, sequence, key)
         return [read_local_address(*part, key.family) for part in parts]
 
     def local_addresses(self, key: ServiceKey) -> frozenset[Address]:
@@ -246,7 +247,7 @@ class IpvsClient:
         part = self._call(f"counters of {key}", lambda to, number: to.get_service(key, number))
         sequence = self._channel.sequence()
         request = self._ready().dump_destinations(key, sequence)
-        found = self._dump_parts(f"destinations of {key}", request, sequence)
+        found = self._dump_parts("destinations of", request, sequence, key)
         destinations = tuple(read_destination_stats(*each, key.family) for each in found)
         return ServiceStats(key, read_service_counters(*part), destinations)
 
@@ -341,13 +342,15 @@ class IpvsClient:
         sequence = self._channel.sequence()
         return self._dump_parts(what, build(self._ready(), sequence), sequence)
 
-    def _dump_parts(self, what: str, request: bytes, sequence: int) -> list[Part]:
+    def _dump_parts(
+        self, what: str, request: bytes, sequence: int, key: ServiceKey | None = None
+    ) -> list[Part]:
         try:
             return self._channel.dump(request, sequence)
         except NetlinkError as error:
-            raise _refused(what, error) from error
+            raise _refused(f"{what} {key}" if key else what, error) from error
         except NetlinkLostError as error:
-            raise _lost(what, error) from error
+            raise _lost(f"{what} {key}" if key else what, error) from error
 
 
 def _refused(what: str, error: NetlinkError) -> OperatorError:
