@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,18 @@ def test_a_kernel_without_ipvs(tmp_path: Path, good: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.ipvs
-def test_without_the_privilege(tmp_path: Path, good: Path) -> None:
-    tmp_path.chmod(0o777)
-    for arguments in (("run", "-f", good, "--run-dir", tmp_path / "run"), ("plan", good)):
-        done = lvskeeper(*arguments, user="nobody", cwd="/", env={"HOME": "/"})
+def test_without_the_privilege() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        # pytest's own folders are closed to other users.
+        Path(folder).chmod(0o777)
+        good = Path(folder, "good.conf")
+        good.write_text(GOOD)
+        commands = (("run", "-f", good, "--run-dir", Path(folder, "run")), ("plan", good))
+        refused = [
+            lvskeeper(*arguments, user="nobody", cwd="/", env={"HOME": "/"})
+            for arguments in commands
+        ]
+    for done in refused:
         assert done.returncode == ExitStatus.PERMISSION, done.stderr
         assert "root" in done.stderr
         assert "Traceback" not in done.stderr
