@@ -25,6 +25,15 @@ IFA_F_NODAD: Final = 0x02
 """Usable at once, without duplicate address detection (linux/if_addr.h)."""
 IFA_F_NOPREFIXROUTE: Final = 0x200
 
+_FOREVER: Final = 0xFFFFFFFF
+_INET6_EXTRA: Final[dict[str, int]] = {
+    "flags": IFA_F_NODAD | IFA_F_NOPREFIXROUTE,
+    # Deprecated from the start: else the kernel takes the newest /128 as the source of the
+    # director's own connections (RFC 6724), and health checks leave from a LIP.
+    "preferred_lft": 0,
+    "valid_lft": _FOREVER,
+}
+
 PlacedAddress: TypeAlias = tuple[Address, str]
 """An address and the name of its device."""
 
@@ -137,14 +146,14 @@ async def _request(route: Any, command: str, address: Address, index: int | None
     if index is None:
         return errno.ENODEV
     family = Family.of(address)
-    flags = {"flags": IFA_F_NODAD | IFA_F_NOPREFIXROUTE} if family is Family.INET6 else {}
+    extra = _INET6_EXTRA if family is Family.INET6 else {}
     try:
         await route.addr(
             command,
             index=index,
             address=format_address(address),
             prefixlen=family.host_prefix,
-            **flags,
+            **extra,
         )
     except Exception as error:
         # pyroute2's NetlinkError, known by its code: its class would need the import up here.

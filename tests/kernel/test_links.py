@@ -55,6 +55,14 @@ async def test_addresses_are_put_once_and_taken_away() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_local_address_is_no_source_of_own_connections() -> None:
+    run("ip addr add fd00::1/64 dev back0 nodad; ip addr add 10.0.0.1/24 dev back0")
+    assert not (await ensure_addresses([V4, V6])).failures
+    assert json.loads(run("ip -j route get fd00::99"))[0]["prefsrc"] == "fd00::1"
+    assert json.loads(run("ip -j route get 10.0.0.99"))[0]["prefsrc"] == "10.0.0.1"
+
+
+@pytest.mark.asyncio
 async def test_an_address_of_the_operator_is_left_alone() -> None:
     run("ip addr add 10.0.0.10/24 dev back0")
     assert await ensure_addresses([V4]) == Placement(unchanged=(V4,))
