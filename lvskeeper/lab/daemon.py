@@ -14,7 +14,7 @@ from typing import Any, Final, Self, final
 
 from lvskeeper.lab.netns import Namespace
 
-START_DEADLINE: Final = 90.0
+START_DEADLINE: Final = 180.0
 """Seconds until the first configuration is applied; emulation makes Python's imports slow."""
 
 STOP_DEADLINE: Final = 30.0
