@@ -5,8 +5,7 @@ apart by their size. Functions take a datagram and the range of one message in i
 :class:`~lvskeeper.ipvs.wire.CodecError` for anything that cannot be read.
 """
 
-from operator import itemgetter
-from struct import Struct, pack
+from struct import Struct
 from typing import Final, final
 
 from lvskeeper.ipvs.control import LocalAddressStats
@@ -25,9 +24,7 @@ from lvskeeper.ipvs.types import (
     TunnelType,
 )
 from lvskeeper.ipvs.wire import (
-    ATTRIBUTE,
     HEADER_SIZE,
-    NLA_TYPE_MASK,
     PAYLOAD,
     CodecError,
     command_of,
@@ -55,33 +52,9 @@ _U64: Final = Struct("=Q")
 
 _PROTOCOLS: Final = {int(protocol): protocol for protocol in Protocol}
 
-_FORWARDS: Final = (*(Forward(number) for number in range(6)), Forward.BYPASS, Forward.BYPASS)
+FORWARDS: Final = (*(Forward(number) for number in range(6)), Forward.BYPASS, Forward.BYPASS)
 """By the three bits of the method. 6 and 7 mean nothing, yet a kernel stores them: as BYPASS they
 differ from all that is ever wanted, and get repaired."""
-
-
-# Members of an enumeration as plain globals: in a loop over a table the look-ups would show.
-_NEW_DEST: Final = int(Command.NEW_DEST)
-_INET6: Final = Family.INET6
-
-_TUNNELS: Final = tuple(TunnelType)
-
-_FORMATS: Final = {
-    1: "16s", 2: "2s2x", 3: "I", 4: "i", 5: "I", 6: "I", 13: "B3x", 14: "2s2x", 15: "H2x",
-}  # fmt: skip
-"""Values of a destination's attributes with their padding."""
-_ORDER: Final = (1, 2, 3, 4, 5, 6, 13, 14, 15)
-_NO_TUNNEL: Final = (0, b"\0\0", 0)
-_MARKED: Final = {
-    pack("=HHH2x", 6, 11, Family.INET): Family.INET,
-    pack("=HHH2x", 6, 11, Family.INET6): Family.INET6,
-}
-"""Family by the eight bytes of its attribute."""
-_FAMILY_MARKS: Final = {family: mark for mark, family in _MARKED.items()}
-
-
-def _be16(data: bytes) -> int:
-    return data[0] << 8 | data[1]
 
 
 def unsigned(data: bytes, start: int, end: int) -> int:
@@ -250,81 +223,6 @@ def _service_key(data: bytes, fields: dict[int, tuple[int, int]]) -> ServiceKey 
     return ServiceKey(family, protocol, address_in(data, *address, family), _port(data, *port))
 
 
-@final
-class DestinationReader:
-    """Reads destinations of GET_DEST dumps, most of them without looking at a single attribute.
-
-    A kernel writes a destination's attributes in one fixed order, so those that make a
-    :class:`Destination` are one run of bytes. What a run means is remembered: a table that did not
-    change is read back at the price of a dictionary look-up a destination.
-    """
-
-    def __init__(self, traits: Traits) -> None:
-        self._memo: dict[bytes, Destination] = {}
-        kinds = [kind for kind, _ in traits.destination_head]
-        layout = Struct("=" + "".join("I" + _FORMATS[kind] for kind in kinds))
-        self._unpack: Final = layout.unpack_from
-        self._size: Final = layout.size
-        words = (ATTRIBUTE.pack(size + 4, kind) for kind, size in traits.destination_head)
-        self._words: Final = tuple(_U32.unpack(word)[0] for word in words)
-        # Behind the values of the layout stand those of a destination without a tunnel.
-        places = {kind: 2 * at + 1 for at, kind in enumerate(kinds)}
-        absent = {13: 2 * len(kinds), 14: 2 * len(kinds) + 1, 15: 2 * len(kinds) + 2}
-        self._pick: Final = itemgetter(*((absent | places)[kind] for kind in _ORDER))
-        self._family: Final = traits.destination_family
-        self._needed: Final = max(layout.size, self._family + 8)
-
-    def read(self, data: bytes, start: int, end: int, family: Family) -> Destination:
-        """Return the destination in the message at *start* of a service of *family*."""
-        first = start + PAYLOAD + 4
-        key = data[first : first + self._size]
-        if self._family:
-            key += data[first + self._family : first + self._family + 8]
-        else:
-            key += _FAMILY_MARKS[family]
-        found = self._memo.get(key)
-        if found is None:
-            found = self._fast(data, start, end, key[-8:])
-            if found is None:
-                return read_destination(data, start, end, family)
-            if len(self._memo) >= MEMO_LIMIT:
-                self._memo.clear()
-            self._memo[key] = found
-        return found
-
-    def _fast(self, data: bytes, start: int, end: int, mark: bytes) -> Destination | None:
-        """Decode by position; ``None`` where the attributes are not where they always were."""
-        first = start + PAYLOAD + 4
-        if end - first < self._needed or data[start + HEADER_SIZE] != _NEW_DEST:
-            return None
-        length, kind = ATTRIBUTE.unpack_from(data, first - 4)
-        values = self._unpack(data, first)
-        family = _MARKED.get(mark)
-        if (
-            kind & NLA_TYPE_MASK != ATTR_DEST
-            or first - 4 + length > end
-            or length - 4 < self._needed
-            or values[::2] != self._words
-            or family is None
-        ):
-            return None
-        address, port, forward, weight, upper, lower, tunnel, tunnel_port, tunnel_flags = (
-            self._pick(values + _NO_TUNNEL)
-        )
-        if tunnel >= len(_TUNNELS):
-            return None
-        return Destination(
-            DestKey(address if family is _INET6 else address[:4], _be16(port)),
-            _FORWARDS[forward & 7],
-            weight,
-            upper,
-            lower,
-            _TUNNELS[tunnel],
-            _be16(tunnel_port),
-            tunnel_flags,
-        )
-
-
 def read_destination(data: bytes, start: int, end: int, family: Family) -> Destination:
     """Return the destination in any message that carries a full one, attribute by attribute."""
     first, last = nest(data, start, end, ATTR_DEST)
@@ -369,7 +267,7 @@ def _destination(fields: "dict[int, bytes | int]", family: Family) -> Destinatio
             Address(address[:4] if family is Family.INET else address),
             int.from_bytes(port, "big"),
         ),
-        _FORWARDS[int(fields.get(3, 0)) & 7],
+        FORWARDS[int(fields.get(3, 0)) & 7],
         int(fields.get(4, 0)),
         int(fields.get(5, 0)),
         int(fields.get(6, 0)),

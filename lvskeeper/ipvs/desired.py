@@ -18,7 +18,7 @@ def render_entry(entry: Entry, traits: Traits) -> Entry:
     if traits.native_fullnat:
         return entry if service == entry.service else replace(entry, service=service)
     destinations = {
-        key: replace(destination, forward=Forward.NAT)
+        key: destination._replace(forward=Forward.NAT)
         if destination.forward is Forward.FULLNAT
         else destination
         for key, destination in entry.destinations.items()

@@ -6,7 +6,6 @@ those come last of all.
 """
 
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from operator import attrgetter
 
 from lvskeeper.ipvs.operation import (
@@ -83,4 +82,4 @@ def _alike(wanted: Destination, present: Destination) -> bool:
     """
     if wanted == present:
         return True
-    return present.forward is Forward.LOCAL and wanted == replace(present, forward=wanted.forward)
+    return present.forward is Forward.LOCAL and wanted == present._replace(forward=wanted.forward)

@@ -142,9 +142,8 @@ class Service:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A real server as the kernel holds it."""
+class Destination(NamedTuple):
+    """A real server as the kernel holds it; a tuple for the same reason as :class:`DestKey`."""
 
     key: DestKey
     forward: Forward

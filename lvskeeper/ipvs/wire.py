@@ -22,6 +22,8 @@ ERROR: Final = Struct("=i")
 
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
+NLMSG_MIN_TYPE: Final = 16
+"""Types below are netlink's own."""
 NLM_F_REQUEST: Final = 0x001
 NLM_F_MULTI: Final = 0x002
 NLM_F_ACK: Final = 0x004
@@ -90,6 +92,26 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
             raise CodecError(f"a netlink message of {length} bytes in {size - offset}")
         yield kind, sequence, offset, end
         offset = end + 3 & ~3  # aligned(end): a call a message would show
+
+
+def last_message(data: bytes) -> tuple[int, int, int, int]:
+    """Return type, sequence, start and end of the last message in one received datagram.
+
+    Raises :class:`CodecError` where a length does not fit, or where there is no message.
+    """
+    end, size, unpack = 0, len(data), HEADER.unpack_from
+    start = kind = sequence = 0
+    while end < size:
+        start = end + 3 & ~3
+        if size - start < HEADER_SIZE:
+            break
+        length, kind, _, sequence, _ = unpack(data, start)
+        end = start + length
+        if length < HEADER_SIZE:
+            break
+    if not size or end != size:
+        raise CodecError(f"messages that do not fill a datagram of {size} bytes")
+    return kind, sequence, start, end
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -20,7 +20,6 @@ from lvskeeper.ipvs.control import (
 )
 from lvskeeper.ipvs.decode import (
     EST_TIMEOUT,
-    DestinationReader,
     ServiceReader,
     has_attribute,
     read_local_address,
@@ -32,6 +31,7 @@ from lvskeeper.ipvs.decode_control import (
     read_service_counters,
     read_timeouts,
 )
+from lvskeeper.ipvs.decode_dump import DestinationReader
 from lvskeeper.ipvs.dialect import (
     MAINLINE,
     TRAITS,
@@ -170,14 +170,15 @@ class IpvsClient:
 
     def destinations(self, key: ServiceKey) -> dict[DestKey, Destination]:
         """Return the destinations of a service, none where it does not exist; one dump."""
-        read, family = self._destinations.read, key.family
         sequence = self._channel.sequence()
         request = self._ready().dump_destinations(key, sequence)
-        found = [
-            read(data, start, end, family)
-            for data, start, end in self._dump_parts("destinations of", request, sequence, key)
-        ]
-        return {destination.key: destination for destination in found}
+        try:
+            datagrams = self._channel.dump_datagrams(request, sequence)
+        except NetlinkError as error:
+            raise _refused(f"destinations of {key}", error) from error
+        except NetlinkLostError as error:
+            raise _lost(f"destinations of {key}", error) from error
+        return self._destinations.read(datagrams, sequence, key.family)
 
     def local_address_stats(self, key: ServiceKey) -> list[LocalAddressStats]:
         """Return local addresses with their use; empty where the dialect has none."""

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, Protocol, TypeAlias, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.ipvs.wire import NLMSG_DONE, NLMSG_ERROR, error_of, messages
+from lvskeeper.ipvs.wire import NLMSG_DONE, NLMSG_ERROR, error_of, last_message, messages
 
 DEADLINE: Final = 5.0
 """Seconds that one send or one receive may take."""
@@ -92,12 +92,6 @@ class KernelSocket:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.bind((0, 0))
 
-    def _enlarge(self, forced: int, plain: int) -> None:
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
-
     def send(self, data: bytes, /) -> None:
         """Send one datagram to the kernel, which handles it before this returns."""
         self._socket.send(data)
@@ -154,7 +148,16 @@ class Channel:
                 return [(data, start, end)]
 
     def dump(self, request: bytes, sequence: int) -> list[Part]:
-        """Return all messages of a dump; repeat it once where the socket was still busy.
+        """Return all messages of a dump; else as :meth:`dump_datagrams`."""
+        return [
+            (data, start, end)
+            for data in self.dump_datagrams(request, sequence)
+            for kind, number, start, end in messages(data)
+            if number == sequence and kind not in (NLMSG_DONE, NLMSG_ERROR)
+        ]
+
+    def dump_datagrams(self, request: bytes, sequence: int) -> list[bytes]:
+        """Return what answers a dump, its end included; repeat it once if the socket was busy.
 
         Raises :class:`NetlinkError` and :class:`NetlinkLostError`.
         """
@@ -186,19 +189,18 @@ class Channel:
                 if number == last:
                     return failed
 
-    def _dump(self, request: bytes, sequence: int) -> list[Part]:
+    def _dump(self, request: bytes, sequence: int) -> list[bytes]:
         self._send(request)
-        found: list[Part] = []
+        found: list[bytes] = []
         while True:
             data = self._recv()
-            for kind, number, start, end in messages(data):
-                if number != sequence:
-                    continue
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    if code := error_of(data, start, end):
-                        raise NetlinkError(code)
-                    return found
-                found.append((data, start, end))
+            found.append(data)
+            # Whatever ends a dump is the last message of its datagram.
+            kind, number, start, end = last_message(data)
+            if number == sequence and kind in (NLMSG_DONE, NLMSG_ERROR):
+                if code := error_of(data, start, end):
+                    raise NetlinkError(code)
+                return found
 
     def _send(self, data: bytes) -> None:
         if self._socket is None:

@@ -3,18 +3,18 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_ipvs import FAMILY
-from support.ipvs_captures import recorded
+from support.fake_ipvs import FAMILY, FakeIpvs
+from support.ipvs_captures import Recorded, recorded
 from support.ipvs_strategies import KEYS, entries, services
 
-from lvskeeper.ipvs import decode
+from lvskeeper.ipvs import decode_dump
 from lvskeeper.ipvs.decode import (
     NO_PREFIX,
-    DestinationReader,
     prefix_of,
     read_destination,
     read_service,
 )
+from lvskeeper.ipvs.decode_dump import DestinationReader
 from lvskeeper.ipvs.dialect import FORK_V2, FORK_V3, MAINLINE, Traits
 from lvskeeper.ipvs.encode import Command, Encoder, netmask
 from lvskeeper.ipvs.operation import AddDest, AddService
@@ -76,18 +76,60 @@ def turned(message: bytes) -> bytes:
     return format_message(Message(tree.kind, tree.flags, tree.sequence, tree.port, body))
 
 
-def test_another_order_of_attributes_is_read_too() -> None:
+def sequence_of(message: bytes) -> int:
+    return int.from_bytes(message[8:12], "little")
+
+
+@pytest.mark.parametrize("odd", range(4))
+def test_a_message_of_another_build_is_read_too(odd: int) -> None:
+    """Attributes in another order: alone, and at each place among usual messages."""
     reader = DestinationReader(MAINLINE)
-    usual, other = DUMPED.data, turned(DUMPED.data)
+    usual, number = DUMPED.data, sequence_of(DUMPED.data)
+    others = [each.data for each in dumped_like(usual)][:3]
+    found = {
+        each.key: each
+        for each in (read_destination(data, 0, len(data), Family.INET) for data in [usual, *others])
+    }
+    assert len(found) == 4
+    run = [usual, *others]
+    run[odd] = turned(run[odd])
+    run = [each[:8] + usual[8:12] + each[12:] for each in run]
 
-    found = reader.read(other, 0, len(other), Family.INET)
+    assert reader.read([b"".join(run)], number, Family.INET) == found
+    assert reader.read(run, number, Family.INET) == found
+    assert reader.read(run, number + 1, Family.INET) == {}
 
-    assert found == reader.read(usual, 0, len(usual), Family.INET)
-    assert reader.read(other, 0, len(other), Family.INET) is not found
+
+def dumped_like(usual: bytes) -> list[Recorded]:
+    """Return recorded messages as long as *usual*, each about another destination."""
+    found = {
+        read_destination(each.data, 0, len(each.data), Family.INET).key: each
+        for each in recorded("mainline-ipvsadm")
+        if each.command == Command.NEW_DEST
+        and not each.to_kernel
+        and len(each.data) == len(usual)
+        and each.data[132:140] == usual[132:140]
+    }
+    del found[read_destination(usual, 0, len(usual), Family.INET).key]
+    return list(found.values())
+
+
+@DIALECTS
+@given(data=st.data())
+def test_a_whole_dump_is_read_as_its_messages_are(traits: Traits, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(KEYS))
+    entry = data.draw(entries(key, traits))
+    fake = FakeIpvs(traits)
+    fake.load({key: entry})
+    request = Encoder(FAMILY, traits).dump_destinations(key, 7)
+
+    found = DestinationReader(traits).read(fake.answer(request), 7, key.family)
+
+    assert found == entry.destinations
 
 
 def test_a_readers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MEMO_LIMIT", 3)
+    monkeypatch.setattr(decode_dump, "MEMO_LIMIT", 2)
     reader = DestinationReader(MAINLINE)
     dumped = [
         each.data
@@ -96,10 +138,12 @@ def test_a_readers_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
     for data in dumped:
-        reader.read(data, 0, len(data), Family.INET)
-        assert len(reader._memo) <= 3
+        reader.read([data], sequence_of(data), Family.INET)
+        assert len(reader._forms) <= 2
+        assert len(reader._tails) <= 2
+        assert len(reader._layouts) <= 2
 
-    assert len(set(dumped)) > 3
+    assert len({data[44:64] for data in dumped}) > 2
 
 
 def test_a_service_of_an_unknown_protocol_is_left_out() -> None:

@@ -244,12 +244,12 @@ WORDS: list[tuple[Operation, Impact, str]] = [
     (DelLocal(WEB, LIP), NEW, f"delete local address 203.0.113.1 of {ON}"),
     (DelDest(WEB, SERVER), BREAKS, f"delete destination {AT} of {ON}"),
     (
-        SetDest(WEB, replace(SERVER, upper=9, lower=1), SERVER),
+        SetDest(WEB, SERVER._replace(upper=9, lower=1), SERVER),
         NEW,
         f"set upper threshold 0 -> 9, lower threshold 0 -> 1 of {AT} in {ON}",
     ),
     (
-        AddDest(WEB, replace(tunnel(TunnelType.GUE, 6080, 1), upper=9)),
+        AddDest(WEB, tunnel(TunnelType.GUE, 6080, 1)._replace(upper=9)),
         NEW,
         f"add destination {AT} to {ON} (tun, gue:6080+0x1, weight 1, thresholds 0..9)",
     ),
@@ -259,7 +259,7 @@ WORDS: list[tuple[Operation, Impact, str]] = [
         f"set tunnel ipip -> gre of {AT} in {ON}",
     ),
     (
-        SetDest(WEB, replace(SERVER, forward=Forward.DR), SERVER),
+        SetDest(WEB, SERVER._replace(forward=Forward.DR), SERVER),
         NEW,
         f"set method nat -> dr of {AT} in {ON}",
     ),

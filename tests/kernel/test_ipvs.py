@@ -160,7 +160,7 @@ def test_failures_name_their_operation_and_do_not_stop_the_others() -> None:
         AddDest(WEB, SERVER),
         AddDest(KEYS[1], SERVER),
         AddService(Service(KEYS[1], "nonesuch")),
-        DelDest(WEB, replace(SERVER, key=other)),
+        DelDest(WEB, SERVER._replace(key=other)),
     ]
 
     failures = client.apply(operations)
@@ -179,14 +179,14 @@ def test_failures_name_their_operation_and_do_not_stop_the_others() -> None:
 
 
 REFUSED: list[tuple[Traits, Operation]] = [
-    (MAINLINE, AddDest(WEB, replace(SERVER, forward=Forward.FULLNAT))),
-    (MAINLINE, SetDest(WEB, replace(SERVER, forward=Forward.FULLNAT), SERVER)),
+    (MAINLINE, AddDest(WEB, SERVER._replace(forward=Forward.FULLNAT))),
+    (MAINLINE, SetDest(WEB, SERVER._replace(forward=Forward.FULLNAT), SERVER)),
     (MAINLINE, AddService(Service(WEB, "rr", ServiceFlag.SYNPROXY))),
     (MAINLINE, AddService(Service(WEB, "rr", established=60))),
     (MAINLINE, AddLocal(WEB, LIP)),
     (FORK_V2, AddService(Service(WEB, "rr", established=60))),
     (FORK_V3, AddService(Service(WEB, "rr", engine="sip"))),
-    (FORK_V3, AddDest(WEB, replace(SERVER, forward=Forward.TUN, tunnel_type=TunnelType.GRE))),
+    (FORK_V3, AddDest(WEB, SERVER._replace(forward=Forward.TUN, tunnel_type=TunnelType.GRE))),
     (FORK_V3, AddDest(KEYS[3], SERVER)),
 ]
 

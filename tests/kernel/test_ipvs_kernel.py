@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -92,12 +91,12 @@ def entry(service: Service, *destinations: Destination) -> Entry:
 PERSISTENT = ServiceFlag.PERSISTENT
 V4, V6 = "192.0.2.1", "2001:db8::1"
 TUNNEL = dest("198.51.100.5", 80, Forward.TUN)
-GUE = replace(TUNNEL, tunnel_type=TunnelType.GUE, tunnel_port=6080)
+GUE = TUNNEL._replace(tunnel_type=TunnelType.GUE, tunnel_port=6080)
 
 
 def at_port(destination: Destination, port: int) -> Destination:
     """Return it with another port: ipvsadm gives tunnels and DR that of the service."""
-    return replace(destination, key=DestKey(destination.key.address, port))
+    return destination._replace(key=DestKey(destination.key.address, port))
 
 
 ON_GUE = "-i -w 1 --tun-type gue --tun-port 6080"
@@ -107,7 +106,7 @@ KINDS: list[tuple[Entry, list[str]]] = [
             Service(key(V4, 80), "wlc"),
             dest("198.51.100.1", 8080, weight=7),
             dest("198.51.100.2", 80, Forward.DR, 0),
-            replace(dest("198.51.100.3", 81), upper=100, lower=50),
+            dest("198.51.100.3", 81)._replace(upper=100, lower=50),
             TUNNEL,
         ),
         [
@@ -119,14 +118,14 @@ KINDS: list[tuple[Entry, list[str]]] = [
         ],
     ),
     (
-        entry(Service(key(V4, 81), "rr"), replace(at_port(GUE, 81), tunnel_flags=1)),
+        entry(Service(key(V4, 81), "rr"), at_port(GUE, 81)._replace(tunnel_flags=1)),
         [
             "-A -t 192.0.2.1:81 -s rr",
             f"-a -t 192.0.2.1:81 -r 198.51.100.5:81 {ON_GUE} --tun-csum",
         ],
     ),
     (
-        entry(Service(key(V4, 82), "rr"), replace(at_port(GUE, 82), tunnel_flags=2)),
+        entry(Service(key(V4, 82), "rr"), at_port(GUE, 82)._replace(tunnel_flags=2)),
         [
             "-A -t 192.0.2.1:82 -s rr",
             f"-a -t 192.0.2.1:82 -r 198.51.100.5:82 {ON_GUE} --tun-remcsum",
@@ -135,7 +134,7 @@ KINDS: list[tuple[Entry, list[str]]] = [
     (
         entry(
             Service(key(V4, 83), "rr"),
-            replace(at_port(TUNNEL, 83), tunnel_type=TunnelType.GRE, tunnel_flags=1),
+            at_port(TUNNEL, 83)._replace(tunnel_type=TunnelType.GRE, tunnel_flags=1),
             dest("2001:db8:1::1", 83, Forward.TUN),
         ),
         [
@@ -247,7 +246,7 @@ def test_the_kernel_does_what_the_one_in_memory_does(
 
 
 OTHER = KEYS[1]
-MULTICAST = replace(SERVER, key=DestKey(parse_address("224.0.0.1"), 80))
+MULTICAST = SERVER._replace(key=DestKey(parse_address("224.0.0.1"), 80))
 REFUSED: list[tuple[Operation, int, str]] = [
     (AddService(Service(WEB, "wlc")), errno.EEXIST, "another program"),
     (AddService(Service(OTHER, "nonesuch")), errno.ENOENT, "module ip_vs_nonesuch"),
@@ -257,10 +256,10 @@ REFUSED: list[tuple[Operation, int, str]] = [
     (AddDest(WEB, SERVER), errno.EEXIST, "there already"),
     (AddDest(OTHER, SERVER), errno.ESRCH, "service is gone"),
     (AddDest(WEB, MULTICAST), errno.EINVAL, "unicast"),
-    (AddDest(WEB, replace(GUE, tunnel_port=0)), errno.EINVAL, "takes no such real server"),
+    (AddDest(WEB, GUE._replace(tunnel_port=0)), errno.EINVAL, "takes no such real server"),
     (AddDest(WEB, dest("2001:db8:1::1", 80)), errno.EINVAL, "family"),
-    (AddDest(WEB, replace(TUNNEL, upper=1, lower=2)), errno.ERANGE, "threshold"),
-    (SetDest(WEB, replace(SERVER, weight=-1), SERVER), errno.ERANGE, "negative"),
+    (AddDest(WEB, TUNNEL._replace(upper=1, lower=2)), errno.ERANGE, "threshold"),
+    (SetDest(WEB, SERVER._replace(weight=-1), SERVER), errno.ERANGE, "negative"),
     (SetDest(WEB, TUNNEL, TUNNEL), errno.ENOENT, "gone"),
     (DelDest(WEB, TUNNEL), errno.ENOENT, "gone"),
 ]

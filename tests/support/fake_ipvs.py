@@ -185,7 +185,7 @@ class FakeIpvs:
         if code := _refusal(destination, family, self.traits):
             return code
         if self.traits.native_fullnat and destination.key.address in self.own:
-            destination = replace(destination, forward=Forward.LOCAL)
+            destination = destination._replace(forward=Forward.LOCAL)
         if command is Command.SET_DEST:
             if destination.key not in held.destinations:
                 return errno.ENOENT

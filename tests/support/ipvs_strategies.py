@@ -76,8 +76,7 @@ def destinations(draw: st.DrawFn, address: Address, traits: Traits) -> Destinati
     )
     if forward is Forward.TUN and traits.tunnels:
         kind = draw(st.sampled_from(TunnelType))
-        found = replace(
-            found,
+        found = found._replace(
             tunnel_type=kind,
             tunnel_port=draw(st.integers(6080, 6082)) if kind is TunnelType.GUE else 0,
             tunnel_flags=draw(st.integers(0, 2)) if kind is not TunnelType.IPIP else 0,
