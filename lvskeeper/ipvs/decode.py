@@ -42,8 +42,12 @@ PE_NAME: Final = 11
 
 STATS: Final = 10
 
-MEMO_LIMIT: Final = 65_536
-"""Values that a reader remembers before it starts afresh."""
+MEMO_LIMIT: Final = 4_096
+"""Runs of bytes that a reader remembers before it starts afresh."""
+
+_ADDRESS_AT: Final = 44
+"""Where a kernel writes a service's address in a message, and its port."""
+_PORT_AT: Final = 64
 
 _I32: Final = Struct("=i")
 _U16: Final = Struct("=H")
@@ -170,7 +174,7 @@ def read_service(data: bytes, start: int, end: int, traits: Traits) -> Service |
 
 @final
 class ServiceReader:
-    """Reads services of GET_SERVICE dumps, and remembers what each run of bytes means.
+    """Reads services of GET_SERVICE dumps, and remembers what the bytes around the address mean.
 
     A service's counters stand at its end and have one size; what comes before them is the service.
     """
@@ -184,18 +188,48 @@ class ServiceReader:
     def read(self, data: bytes, start: int, end: int) -> Service | None:
         """Return the service in the message at *start*, as :func:`read_service` does."""
         cut = end - self._tail
-        key = data[start + HEADER_SIZE : cut]
-        if key in self._memo and data[cut : cut + 4] == self._counters:
-            return self._memo[key]
+        address, port = start + _ADDRESS_AT, start + _PORT_AT
+        shape = b"%b%b%b" % (
+            data[start + HEADER_SIZE : address],
+            data[address + 16 : port],
+            data[port + 2 : cut],
+        )
+        if shape not in self._memo or data[cut : cut + 4] != self._counters:
+            return self._learn(data, start, end)
+        like = self._memo[shape]
+        if like is None:
+            return None
+        family, protocol = like.key.family, like.key.protocol
+        size = 4 if family is Family.INET else 16
+        key = ServiceKey(
+            family,
+            protocol,
+            Address(data[address : address + size]),
+            int.from_bytes(data[port : port + 2], "big"),
+        )
+        return Service(
+            key,
+            like.scheduler,
+            like.flags,
+            like.persistence,
+            like.prefix,
+            like.engine,
+            like.established,
+        )
+
+    def _learn(self, data: bytes, start: int, end: int) -> Service | None:
         found = read_service(data, start, end, self._traits)
-        at = _ranges(data, *nest(data, start, end, ATTR_SERVICE)).get(STATS)
-        if at is None:
+        fields = _ranges(data, *nest(data, start, end, ATTR_SERVICE))
+        address, port = start + _ADDRESS_AT, start + _PORT_AT
+        usual = fields.get(3) == (address, address + 16) and fields.get(4) == (port, port + 2)
+        if not usual or STATS not in fields:
             return found
-        cut = at[0] - 4
+        cut = fields[STATS][0] - 4
         if end - cut != self._tail or len(self._memo) >= MEMO_LIMIT:
             self._memo.clear()
             self._tail, self._counters = end - cut, data[cut : cut + 4]
-        self._memo[data[start + HEADER_SIZE : cut]] = found
+        around = data[start + HEADER_SIZE : address] + data[address + 16 : port]
+        self._memo[around + data[port + 2 : cut]] = found
         return found
 
 

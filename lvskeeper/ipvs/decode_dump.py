@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from struct import Struct, pack
 from typing import Final, TypeAlias, final
 
-from lvskeeper.ipvs.decode import FORWARDS, read_destination, unsigned
+from lvskeeper.ipvs.decode import FORWARDS, MEMO_LIMIT, read_destination, unsigned
 from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.encode import ATTR_DEST, Command
 from lvskeeper.ipvs.types import Destination, DestKey, Family, Forward, TunnelType
@@ -28,9 +28,6 @@ from lvskeeper.ipvs.wire import (
     messages,
     walk,
 )
-
-MEMO_LIMIT: Final = 4_096
-"""Runs of bytes of one sort that a reader remembers before it starts afresh."""
 
 _NEST: Final = PAYLOAD + 4
 """Offset of a destination's attributes in a message."""
@@ -99,15 +96,21 @@ class DestinationReader:
         if number != sequence or kind < NLMSG_MIN_TYPE or layout is None or len(data) % length:
             return False
         mark = _MARKS[family] if self._mark else b""
-        forms, tails = self._forms, self._tails
         new = tuple.__new__  # what named tuples call, without a Python function around it
+        known: tuple[bytes, bytes] = b"", b""
+        port, forward = 0, Forward.NAT
+        upper, lower, tunnel, tunnel_port, flags = 0, 0, TunnelType.IPIP, 0, 0
         for begin, address, form, weight, tail, told in layout.iter_unpack(data):
-            usual = forms.get(form) or self._learn_form(form)
-            rest = tails.get(tail) or self._learn_tail(tail)
-            if begin != head or told != mark or usual is None or rest is None:
+            if begin != head or told != mark:
                 return False
-            port, forward = usual
-            upper, lower, tunnel, tunnel_port, flags = rest
+            if known != (form, tail):  # seldom: the servers of a service are much alike
+                usual = self._forms.get(form) or self._learn_form(form)
+                rest = self._tails.get(tail) or self._learn_tail(tail)
+                if usual is None or rest is None:
+                    return False
+                known = form, tail
+                port, forward = usual
+                upper, lower, tunnel, tunnel_port, flags = rest
             key = new(DestKey, (address, port))
             found[key] = new(
                 Destination, (key, forward, weight, upper, lower, tunnel, tunnel_port, flags)

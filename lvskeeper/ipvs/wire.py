@@ -99,8 +99,8 @@ def last_message(data: bytes) -> tuple[int, int, int, int]:
 
     Raises :class:`CodecError` where a length does not fit, or where there is no message.
     """
-    end, size, unpack = 0, len(data), HEADER.unpack_from
-    start = kind = sequence = 0
+    start, end, size, unpack = 0, 0, len(data), HEADER.unpack_from
+    length = kind = sequence = 0
     while end < size:
         start = end + 3 & ~3
         if size - start < HEADER_SIZE:
@@ -109,6 +109,9 @@ def last_message(data: bytes) -> tuple[int, int, int, int]:
         end = start + length
         if length < HEADER_SIZE:
             break
+        last = size - length
+        if not start and data[last : last + HEADER_SIZE] == data[:HEADER_SIZE]:
+            return kind, sequence, last, size  # as many like the first one: no need to count them
     if not size or end != size:
         raise CodecError(f"messages that do not fill a datagram of {size} bytes")
     return kind, sequence, start, end
