@@ -1,0 +1,104 @@
+"""A backup: it hears a master, or judges its silence.
+
+Handlers of the table in ``instance.py``; each takes the record, its event and the time.
+"""
+
+from math import inf
+
+from lvskeeper.units import NO_ADDRESS, Address
+from lvskeeper.vrrp import effects as fx
+from lvskeeper.vrrp import events as ev
+from lvskeeper.vrrp.contention import Claim
+from lvskeeper.vrrp.record import Record
+from lvskeeper.vrrp.states import Cause, Occasion, State
+from lvskeeper.vrrp.types import Advert
+
+
+def on_advert(r: Record, event: ev.AdvertHeard, now: float) -> None:
+    """Follow a master; let one of lower priority go unheard where we preempt."""
+    advert, source, master = event.advert, event.source, r.master
+    if advert.priority == 0:
+        _hear_resignation(r, source, now)
+        return
+    if not _is_held_by(r, advert, source, now):
+        if source not in r.told:
+            r.told.add(source)
+            r.out.append(fx.LowerDiscarded(r.key, source, advert.priority))
+        r.note_claim(advert, source, master, now)
+        return
+    claim = Claim(source, advert.priority, advert.interval, now)
+    r.deadline = now + r.learn(advert.interval)
+    r.cause = Cause.SILENCE
+    r.wants = r.looked = r.extended = False
+    r.master = claim
+    if master is None or source != master.address:
+        r.note_claim(advert, source, master, now)
+        if r.watch.current is None:
+            before = master.address if master else NO_ADDRESS
+            r.out.append(fx.MasterLearned(r.key, source, advert.priority, before))
+    elif r.watch.current:
+        r.watch.hear(claim, None)
+        r.report_end(r.watch.end(now), now)
+
+
+def _hear_resignation(r: Record, source: Address, now: float) -> None:
+    master = r.master
+    obeyed = master is None or master.address == source or master.over(now)
+    r.out.append(fx.PeerResigned(r.key, source, obeyed))
+    r.report_end(r.watch.end(now, gone=source), now)
+    if obeyed and not r.wants:
+        r.deadline = now + r.skew
+        r.cause = Cause.PRIORITY_ZERO
+
+
+def _is_held_by(r: Record, advert: Advert, source: Address, now: float) -> bool:
+    """Whether *advert* comes from a master that we accept."""
+    if advert.priority >= r.priority or not r.spec.preempts:
+        if r.preempt_at > now:
+            r.out.append(fx.PreemptDelayEnded(r.key))
+        r.preempt_at = -inf
+        return True
+    if r.spec.patience == 0:
+        return False
+    if r.preempt_at == -inf:
+        r.preempt_at = now + r.spec.patience
+        r.out.append(fx.PreemptDelayStarted(r.key, r.preempt_at))
+    elif now >= r.preempt_at and source not in r.told:
+        r.out.append(fx.PreemptDelayEnded(r.key))
+    return now < r.preempt_at
+
+
+def on_timer(r: Record, _event: ev.TimerFired, now: float) -> None:
+    """Judge the silence: not before the sockets were read again if we are late."""
+    if now < r.deadline or r.looks_again(now):
+        return
+    late = now - r.deadline
+    if late > r.known / 2 and not r.extended and r.cause is Cause.SILENCE:
+        # If the whole machine stood still, its sockets did too: an empty one proves nothing
+        r.extended = True
+        r.deadline = now + r.known + r.skew
+        r.out.append(fx.Extended(r.key, r.deadline))
+        return
+    r.known = r.spec.interval
+    r.demoted = False
+    if r.grouped:
+        r.wants = True
+        r.deadline = inf
+    else:
+        _become_master(r, r.cause, now)
+
+
+def on_take_over(r: Record, _event: ev.TakeOver, now: float) -> None:
+    """Become master with the rest of the sync group."""
+    _become_master(r, Cause.GROUP, now)
+
+
+def _become_master(r: Record, cause: Cause, now: float) -> None:
+    r.out += (
+        fx.SendAdvert(r.key, r.priority),
+        fx.HoldAddresses(r.key),
+        fx.Announce(r.key, Occasion.MASTER),
+    )
+    r.change(State.MASTER, cause, now)
+    r.sent = now
+    r.deadline = now + r.spec.interval

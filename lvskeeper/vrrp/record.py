@@ -1,0 +1,147 @@
+"""All that an instance remembers, and the few things that every handler does with it."""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final, final
+
+from lvskeeper.units import NO_ADDRESS, Address
+from lvskeeper.vrrp import effects as fx
+from lvskeeper.vrrp.contention import Claim, Contention, ContentionWatch
+from lvskeeper.vrrp.spec import InstanceSpec
+from lvskeeper.vrrp.states import Cause, Fault, State
+from lvskeeper.vrrp.timers import OWNER, skew_time
+from lvskeeper.vrrp.tracking import Verdict
+from lvskeeper.vrrp.types import Advert, InstanceKey
+
+LATE_FLOOR: Final = 0.010
+"""Lateness (s) that any loop may have; a skew below it says nothing."""
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Record:
+    """State of one instance: written by the handlers only, read through ``Instance``."""
+
+    spec: InstanceSpec
+    grouped: bool
+    verdict: Verdict
+    source: Address
+    known: float
+    """The advert interval in force: ours, or the master's in version 3."""
+    faults: set[Fault] = field(default_factory=set)
+    """Reasons for FAULT besides those of tracking."""
+    state: State = State.INIT
+    since: float = -inf
+    seen: float = -inf
+    """The latest time told."""
+    started: bool = False
+    deadline: float = inf
+    sent: float = -inf
+    """When the last advert as master went out."""
+    master: Claim | None = None
+    """Whom a backup hears."""
+    cause: Cause = Cause.SILENCE
+    """Why the timer of a backup ends if nothing is heard."""
+    wants: bool = False
+    """A member of a sync group heard no master, and waits for the others."""
+    looked: bool = False
+    """The sockets were read again after the timer was found late."""
+    extended: bool = False
+    preempt_at: float = -inf
+    """End of the preempt delay; minus infinity while none is counted."""
+    demoted: bool = False
+    """An owner that gave way to another one."""
+    owner_since: tuple[float, int] | None = None
+    """Since when another owner is heard, and how many adverts we sent meanwhile."""
+    told: set[Address] = field(default_factory=set)
+    """Peers that were complained of since the last transition."""
+    watch: ContentionWatch = field(default_factory=ContentionWatch)
+    out: list[fx.Effect] = field(default_factory=list)
+
+    @property
+    def key(self) -> InstanceKey:
+        """Interface, family and VRID."""
+        return self.spec.key
+
+    @property
+    def all_faults(self) -> frozenset[Fault]:
+        """Every reason for FAULT."""
+        return self.verdict.faults | self.faults
+
+    @property
+    def priority(self) -> int:
+        """The effective priority."""
+        return OWNER - 1 if self.demoted else self.verdict.priority.total
+
+    @property
+    def skew(self) -> float:
+        """The skew time in force."""
+        return skew_time(self.spec.version, self.verdict.priority.total, self.known)
+
+    @property
+    def master_down(self) -> float:
+        """The master-down time in force."""
+        return self.spec.down_timer_adverts * self.known + self.skew
+
+    def change(
+        self,
+        new: State,
+        cause: Cause,
+        now: float,
+        *,
+        peer: Address = NO_ADDRESS,
+        peer_priority: int = 0,
+    ) -> None:
+        """Enter state *new* with nothing left of the old one; the deadline is the caller's."""
+        self.report_end(self.watch.clear(), now)
+        old, self.state = self.state, new
+        self.since = now
+        self.deadline = inf
+        self.known = self.spec.interval
+        self.master = self.owner_since = None
+        self.cause = Cause.SILENCE
+        self.wants = self.looked = self.extended = False
+        self.preempt_at = -inf
+        self.told.clear()
+        self.out.append(
+            fx.StateChanged(self.key, old, new, cause, self.priority, peer, peer_priority)
+        )
+
+    def give_up(self, *, resign: bool) -> None:
+        """Let the addresses go; *resign* tells the peers, which then need not wait."""
+        if resign:
+            self.out.append(fx.SendAdvert(self.key, 0))
+        self.out.append(fx.ReleaseAddresses(self.key))
+
+    def learn(self, interval: float) -> float:
+        """Follow the master's *interval* (version 3) and return the master-down time."""
+        if self.spec.version == 3 and interval != self.known:
+            self.out.append(fx.IntervalLearned(self.key, self.known, interval))
+            self.known = interval
+        return self.master_down
+
+    def looks_again(self, now: float) -> bool:
+        """Whether the timer is so late that the sockets are to be read before anything else."""
+        late = now - self.deadline
+        if self.looked or late <= max(self.skew, LATE_FLOOR):
+            self.looked = False
+            return False
+        self.looked = True
+        self.out += fx.Late(self.key, self.state, late), fx.LookAgain(self.key)
+        return True
+
+    def own_claim(self) -> Claim:
+        """Ourselves as a master."""
+        return Claim(self.source, self.priority, self.spec.interval, inf)
+
+    def note_claim(self, advert: Advert, source: Address, holder: Claim | None, now: float) -> None:
+        """Note that *source* advertises beside *holder*."""
+        claim = Claim(source, advert.priority, advert.interval, now)
+        self.report_end(self.watch.end(now), now)
+        if began := self.watch.hear(claim, holder):
+            self.out.append(fx.ContentionBegan(self.key, began))
+
+    def report_end(self, ended: Contention | None, now: float) -> None:
+        """Tell that a contention ended, if one did."""
+        if ended:
+            self.out.append(fx.ContentionEnded(self.key, ended, now - ended.since))

@@ -1,0 +1,150 @@
+"""All instances and sync groups of one router, behind one set of inputs and one deadline.
+
+The shell drives it so::
+
+    router = Router(specs, groups)
+    apply(router.start(now))
+    apply(router.on_advert(key, advert, source, now))     # a socket is readable
+    apply(router.on_timer(now))                           # the clock is at router.deadline()
+    apply(router.on_status(track, status, now))           # a tracker says something new
+
+``apply`` works through the effects in their order, gives ``Announce`` to the announcement planner,
+and then arms one timer at ``router.deadline()``. For ``LookAgain`` it reads its sockets empty
+(``on_advert`` for each packet) and calls ``on_timer`` again.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import TypeAlias, final
+
+from lvskeeper.units import Address
+from lvskeeper.vrrp import effects as fx
+from lvskeeper.vrrp import events as ev
+from lvskeeper.vrrp.group import SyncGroup
+from lvskeeper.vrrp.instance import Instance
+from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
+from lvskeeper.vrrp.timers import Deadlines
+from lvskeeper.vrrp.tracking import Status, Track, TrackId, in_group, judge
+from lvskeeper.vrrp.types import Advert, InstanceKey
+
+Effects: TypeAlias = list[fx.Effect]
+
+
+@final
+class Router:
+    """The pure core of the router role."""
+
+    __slots__ = ("_deadlines", "_group_of", "_groups", "_instances", "_statuses", "_tracks")
+
+    def __init__(
+        self,
+        specs: Iterable[InstanceSpec],
+        groups: Iterable[GroupSpec] = (),
+        statuses: Mapping[TrackId, Status] | None = None,
+    ) -> None:
+        """Make the instances of *specs*; *statuses* are what is known of tracked things already.
+
+        An instance is in one group at most, and members that have no spec are left out: the
+        configuration names both.
+        """
+        self._statuses = dict(statuses or {})
+        group_of = {key: group for group in groups for key in group.members}
+        self._tracks: dict[InstanceKey, tuple[Track, ...]] = {}
+        self._instances: dict[InstanceKey, Instance] = {}
+        for spec in specs:
+            group = group_of.get(spec.key)
+            self._tracks[spec.key] = _tracks(spec, group)
+            self._instances[spec.key] = Instance(
+                spec,
+                grouped=group is not None,
+                verdict=judge(spec.priority, self._tracks[spec.key], self._statuses),
+            )
+        self._groups: dict[str, SyncGroup] = {}
+        self._group_of: dict[InstanceKey, SyncGroup] = {}
+        for group in dict.fromkeys(group_of.values()):
+            members = [self._instances[key] for key in group.members if key in self._instances]
+            if members:
+                made = self._groups[group.name] = SyncGroup(group, members)
+                self._group_of.update((member.key, made) for member in members)
+        self._deadlines: Deadlines[InstanceKey] = Deadlines()
+
+    @property
+    def instances(self) -> Mapping[InstanceKey, Instance]:
+        """The instances by key; to look at, not to drive."""
+        return self._instances
+
+    @property
+    def groups(self) -> Mapping[str, SyncGroup]:
+        """The sync groups by name; to look at, not to drive."""
+        return self._groups
+
+    def deadline(self) -> float:
+        """Return when ``on_timer`` is due; infinite for never."""
+        first = self._deadlines.first()
+        return first[0] if first else inf
+
+    def start(self, now: float) -> Effects:
+        """Let all instances take part; leftover addresses are gone."""
+        return self.on_all(ev.Started(), now)
+
+    def stop(self, now: float) -> Effects:
+        """Leave in order: priority 0, addresses away."""
+        return self.on_all(ev.Stopped(), now)
+
+    def on_advert(self, key: InstanceKey, advert: Advert, source: Address, now: float) -> Effects:
+        """Take an advert for instance *key* that passed validation."""
+        return self.on(key, ev.AdvertHeard(advert, source), now)
+
+    def on_timer(self, now: float) -> Effects:
+        """Let the instances act whose deadlines are over, each once, the most overdue first."""
+        effects: Effects = []
+        done: set[InstanceKey] = set()
+        while (first := self._deadlines.first()) and first[0] <= now and first[1] not in done:
+            done.add(first[1])
+            effects += self.on(first[1], ev.TimerFired(), now)
+        return effects
+
+    def on_status(self, track: TrackId, status: Status, now: float) -> Effects:
+        """Take news of a tracked thing."""
+        if self._statuses.get(track) == status:
+            return []
+        self._statuses[track] = status
+        effects: Effects = []
+        for key, instance in self._instances.items():
+            if any(own.id == track for own in self._tracks[key]):
+                verdict = judge(instance.spec.priority, self._tracks[key], self._statuses)
+                effects += self.on(key, ev.Judged(verdict), now)
+        return effects
+
+    def on(self, key: InstanceKey, event: ev.Event, now: float) -> Effects:
+        """Let *event* happen to instance *key*, and to its sync group what follows."""
+        group = self._group_of.get(key)
+        if group is None:
+            instance = self._instances[key]
+            effects = instance.on(event, now)
+            self._deadlines.set(key, instance.deadline())
+            return effects
+        effects = group.on(key, event, now)
+        self._arm(group.members)
+        return effects
+
+    def on_all(self, event: ev.Event, now: float) -> Effects:
+        """Let *event* happen to every instance; members of a group act as one."""
+        effects: Effects = []
+        for key, instance in self._instances.items():
+            if key not in self._group_of:
+                effects += instance.on(event, now)
+        for group in self._groups.values():
+            effects += group.on_all(event, now)
+        self._arm(self._instances.values())
+        return effects
+
+    def _arm(self, instances: Iterable[Instance]) -> None:
+        for instance in instances:
+            self._deadlines.set(instance.key, instance.deadline())
+
+
+def _tracks(spec: InstanceSpec, group: GroupSpec | None) -> tuple[Track, ...]:
+    if group is None:
+        return spec.tracks
+    return in_group(spec.tracks, group.tracks, weights=group.tracking_weight)
