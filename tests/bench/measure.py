@@ -32,10 +32,16 @@ class Row:
         ratio = self.ours / self.anchor if self.anchor else float("nan")
         verdict = "aim met" if ratio <= self.aim else "ok" if ratio <= self.floor else "ABOVE"
         return (
-            f"{self.goal:4} {self.what:46} {self.ours:8.3f} s"
-            f"   {self.anchor_name:24} {self.anchor:8.3f} s   ratio {ratio:5.2f}"
-            f"  (aim {self.aim:g}, limit {self.floor:g}: {verdict})"
+            f"{self.goal:4} {self.what:40} {self.ours:8.3f}  {self.anchor_name:22}"
+            f" {self.anchor:8.3f}  {ratio:5.2f}  {self.aim:4g}  {self.floor:5g}  {verdict}"
         )
+
+
+HEADING = (
+    f"{'goal':4} {'what':40} {'ours, s':>8}  {'anchor':22} {'s':>8}"
+    f"  {'ratio':>5}  {'aim':>4}  {'floor':>5}  verdict"
+)
+"""Line above rows."""
 
 
 def cpu_of(argv: Sequence[str], *, stdin: bytes = b"", statuses: Sequence[int] = (0,)) -> float:
@@ -48,9 +54,9 @@ def cpu_of(argv: Sequence[str], *, stdin: bytes = b"", statuses: Sequence[int] =
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def cpu_of_tree(pid: int) -> float:
-    """Return the CPU seconds so far of a running process, its children and reaped ones."""
-    seconds = 0.0
+def cpu_of_tree(pid: int) -> dict[int, float]:
+    """Return the CPU seconds so far of a running process and of each child, with reaped ones."""
+    seconds = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
@@ -58,8 +64,8 @@ def cpu_of_tree(pid: int) -> float:
             continue
         number, parent = int(stat.parent.name), int(fields[1])
         if pid in (number, parent):
-            seconds += sum(map(int, fields[11:15])) / TICKS
-    return seconds
+            seconds[number] = sum(map(int, fields[11:15])) / TICKS
+    return dict(sorted(seconds.items()))
 
 
 def alternately(

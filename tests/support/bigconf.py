@@ -6,15 +6,19 @@ PER_SERVICE: Final = 20
 """Real servers of one virtual server."""
 
 
-def generate(real_servers: int) -> str:
-    """Return a file with *real_servers* real servers, twenty a virtual server, each checked."""
+def generate(real_servers: int, *, calm: bool = False) -> str:
+    """Return a file with *real_servers* real servers, twenty a virtual server, each checked.
+
+    *calm*: no check happens within the first minutes, so that a start can be measured alone.
+    """
+    pace = ["    delay_loop 36000", "    warmup 36000"] if calm else ["    delay_loop 6"]
     lines: list[str] = ["global_defs {", "    router_id big", "}"]
     for number in range(real_servers):
         service, place = divmod(number, PER_SERVICE)
         if place == 0:
             lines += [
                 f"virtual_server 198.18.{service >> 8 & 255}.{service & 255} 80 {{",
-                "    delay_loop 6",
+                *pace,
                 "    lb_algo wlc",
                 "    lb_kind NAT",
                 "    protocol TCP",
