@@ -4,6 +4,7 @@ The supervisor stays small and safe: parsing, pydantic and whatever a broken fil
 a short-lived child, which sends back either a role configuration or the list of what is wrong.
 """
 
+import gc
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -39,6 +40,7 @@ def loader_main(path: str) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
+        gc.disable()  # the child is gone before a collection of the model would pay
         sock.sendall(encode(load_file(path)))
         return ExitStatus.OK
 
