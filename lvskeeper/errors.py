@@ -24,6 +24,8 @@ class ExitStatus(IntEnum):
     """Another lvskeeper owns the runtime directory."""
     INTERNAL = 70
     """A bug; the message asks for a report."""
+    INTERRUPTED = 130
+    """Ctrl-C ended a command."""
 
 
 class OperatorError(Exception):

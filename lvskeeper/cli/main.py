@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,6 +27,7 @@ exit status:
   5   the kernel or a helper program refused or did not answer
   6   another lvskeeper uses the runtime directory
   70  a bug in lvskeeper
+  130 Ctrl-C ended the command
 """
 
 
@@ -60,9 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.status
     except KeyboardInterrupt:
         print(f"lvskeeper {args.command}: interrupted", file=sys.stderr)
-        return 130
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing more to say, and no traceback.
         sys.stderr.close()
         return ExitStatus.OK
+    except Exception:  # noqa: BLE001 - the last frame: a bug gets its own exit status
+        traceback.print_exc()
+        print(f"lvskeeper {args.command}: this is a bug; please report it", file=sys.stderr)
+        return ExitStatus.INTERNAL
     return status

@@ -3,16 +3,16 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvskeeper.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from lvskeeper.daemon.roles import DirectorSpec
-    from lvskeeper.ipvs.operation import Operation
-    from lvskeeper.kernel.ipvs import IpvsClient
+    from collections.abc import Sequence
+
+    from lvskeeper.daemon.plan import Change
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line an operation; return the exit status."""
+    """Print one line a change; return the exit status."""
     from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
 
     loaded = load_file(args.file)
@@ -39,88 +39,29 @@ def run(args: argparse.Namespace) -> int:
         return ExitStatus.CONFIG
     import msgspec  # noqa: PLC0415 - see above
 
+    from lvskeeper.daemon.plan import plan  # noqa: PLC0415 - see above
     from lvskeeper.daemon.roles import DirectorSpec  # noqa: PLC0415 - see above
-
-    spec = msgspec.json.decode(loaded.spec, type=DirectorSpec)
     from lvskeeper.kernel.ipvs import IpvsClient  # noqa: PLC0415 - see above
 
     client = IpvsClient()
     client.open()
-    operations = plan_operations(spec, client, args.run_dir)
-    ruleset = () if client.traits.native_fullnat else plan_ruleset(spec)
+    spec = msgspec.json.decode(loaded.spec, type=DirectorSpec)
+    changes = plan(spec, client, args.run_dir)
     if args.format == "json":
-        _print_json(operations, ruleset)
+        print(json.dumps([asdict(change) for change in changes], indent=2))
     else:
-        _print_text(operations, ruleset)
-    return ExitStatus.ATTENTION if operations or ruleset else ExitStatus.OK
+        _print_text(changes)
+    if any(not change.waiting for change in changes):
+        return ExitStatus.ATTENTION
+    return ExitStatus.OK
 
 
-def plan_operations(spec: "DirectorSpec", client: "IpvsClient", run_dir: Path) -> "list[Operation]":
-    """Return what a daemon that starts now with *spec* would do to the IPVS table."""
-    from lvskeeper.daemon.desired import (  # noqa: PLC0415 - the command's own imports
-        entries,
-        make_pool,
-        pool_specs,
-        prior_of,
-    )
-    from lvskeeper.daemon.state import StateFile  # noqa: PLC0415
-    from lvskeeper.ipvs.desired import render_entry  # noqa: PLC0415
-    from lvskeeper.ipvs.diff import diff  # noqa: PLC0415
-
-    owned = set(StateFile(run_dir).load().services)
-    keys = {key for virtual in spec.virtual_servers for key in virtual.keys} | owned
-    actual = client.table(keys)
-    groups = pool_specs(spec)
-    desired = {}
-    for virtual in spec.virtual_servers:
-        pool = make_pool(virtual, 0.0, prior_of(virtual, actual))
-        pool.start()
-        wanted = entries(virtual, pool.serving(), groups.get(virtual.pool))
-        desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
-    return diff(desired, actual, owned=keys)
-
-
-def plan_ruleset(spec: "DirectorSpec") -> tuple[str, ...]:
-    """Return how the FULLNAT ruleset of this namespace differs from what *spec* needs."""
-    import asyncio  # noqa: PLC0415 - the command's own imports
-
-    from lvskeeper.daemon.fullnat import differences_from, ruleset_of  # noqa: PLC0415
-    from lvskeeper.kernel.nft import Nft  # noqa: PLC0415
-
-    wanted = ruleset_of(spec)
-    if not wanted.services:
-        return ()
-
-    async def compare() -> tuple[str, ...]:
-        nft = Nft()
-        try:
-            return differences_from(wanted, await nft.read())
-        finally:
-            nft.close()
-
-    return asyncio.run(compare())
-
-
-def _print_text(operations: "Sequence[Operation]", ruleset: Sequence[str]) -> None:
-    for operation in operations:
-        print(f"{operation}  [{operation.impact.value}]")
-    for difference in ruleset:
-        print(f"replace FULLNAT ruleset: {difference}  [new flows only]")
-    count = len(operations) + bool(ruleset)
+def _print_text(changes: "Sequence[Change]") -> None:
+    for change in changes:
+        print(f"waiting: {change.what}" if change.waiting else f"{change.what}  [{change.impact}]")
+    count = sum(not change.waiting for change in changes)
     if not count:
         print("nothing to do: the kernel is as configured")
         return
-    breaking = sum(operation.impact.value == "breaks flows" for operation in operations)
+    breaking = sum(change.impact == "breaks flows" for change in changes)
     print(f"{count} change{'s' * (count != 1)}, {breaking} of them breaking flows")
-
-
-def _print_json(operations: "Sequence[Operation]", ruleset: Sequence[str]) -> None:
-    changes = [
-        {
-            "operation": str(operation),
-            "service": str(operation.service),
-            "impact": operation.impact.value,
-        }
-        for operation in operations
-    ]
-    print(json.dumps({"changes": changes, "ruleset": list(ruleset)}, indent=2))

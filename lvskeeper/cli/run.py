@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
+    # A reload that is asked for during the imports would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
     from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
     from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog

@@ -7,6 +7,7 @@ from lvskeeper.daemon.desired import server_key
 from lvskeeper.daemon.roles import RealServerSpec, Script, VirtualServerSpec
 from lvskeeper.daemon.scripts import ScriptOutcome, ScriptRunner
 from lvskeeper.health.pool import (
+    Pool,
     PoolEffect,
     ProbeBroken,
     ProbeFailed,
@@ -28,29 +29,34 @@ class Announcer:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self.router_id = ""
+        """Told to scripts, which may serve several directors."""
         self._scripts = ScriptRunner(self._on_script_done)
 
-    def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> bool:
-        """Tell *effects*; return whether any of them changes who serves."""
-        changed = False
+    def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> None:
+        """Tell *effects*, and run the scripts that belong to them."""
         for effect in effects:
-            changed = self._tell_one(virtual, effect) or changed
-        return changed
+            self._tell_one(virtual, effect)
 
-    def stopping(self, virtuals: Iterable[VirtualServerSpec]) -> None:
-        """Run the down scripts of those with *omega*: their services are about to go."""
-        for virtual in virtuals:
-            if not virtual.omega:
-                continue
-            for server in virtual.real_servers:
-                self._run(virtual, server.notify_down, {"event": "stop"}, server)
-            self._run(virtual, virtual.quorum_down, {"event": "stop"})
+    def leaving(self, virtual: VirtualServerSpec, pool: Pool[DestKey]) -> None:
+        """Run the down scripts of *virtual* where it has *omega*: its service is about to go.
+
+        Only for what is up: a server or a quorum that is down has had its script.
+        """
+        if not virtual.omega:
+            return
+        facts = {"reason": "the virtual server is taken out of service"}
+        for server in virtual.real_servers:
+            if pool.up[server_key(server)]:
+                self._run(virtual, server.notify_down, {"event": "down", **facts}, server)
+        if pool.has_quorum:
+            self._run(virtual, virtual.quorum_down, {"event": "quorum_down", **facts})
 
     async def close(self, deadline: float) -> None:
         """Wait for the scripts that run, *deadline* seconds at most."""
         await self._scripts.close(deadline)
 
-    def _tell_one(self, virtual: VirtualServerSpec, effect: PoolEffect[DestKey]) -> bool:
+    def _tell_one(self, virtual: VirtualServerSpec, effect: PoolEffect[DestKey]) -> None:
         name = virtual.name
         match effect:
             case ProbeFailed(key=key, check=check, result=result):
@@ -60,13 +66,10 @@ class Announcer:
                         name, str(key), str(check), result.phase.value, result.detail, attempt
                     )
                 )
-                return False
             case ProbeBroken(key=key, check=check, result=result):
                 self._emit(events.ProbeBroken(name, str(key), str(check), result.detail))
-                return False
             case QuorumMissing(weight=weight, needed=needed):
                 self._emit(events.QuorumMissing(name, weight, needed))
-                return False
             case ServerUp(key=key, check=check):
                 reason = f"{check} succeeded" if check else "its failed check was removed"
                 self._emit(events.RealServerUp(name, str(key), reason))
@@ -95,7 +98,6 @@ class Announcer:
                 self._run(virtual, virtual.quorum_down, {"event": "quorum_down"})
             case _:
                 assert_never(effect)
-        return True
 
     def _run(
         self,
@@ -107,7 +109,7 @@ class Announcer:
         if script is None:
             return
         subject = virtual.name
-        known = {**facts, "virtual_server": virtual.name}
+        known = {**facts, "virtual_server": virtual.name, "router_id": self.router_id}
         if server is not None:
             known["real_server"] = str(server_key(server))
             subject = f"{known['real_server']} of {virtual.name}"
@@ -115,6 +117,8 @@ class Announcer:
 
     def _on_script_done(self, outcome: ScriptOutcome) -> None:
         command = " ".join(outcome.argv)
+        if outcome.skipped:
+            self._emit(events.ScriptsSkipped(outcome.subject, outcome.skipped))
         if outcome.ok:
             took = format_duration(outcome.seconds)
             self._emit(events.ScriptDone(outcome.subject, command, took))

@@ -49,19 +49,23 @@ class Applied(msgspec.Struct, frozen=True, tag=True):
 
 @final
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor: *generation* could not be applied at all."""
+    """Director to supervisor: *generation* could not be applied."""
 
     generation: int
     message: str
     hint: str
     status: ExitStatus
+    intact: bool
+    """Nothing was changed: what ran before goes on. Else a new director has to clear it up."""
 
 
 @final
 class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor: what was to be removed is gone."""
+    """Director to supervisor: what was to be removed is gone, but for *left*."""
 
     kept: bool
+    left: tuple[str, ...] = ()
+    """Why something of ours is still in the kernel, one sentence each."""
 
 
 @final
@@ -75,6 +79,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """One line each, with place."""
     report: str
     """All diagnostics as ``lvskeeper check`` prints them."""
+    status: ExitStatus = ExitStatus.CONFIG
+    """How a start ends that cannot use the file."""
 
 
 ToDirector: TypeAlias = Apply | Stop

@@ -9,7 +9,18 @@ from itertools import chain
 from typing import final
 
 from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, RealServerSpec, VirtualServerSpec
-from lvskeeper.health.pool import Pool, Server, Serving
+from lvskeeper.daemon.state import Past
+from lvskeeper.health.pool import (
+    Pool,
+    PoolEffect,
+    QuorumGained,
+    QuorumLost,
+    Server,
+    ServerDown,
+    ServerUp,
+    Serving,
+    effective_quorum,
+)
 from lvskeeper.ipvs.types import (
     Destination,
     DestKey,
@@ -53,11 +64,13 @@ def make_pool(virtual: VirtualServerSpec, now: float, prior: Prior | None = None
     )
 
 
-def prior_of(virtual: VirtualServerSpec, table: Table) -> Prior | None:
+def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Prior | None:
     """Return the state of *virtual* that *table* shows; ``None`` where it has none of it.
 
     A real server counts as up where any service of the virtual server sends it new connections,
-    so that nobody who is served by the table as it stands loses by the adoption.
+    so that nobody who is served by the table as it stands loses by the adoption. *past* is what
+    an earlier director noted: a server that it did not know has no prior state. Without it, a
+    sorry server in the table or too little weight there mean that the quorum is lost.
     """
     found = [(key, table[key]) for key in virtual.keys if key in table]
     if not found:
@@ -69,18 +82,32 @@ def prior_of(virtual: VirtualServerSpec, table: Table) -> Prior | None:
             for key, entry in found
             if (dest := _dest_key(server, key)) in entry.destinations
         ]
-        drained = server.inhibit_on_failure and server.weight > 0
-        live[server_key(server)] = any(dest.weight > 0 or not drained for dest in present)
-    sorry = virtual.sorry_server
-    stands_in = sorry is not None and any(
-        _dest_key(sorry, key) in entry.destinations for key, entry in found
-    )
+        if present or past is None or server_key(server) in past.servers:
+            drained = server.inhibit_on_failure and server.weight > 0
+            live[server_key(server)] = any(dest.weight > 0 or not drained for dest in present)
+    if past is not None:
+        had_quorum = past.had_quorum
+    else:
+        had_quorum = not _sorry_stands_in(virtual, found) and _enough(virtual, live)
     return Prior(
         live=live,
-        had_quorum=any(live.values()) and not stands_in,
+        had_quorum=had_quorum,
         services=len(found),
         destinations=sum(len(entry.destinations) for _, entry in found),
     )
+
+
+def _sorry_stands_in(virtual: VirtualServerSpec, found: Iterable[tuple[ServiceKey, Entry]]) -> bool:
+    sorry = virtual.sorry_server
+    return sorry is not None and any(
+        _dest_key(sorry, key) in entry.destinations for key, entry in found
+    )
+
+
+def _enough(virtual: VirtualServerSpec, live: Mapping[DestKey, bool]) -> bool:
+    quorum = effective_quorum(virtual.quorum, sum(item.weight for item in virtual.real_servers))
+    weight = sum(item.weight for item in virtual.real_servers if live.get(server_key(item)))
+    return weight >= quorum.quorum - quorum.hysteresis
 
 
 def entries(
@@ -130,6 +157,13 @@ def uses_fullnat(virtual: VirtualServerSpec) -> bool:
     if virtual.sorry_server is not None:
         servers = chain(servers, (virtual.sorry_server,))
     return any(server.forward is Forward.FULLNAT for server in servers)
+
+
+def changes_service(effects: Iterable[PoolEffect[DestKey]]) -> bool:
+    """Return whether *effects* change who serves; a failure that does not decide does not."""
+    return any(
+        isinstance(effect, ServerUp | ServerDown | QuorumGained | QuorumLost) for effect in effects
+    )
 
 
 def _members(

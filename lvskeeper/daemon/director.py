@@ -7,9 +7,11 @@ a stop it leaves everything in place: the next director adopts it.
 import asyncio
 import contextlib
 import gc
+import os
 import socket
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never, final
@@ -28,18 +30,26 @@ from lvskeeper.daemon.channel import (
     Stopped,
     ToDirector,
 )
-from lvskeeper.daemon.desired import entries, make_pool, pool_specs, prior_of
+from lvskeeper.daemon.desired import (
+    Prior,
+    changes_service,
+    entries,
+    make_pool,
+    pool_specs,
+    prior_of,
+    server_key,
+)
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
-from lvskeeper.daemon.state import OwnedState, StateFile
+from lvskeeper.daemon.state import OwnedState, Past, StateFile
 from lvskeeper.daemon.table import Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool, PoolEffect
-from lvskeeper.ipvs.types import DestKey, ServiceKey
+from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
-from lvskeeper.observe.log import Emit, silence_libraries
+from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
 BEAT_INTERVAL: Final = 1.0
@@ -47,6 +57,12 @@ BEAT_INTERVAL: Final = 1.0
 
 DRIFT_INTERVAL: Final = 0.4
 """Seconds between two looks at the kernel's tables; a repair is then done within one second."""
+
+DRIFT_SHARE: Final = 0.2
+"""Most of one core that looking may cost; a big table is looked at less often."""
+
+SLOW_TURN: Final = 2.0
+"""Seconds between two looks at LIPs on devices and at sysctls."""
 
 SCRIPT_PATIENCE: Final = 5.0
 """Seconds that scripts get to end at a stop."""
@@ -65,9 +81,16 @@ class _Virtual:
 class Director:
     """One life of the director role."""
 
-    def __init__(self, channel: Channel, run_dir: Path, emit: Emit) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        run_dir: Path,
+        emit: Emit,
+        client: Callable[[], IpvsClient] = IpvsClient,
+    ) -> None:
         self._channel = channel
         self._emit = emit
+        self._make_client = client
         self._state_file = StateFile(run_dir)
         self._owned = self._state_file.load()
         self._table: TableKeeper | None = None
@@ -76,19 +99,27 @@ class Director:
         self._announcer = Announcer(emit)
         self._health = HealthLoop(self._on_effects)
         self._spec = DirectorSpec()
+        self._keep = False
         self._virtuals: dict[str, _Virtual] = {}
         self._dirty: set[str] = set()
         self._dirty_since = 0.0
         self._flush_wanted = asyncio.Event()
-        self._changing = asyncio.Lock()
+        self._changing = False
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         """Obey the supervisor until it says stop or is gone."""
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             background = [
-                tasks.create_task(self._beat()),
-                tasks.create_task(self._flush_forever()),
-                tasks.create_task(self._watch_drift()),
+                tasks.create_task(work)
+                for work in (
+                    self._beat(),
+                    self._flush_forever(),
+                    self._repeat(DRIFT_INTERVAL, self._check_table),
+                    self._repeat(DRIFT_INTERVAL, self._check_ruleset),
+                    self._repeat(SLOW_TURN, self._check_surroundings),
+                )
             ]
             await self._obey()
             for task in background:
@@ -96,68 +127,84 @@ class Director:
         await self._health.close()
         await self._announcer.close(SCRIPT_PATIENCE)
         self._fullnat.close()
+        self._channel.close()
 
     async def _obey(self) -> None:
+        """Do what the supervisor says; its stop, or its end, drops what is being applied."""
         decoder: msgspec.json.Decoder[ToDirector] = msgspec.json.Decoder(ToDirector)
+        applying: asyncio.Task[None] | None = None
         while (message := await self._channel.receive(decoder)) is not None:
             match message:
                 case Apply():
-                    await self._channel.send(await self._answer(message))
+                    applying = self._tasks.create_task(self._answer(message, after=applying))
                 case Stop(remove=remove):
-                    kept = not remove or self._spec.keep_on_stop
-                    if not kept:
-                        await self._remove_all()
-                    await self._channel.send(Stopped(kept=kept))
+                    await _drop(applying)
+                    await self._stop(remove=remove)
                     return
                 case _:
                     assert_never(message)
+        await _drop(applying)
 
-    async def _answer(self, message: Apply) -> Applied | Failed:
+    async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
+        if after is not None:
+            await asyncio.wait({after})
         spec = msgspec.json.decode(message.spec, type=DirectorSpec)
+        self._keep = spec.keep_on_stop
+        answer: Applied | Failed
+        intact = True
+        self._changing = True
         try:
-            async with self._changing:
-                outcome = await self._apply(spec)
+            table = await self._open_table()
+            if not table.traits.native_fullnat:
+                await self._fullnat.prepare(spec)
+            intact = False
+            outcome = await self._apply(spec, table)
         except OperatorError as error:
-            return Failed(message.generation, error.message, error.hint, error.status)
-        gc.collect()
-        gc.freeze()
-        return Applied(
-            message.generation,
-            outcome.operations,
-            outcome.refused,
-            len(spec.virtual_servers),
-            sum(len(item.real_servers) for item in spec.virtual_servers),
-        )
+            answer = Failed(message.generation, error.message, error.hint, error.status, intact)
+        else:
+            gc.collect()
+            gc.freeze()
+            answer = Applied(
+                message.generation,
+                outcome.operations,
+                outcome.refused,
+                len(spec.virtual_servers),
+                sum(len(item.real_servers) for item in spec.virtual_servers),
+            )
+        finally:
+            self._changing = False
+        await self._send(answer)
 
-    async def _apply(self, spec: DirectorSpec) -> Outcome:
-        """Bring *spec* into the kernel: LIPs and ruleset, then the table, then what may go."""
-        table = self._open_table()
-        native = table.traits.native_fullnat
+    async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
+        """Bring *spec* into the kernel: LIPs, then the table, then what may go."""
         await self._addresses.add(spec.pools)
-        if not native:
-            await self._fullnat.prepare(spec)
         virtuals = self._adopt(spec, table)
-        keys = {key for item in spec.virtual_servers for key in item.keys}
-        leaving = set(self._owned.services) - keys
-        self._save(keys | leaving)
+        leaving = [item for name, item in self._virtuals.items() if name not in virtuals]
         # No wait between the adoption and here: a result meanwhile would reach the old pool only.
         self._spec, self._virtuals = spec, virtuals
+        self._announcer.router_id = spec.router_id
         self._health.replace({name: item.pool for name, item in virtuals.items()})
-        table.forget(leaving)
+        keys = {key for item in spec.virtual_servers for key in item.keys}
+        # What an earlier director left is ours as well; nothing is let go before what is wanted is
+        # known, for a drift check would delete it.
+        table.forget((table.owned | set(self._owned.services)) - keys)
         self._want(virtuals.values(), table)
         self._dirty.clear()
-        outcome = await table.sync(keys | leaving)
-        self._save(keys)
-        if not native:
+        self._save(table)
+        for item in leaving:
+            self._announcer.leaving(item.spec, item.pool)
+        outcome = await table.sync()
+        if not table.traits.native_fullnat:
             await self._fullnat.settle(spec)
         await self._addresses.remove_others(spec.pools)
-        self._save(keys)
+        self._save(table)
         return outcome
 
-    def _open_table(self) -> TableKeeper:
+    async def _open_table(self) -> TableKeeper:
         if self._table is None:
-            client = IpvsClient()
-            client.open()
+            client = self._make_client()
+            # Loading the module may take long, and the beats must go on.
+            await asyncio.to_thread(client.open)
             self._table = TableKeeper(client, self._emit)
             native = self._table.traits.native_fullnat
             self._emit(
@@ -176,20 +223,15 @@ class Director:
         now = asyncio.get_running_loop().time()
         fresh = [item for item in spec.virtual_servers if item.name not in self._virtuals]
         actual = table.read({key for item in fresh for key in item.keys})
-        priors = [prior for item in fresh if (prior := prior_of(item, actual)) is not None]
-        if priors:
-            self._emit(
-                events.TableAdopted(
-                    sum(prior.services for prior in priors),
-                    sum(prior.destinations for prior in priors),
-                    sum(not live for prior in priors for live in prior.live.values()),
-                )
-            )
+        priors = {
+            item.name: prior_of(item, actual, self._owned.past.get(item.name)) for item in fresh
+        }
+        self._tell_adopted([prior for prior in priors.values() if prior is not None])
         virtuals = {}
         for item in spec.virtual_servers:
             before = self._virtuals.get(item.name)
             if before is None:
-                pool = make_pool(item, now, prior_of(item, actual))
+                pool = make_pool(item, now, priors[item.name])
                 effects = pool.start()
             else:
                 pool = make_pool(item, now)
@@ -198,33 +240,44 @@ class Director:
             self._announcer.tell(item, effects)
         return virtuals
 
+    def _tell_adopted(self, priors: Sequence[Prior]) -> None:
+        if priors:
+            self._emit(
+                events.TableAdopted(
+                    sum(prior.services for prior in priors),
+                    sum(prior.destinations for prior in priors),
+                    sum(not live for prior in priors for live in prior.live.values()),
+                )
+            )
+
     def _want(self, virtuals: Iterable[_Virtual], table: TableKeeper) -> None:
         groups = pool_specs(self._spec)
         for item in virtuals:
             pool = groups.get(item.spec.pool)
             table.want(entries(item.spec, item.pool.serving(), pool))
 
-    def _save(self, services: Iterable[ServiceKey]) -> None:
-        self._owned = OwnedState(tuple(sorted(services)), self._addresses.ours)
+    def _save(self, table: TableKeeper) -> None:
+        past = {
+            name: Past(item.pool.has_quorum, tuple(map(server_key, item.spec.real_servers)))
+            for name, item in self._virtuals.items()
+        }
+        self._owned = OwnedState(tuple(sorted(table.owned)), self._addresses.ours, past)
         self._state_file.save(self._owned)
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
-        if self._announcer.tell(self._virtuals[name].spec, effects):
+        if changes_service(effects):
             if not self._dirty:
                 self._dirty_since = time.monotonic()
             self._dirty.add(name)
             self._flush_wanted.set()
+        self._announcer.tell(self._virtuals[name].spec, effects)
 
     async def _flush_forever(self) -> None:
         """Carry what the results of one loop turn changed into the kernel, as one batch."""
         while True:
             await self._flush_wanted.wait()
             self._flush_wanted.clear()
-            async with self._changing:
-                try:
-                    await self._flush()
-                except OperatorError as error:
-                    self._emit(events.ApplyFailed(error.message, error.hint))
+            await self._guarded("health", self._flush)
 
     async def _flush(self) -> None:
         if self._table is None or not self._dirty:
@@ -235,51 +288,109 @@ class Director:
         self._dirty.clear()
         self._want(changed, self._table)
         outcome = await self._table.sync({key for item in changed for key in item.spec.keys})
-        took = format_duration(time.monotonic() - since)
-        self._emit(
-            events.HealthApplied(", ".join(names), outcome.operations, outcome.refused, took)
-        )
+        self._save(self._table)
+        if outcome.operations:
+            took = format_duration(time.monotonic() - since)
+            self._emit(
+                events.HealthApplied(", ".join(names), outcome.operations, outcome.refused, took)
+            )
 
-    async def _watch_drift(self) -> None:
+    async def _repeat(self, pause: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(DRIFT_INTERVAL)
-            if self._table is None:
-                continue
-            async with self._changing:
-                try:
-                    await self._flush()
-                    await self._fullnat.check_drift()
-                    await self._table.check_drift()
-                except OperatorError as error:
-                    self._emit(events.ApplyFailed(error.message, error.hint))
+            started = time.monotonic()
+            await self._guarded(work.__name__, work)
+            cost = time.monotonic() - started
+            await asyncio.sleep(max(pause, cost / DRIFT_SHARE))
+
+    async def _guarded(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do *work*; tell its failure once until it works again."""
+        try:
+            await work()
+        except OperatorError as error:
+            if what not in self._told:
+                self._emit(events.UpkeepFailed(error.message, error.hint))
+            self._told.add(what)
+        else:
+            self._told.discard(what)
+
+    async def _check_table(self) -> None:
+        if self._table is not None:
+            await self._flush()
+            await self._table.check_drift()
+
+    async def _check_ruleset(self) -> None:
+        await self._fullnat.check_drift()
+
+    async def _check_surroundings(self) -> None:
+        if self._table is None or self._changing:
+            return
+        if not self._table.traits.native_fullnat:
+            self._fullnat.check_sysctls(self._spec)
+        await self._addresses.add(self._spec.pools)
+        self._save(self._table)
 
     async def _beat(self) -> None:
+        while True:
+            await self._send(Beat())
+            await asyncio.sleep(BEAT_INTERVAL)
+
+    async def _send(self, message: msgspec.Struct) -> None:
         # A supervisor that is gone ends the channel, and that ends the director.
         with contextlib.suppress(ConnectionError):
-            while True:
-                await self._channel.send(Beat())
-                await asyncio.sleep(BEAT_INTERVAL)
+            await self._channel.send(message)
 
-    async def _remove_all(self) -> None:
-        """Take out of the kernel what is ours, and nothing else."""
-        async with self._changing:
-            self._announcer.stopping(item.spec for item in self._virtuals.values())
-            self._health.replace({})
-            if self._table is not None:
-                table, keys = self._table, set(self._owned.services)
-                table.forget(keys)
-                await table.sync(keys)
-                self._table = None
-            await self._fullnat.remove()
-            await self._addresses.remove_others(())
-            self._save(())
+    async def _stop(self, *, remove: bool) -> None:
+        kept = not remove or self._keep
+        left = () if kept else await self._remove_all()
+        await self._send(Stopped(kept=kept, left=left))
+
+    async def _remove_all(self) -> tuple[str, ...]:
+        """Take out of the kernel what is ours, and nothing else; return what could not be."""
+        for item in self._virtuals.values():
+            self._announcer.leaving(item.spec, item.pool)
+        self._health.replace({})
+        self._spec, self._virtuals = DirectorSpec(), {}
+        left: list[str] = []
+        for work in (self._remove_services, self._fullnat.remove, self._remove_addresses):
+            try:
+                await work()
+            except OperatorError as error:
+                left.append(error.message)
+        if self._table is not None and self._table.owned:
+            left.append(f"services: {', '.join(map(str, sorted(self._table.owned)))}")
+        return tuple(left)
+
+    async def _remove_services(self) -> None:
+        table = await self._open_table()
+        table.forget(table.owned | set(self._owned.services))
+        await table.sync()
+        self._save(table)
+
+    async def _remove_addresses(self) -> None:
+        await self._addresses.remove_others(())
+        if self._table is not None:
+            self._save(self._table)
+
+
+async def _drop(task: "asyncio.Task[None] | None") -> None:
+    """Cancel *task* and wait for its end."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def director_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
     """Run the director role on *sock* until its supervisor stops it or is gone."""
-    silence_libraries()
+
+    def on_bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        # A callback that broke would leave the daemon looking well while a part of it stands
+        # still. A new director adopts the kernel as it is, and nobody who is served notices.
+        loop.default_exception_handler(context)
+        sys.stderr.flush()
+        os._exit(ExitStatus.INTERNAL)
 
     async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(on_bug)
         channel = await Channel.connect(sock)
         await Director(channel, run_dir, emit).run()
 

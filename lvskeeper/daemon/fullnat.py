@@ -1,5 +1,6 @@
 """Keeps FULLNAT on a stock kernel: nftables ruleset, guard table and sysctls."""
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final, final
 
@@ -18,6 +19,7 @@ from lvskeeper.fullnat.ruleset import (
 )
 from lvskeeper.kernel.nft import Guard, Nft
 from lvskeeper.kernel.sysctls import (
+    Finding,
     State,
     ensure,
     recommended_for_fullnat,
@@ -69,15 +71,17 @@ def union(old: Ruleset, new: Ruleset) -> Ruleset:
 
 @final
 class FullnatKeeper:
-    """The only writer of our nftables table."""
+    """The only writer of our nftables table; its work never waits for that on the IPVS table."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._nft: Nft | None = None
+        self._lock = asyncio.Lock()
         self._guard = Guard()
         self._unguarded = False
         self._current = EMPTY
         self._known_generation = -1
+        self._found: dict[str, State] = {}
 
     async def prepare(self, spec: DirectorSpec) -> None:
         """Make everything ready for the services of *spec*, before they get into the table.
@@ -86,41 +90,64 @@ class FullnatKeeper:
         changed then.
         """
         wanted = ruleset_of(spec)
-        if self._nft is None:
-            self._nft = await self._open(wanted)
-        if self._nft is None:
-            return
-        self._set_sysctls(spec, wanted)
-        await self._become(self._nft, union(self._current, wanted))
-        self._hold_guard()
+        async with self._lock:
+            if self._nft is None:
+                self._nft = await self._open(wanted)
+            if self._nft is None:
+                return
+            await self._become(self._nft, union(self._current, wanted))
+            self.check_sysctls(spec)
+            self._hold_guard()
 
     async def settle(self, spec: DirectorSpec) -> None:
         """Leave only what *spec* needs, after the table has followed."""
-        if self._nft is not None:
-            await self._become(self._nft, ruleset_of(spec))
-            if not self._current.services:
-                self._guard.release()
+        async with self._lock:
+            if self._nft is not None:
+                await self._become(self._nft, ruleset_of(spec))
+                if not self._current.services:
+                    self._guard.release()
 
     async def check_drift(self) -> None:
         """Repair the ruleset where somebody else changed it, and tell it."""
-        if self._nft is None:
+        async with self._lock:
+            if self._nft is None:
+                return
+            generation = self._nft.generation()
+            if generation == self._known_generation:
+                return
+            started = time.monotonic()
+            found = differences_from(self._current, await self._nft.read())
+            if not found:
+                self._known_generation = generation
+                return
+            self._known_generation = await self._nft.apply(render(self._current))
+            took = format_duration(time.monotonic() - started)
+            self._emit(events.RulesetRepaired("; ".join(found[:3]), took))
+
+    def check_sysctls(self, spec: DirectorSpec) -> None:
+        """Set the sysctls that *spec* needs, or tell what is wrong with them; changes only."""
+        families = {key.family for key in ruleset_of(spec).services}
+        if not families:
             return
-        generation = self._nft.generation()
-        if generation == self._known_generation:
-            return
-        started = time.monotonic()
-        found = differences_from(self._current, await self._nft.read())
-        if not found:
-            self._known_generation = generation
-            return
-        self._known_generation = await self._nft.apply(render(self._current))
-        took = format_duration(time.monotonic() - started)
-        self._emit(events.RulesetRepaired("; ".join(found[:3]), took))
+        findings = ensure(required_for_fullnat(families), set_allowed=spec.manage_sysctls)
+        findings += ensure(recommended_for_fullnat(), set_allowed=False)
+        for finding in findings:
+            name = finding.requirement.name.replace("/", ".")
+            before = self._found.get(name)
+            self._found[name] = finding.state
+            if finding.state is State.SET:
+                wanted = str(finding.requirement.wanted)
+                self._emit(events.SysctlSet(name, finding.found, wanted))
+            elif not finding.ok and finding.state is not before:
+                self._emit(_wrong(name, finding))
 
     async def remove(self) -> None:
-        """Take our tables away."""
-        if self._nft is not None:
-            await self._become(self._nft, EMPTY)
+        """Take our tables away, those of an earlier director too."""
+        async with self._lock:
+            if self._nft is None:
+                self._nft = await self._open(EMPTY)
+            if self._nft is not None:
+                await self._become(self._nft, EMPTY)
         self.close()
 
     def close(self) -> None:
@@ -165,36 +192,22 @@ class FullnatKeeper:
         self._emit(events.FullnatApplied(len(wanted.services), len(wanted.pools)))
 
     def _hold_guard(self) -> None:
-        if self._unguarded:
+        if not self._current.services:
             return
         try:
             self._guard.hold()
         except OperatorError as error:
+            if not self._unguarded:
+                self._emit(events.GuardMissing(error.message))
             self._unguarded = True
-            self._emit(events.GuardMissing(error.message))
+        else:
+            self._unguarded = False
 
-    def _set_sysctls(self, spec: DirectorSpec, wanted: Ruleset) -> None:
-        if not wanted.services:
-            return
-        families = {key.family for key in wanted.services}
-        required = required_for_fullnat(families)
-        findings = ensure(required, set_allowed=spec.manage_sysctls)
-        findings += ensure(recommended_for_fullnat(), set_allowed=False)
-        for finding in findings:
-            requirement = finding.requirement
-            name = requirement.name.replace("/", ".")
-            if finding.state is State.SET:
-                self._emit(events.SysctlSet(name, finding.found, str(requirement.wanted)))
-            elif not finding.ok:
-                self._emit(
-                    events.SysctlWrong(
-                        name,
-                        " ".join(filter(None, (finding.found, finding.reason)))
-                        or finding.state.value,
-                        str(requirement.wanted),
-                        requirement.consequence,
-                    )
-                )
+
+def _wrong(name: str, finding: Finding) -> events.SysctlWrong:
+    requirement = finding.requirement
+    value = " ".join(filter(None, (finding.found, finding.reason))) or finding.state.value
+    return events.SysctlWrong(name, value, str(requirement.wanted), requirement.consequence)
 
 
 def differences_from(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:

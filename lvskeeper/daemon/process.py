@@ -1,6 +1,8 @@
 """Child processes of the supervisor: forked, each with one end of a socket pair."""
 
+import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -9,12 +11,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Final, final
 
 from lvskeeper.errors import ExitStatus
 
-_IGNORED_IN_CHILD: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+_LEFT_TO_PARENT: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 """The supervisor answers these and tells its children over the channel."""
+
+_PR_SET_PDEATHSIG: Final = 1
+"""``linux/prctl.h``"""
 
 _parent_ends: Final[set[socket.socket]] = set()
 """The supervisor's ends of all channels: a later child must not keep them open."""
@@ -34,35 +40,49 @@ class Child:
         _parent_ends.discard(self.sock)
 
 
-def spawn(name: str, main: Callable[[socket.socket], int]) -> Child:
+def spawn(
+    name: str, main: Callable[[socket.socket], int], *, die_with_parent: bool = False
+) -> Child:
     """Fork a child that runs *main* on its end of a channel and exits with what it returns.
 
-    The child shares the pages of the light supervisor and imports on its own what it needs. It
-    ends when its channel does, so that it never outlives the supervisor.
+    The child shares the pages of the light supervisor and imports on its own what it needs. A role
+    ends when its channel does; a child that may hang without reading it is to *die_with_parent*.
     """
+    with contextlib.suppress(OSError):
+        # What is buffered would be written twice.
+        sys.stdout.flush()
+        sys.stderr.flush()
     ours, theirs = socket.socketpair()
     _parent_ends.add(ours)
-    # Signals stay blocked over the fork: a handler of the parent must not run in the child.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_IN_CHILD)
-    sys.stdout.flush()
-    sys.stderr.flush()
     gc.freeze()
+    # Signals stay blocked over the fork: a handler of the parent must not run in the child.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
     pid = os.fork()
     if pid == 0:
-        _run_child(main, theirs, blocked)
+        try:
+            os._exit(_run_child(main, theirs, blocked, die_with_parent=die_with_parent))
+        finally:
+            os._exit(ExitStatus.INTERNAL)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     theirs.close()
     return Child(name, pid, ours)
 
 
 def _run_child(
-    main: Callable[[socket.socket], int], sock: socket.socket, mask: set[int | signal.Signals]
-) -> None:
+    main: Callable[[socket.socket], int],
+    sock: socket.socket,
+    mask: set[int | signal.Signals],
+    *,
+    die_with_parent: bool,
+) -> int:
     status: int = ExitStatus.INTERNAL
     try:
+        if die_with_parent:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
-        for number in _IGNORED_IN_CHILD:
-            signal.signal(number, signal.SIG_IGN)
+        for number in _LEFT_TO_PARENT:
+            # Not SIG_IGN: programs that the child starts would inherit that.
+            signal.signal(number, _leave_to_parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for end in _parent_ends:
             with contextlib.suppress(OSError):
@@ -70,10 +90,31 @@ def _run_child(
         status = main(sock)
     except BaseException:  # noqa: BLE001 - the last frame of this process
         traceback.print_exc()
-    finally:
+    with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+    return status
+
+
+def _leave_to_parent(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the supervisor has the same signal, and tells what follows from it."""
+
+
+async def reaped(pid: int) -> int:
+    """Wait until the child *pid* has ended, and return its ``waitpid`` status.
+
+    By a pid file descriptor rather than a thread: the supervisor forks, and threads do not.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    try:
+        loop.add_reader(descriptor, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return os.waitpid(pid, 0)[1]  # noqa: ASYNC222 - it has ended
 
 
 def describe_status(status: int) -> str:

@@ -4,26 +4,47 @@ Only what stands here, or in the configuration, is ever removed from the kernel.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
 import msgspec
 
 from lvskeeper.daemon.roles import LocalAddressSpec
-from lvskeeper.ipvs.types import ServiceKey
+from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.ipvs.types import DestKey, ServiceKey
 
 _FILE: Final = "director.json"
 
 
 @final
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What a director knew of a virtual server that the kernel's table cannot tell."""
+
+    had_quorum: bool
+    servers: tuple[DestKey, ...]
+    """Its real servers then. One that is missing in the table is down; a new one is just new."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class OwnedState:
-    """The director's possessions in the kernel."""
+    """The director's possessions in the kernel, and what it knew of health."""
 
     services: tuple[ServiceKey, ...] = ()
     addresses: tuple[LocalAddressSpec, ...] = ()
     """LIPs that the director itself put on a device."""
+    past: dict[str, Past] = field(default_factory=dict)
+    """By virtual server."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    kernel: str
+    """The boot and the network namespace that the state is about."""
+    state: OwnedState
 
 
 @final
@@ -35,24 +56,50 @@ class StateFile:
         self._saved: OwnedState | None = None
 
     def load(self) -> OwnedState:
-        """Return the saved state; an absent or damaged file is an empty one.
+        """Return the saved state; an absent, damaged or foreign file is an empty one.
 
         Empty is the safe reading: nothing is then removed that the configuration does not name.
+        Foreign is what was written before a reboot or in another network namespace. Raises
+        :class:`OperatorError` where the file is there and cannot be read.
         """
         try:
-            self._saved = msgspec.json.decode(self._path.read_bytes(), type=OwnedState)
+            saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
         except (FileNotFoundError, msgspec.DecodeError):
-            self._saved = None
-        return self._saved or OwnedState()
+            return OwnedState()
+        except OSError as error:
+            raise OperatorError(
+                f"{self._path}: {error.strerror}",
+                status=ExitStatus.PERMISSION,
+                hint="Run as the user of the daemon, root usually.",
+            ) from error
+        if saved.kernel != _this_kernel():
+            return OwnedState()
+        self._saved = saved.state
+        return saved.state
 
     def save(self, state: OwnedState) -> None:
-        """Write *state* so that a crash leaves either the old or the new file."""
+        """Write *state* so that a crash leaves either the old or the new file.
+
+        Raises :class:`OperatorError` where it cannot be written.
+        """
         if state == self._saved:
             return
         draft = self._path.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(state))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        try:
+            with draft.open("wb") as file:
+                file.write(msgspec.json.encode(_Saved(_this_kernel(), state)))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError as error:
+            raise OperatorError(
+                f"{self._path}: {error.strerror}",
+                status=ExitStatus.KERNEL,
+                hint="The runtime directory must be writable and have room; /run is usual.",
+            ) from error
         self._saved = state
+
+
+def _this_kernel() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"

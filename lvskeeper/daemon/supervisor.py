@@ -5,15 +5,16 @@ it dies. A reload is a transaction: a file with errors never reaches the directo
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
+import socket
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO, assert_never, final
+from typing import Final, TextIO, TypeVar, assert_never, final
 
 import msgspec
 
@@ -30,7 +31,7 @@ from lvskeeper.daemon.channel import (
     Stopped,
 )
 from lvskeeper.daemon.loader import NOTHING, loader_main
-from lvskeeper.daemon.process import Child, describe_status, spawn
+from lvskeeper.daemon.process import Child, describe_status, reaped, spawn
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -56,8 +57,11 @@ BACKOFF_MAX: Final = 5.0
 STABLE_AFTER: Final = 30.0
 """A role that lived this long starts its back-off afresh."""
 
-LOCK_PATIENCE: Final = 3.0
-"""Seconds to wait for the roles of a killed predecessor to end."""
+LOCK_PATIENCE: Final = 10.0
+"""Seconds to wait for the roles of a killed predecessor to end, with the scripts that they run."""
+
+
+Result = TypeVar("Result")
 
 
 @final
@@ -77,10 +81,11 @@ class _Director:
         self.child = child
         self.channel = channel
         self.born = time.monotonic()
-        self.deadline = self.born + BIRTH_LIMIT
-        """When it counts as stuck."""
+        self.patience = BIRTH_LIMIT
+        self.last_sign = self.born
         self.reaped = False
-        self.answer: asyncio.Future[Applied | Failed | Stopped] | None = None
+        self._asked: Apply | Stop | None = None
+        self._answer: asyncio.Future[Applied | Failed | Stopped] | None = None
         self._decoder: msgspec.json.Decoder[FromDirector] = msgspec.json.Decoder(FromDirector)
 
     def kill(self) -> None:
@@ -89,28 +94,46 @@ class _Director:
             os.kill(self.child.pid, signal.SIGKILL)
 
     async def ask(self, message: Apply | Stop, limit: float) -> Applied | Failed | Stopped:
-        """Send *message* and wait for its answer, *limit* seconds at most."""
-        self.answer = asyncio.get_running_loop().create_future()
+        """Send *message* and wait for its answer, *limit* seconds at most.
+
+        Raises ``ConnectionError`` where it ended and ``TimeoutError``.
+        """
+        self._asked = message
+        self._answer = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(limit):
                 await self.channel.send(message)
-                return await self.answer
+                return await self._answer
         finally:
-            self.answer = None
+            self._asked = self._answer = None
 
     async def listen(self) -> None:
         """Take in messages until the role ends; an open question then fails."""
-        while (message := await self.channel.receive(self._decoder)) is not None:
-            match message:
-                case Beat():
-                    self.deadline = time.monotonic() + BEAT_LIMIT
-                case Applied() | Failed() | Stopped():
-                    if self.answer is not None and not self.answer.done():
-                        self.answer.set_result(message)
-                case _:
-                    assert_never(message)
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(ConnectionResetError("the director role ended"))
+        try:
+            while (message := await self.channel.receive(self._decoder)) is not None:
+                match message:
+                    case Beat():
+                        self.last_sign = time.monotonic()
+                        self.patience = BEAT_LIMIT
+                    case Applied() | Failed() | Stopped():
+                        self._take(message)
+                    case _:
+                        assert_never(message)
+        finally:
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_exception(ConnectionResetError("the director role ended"))
+
+    def _take(self, message: Applied | Failed | Stopped) -> None:
+        """Give *message* to who asked for it; a late answer to an earlier question is dropped."""
+        match self._asked, message:
+            case Apply(generation=asked), Applied(generation=told) | Failed(generation=told):
+                fits = asked == told
+            case Stop(), Stopped():
+                fits = True
+            case _:
+                fits = False
+        if fits and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
 
 
 @final
@@ -120,7 +143,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        director_main: Callable[..., int],
+        director_main: Callable[[socket.socket], int],
         emit: Emit,
         report: TextIO,
     ) -> None:
@@ -129,18 +152,20 @@ class Supervisor:
         self._emit = emit
         self._report = report
         self._director: _Director | None = None
-        self._spec: msgspec.Raw | None = None
+        self._spec = NOTHING
         self._generation = 0
         self._backoff = BACKOFF_FIRST
-        self._requests: deque[str] = deque(maxlen=16)
+        self._stop_reason = ""
+        self._reload_wanted = False
+        self._died = False
         self._wake = asyncio.Event()
 
     async def run(self) -> ExitStatus:
         """Start, serve until a stop is asked for, stop; return the exit status."""
         started = time.monotonic()
+        self._catch_signals()
         lock = await _lock(self._settings.run_dir)
         try:
-            self._catch_signals()
             self._emit(
                 events.DaemonStarted(
                     __version__, str(self._settings.file), str(self._settings.run_dir)
@@ -148,10 +173,11 @@ class Supervisor:
             )
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                status = await self._start(started)
-                if status is ExitStatus.OK:
+                status = await self._unless_stopped(self._start(started))
+                if status is None or status is ExitStatus.OK:
                     await self._serve()
-                await self._stop(remove=status is ExitStatus.OK)
+                    return await self._stop(remove=True)
+                await self._stop(remove=False)
             return status
         finally:
             lock.close()
@@ -159,26 +185,43 @@ class Supervisor:
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._request, number.name)
-        loop.add_signal_handler(signal.SIGHUP, self._request, "reload")
+            loop.add_signal_handler(number, self._ask_to_stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
 
-    def _request(self, what: str) -> None:
-        if what not in self._requests:
-            self._requests.append(what)
+    def _ask_to_stop(self, reason: str) -> None:
+        self._stop_reason = self._stop_reason or reason
         self._wake.set()
+
+    def _ask_to_reload(self) -> None:
+        self._reload_wanted = True
+        self._wake.set()
+
+    async def _unless_stopped(self, work: Coroutine[object, object, Result]) -> Result | None:
+        """Do *work*, but drop it where a stop is asked for meanwhile; then return ``None``."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            waiting = asyncio.ensure_future(self._wake.wait())
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if self._stop_reason and not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+                return None
+            self._wake.clear()
+        return task.result()
 
     async def _start(self, started: float) -> ExitStatus:
         """Bring the first configuration into the kernel."""
         await self._spawn_director()
         loaded = await self._load()
         if loaded.errors:
-            self._report.write(loaded.report)
+            self._show(loaded)
             self._emit(
                 events.ConfigurationRefused(
                     str(self._settings.file), len(loaded.errors), loaded.errors[0]
                 )
             )
-            return ExitStatus.CONFIG
+            return loaded.status
         self._warn(loaded)
         answer = await self._apply(loaded.spec)
         match answer:
@@ -199,34 +242,33 @@ class Supervisor:
                 return answer.status
 
     async def _serve(self) -> None:
-        """Answer requests until one of them is to stop."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._requests:
-                request = self._requests.popleft()
-                if request == "reload":
-                    await self._reload()
-                elif request == "director died":
-                    await self._revive()
-                else:
-                    self._emit(events.DaemonStopping(request))
-                    return
+        """Answer what is asked until it is to stop."""
+        while not self._stop_reason:
+            if self._died:
+                self._died = False
+                await self._unless_stopped(self._revive())
+            elif self._reload_wanted:
+                self._reload_wanted = False
+                await self._unless_stopped(self._reload())
+            else:
+                await self._wake.wait()
+                self._wake.clear()
+        self._emit(events.DaemonStopping(self._stop_reason))
 
     async def _reload(self) -> None:
         started = time.monotonic()
         loaded = await self._load()
         if loaded.errors:
-            self._report.write(loaded.report)
+            self._show(loaded)
             self._emit(
                 events.ReloadRefused(str(self._settings.file), len(loaded.errors), loaded.errors[0])
             )
             return
         self._warn(loaded)
         answer = await self._apply(loaded.spec)
-        self._spec = loaded.spec
         match answer:
             case Applied():
+                self._spec = loaded.spec
                 self._emit(
                     events.ReloadApplied(
                         answer.operations,
@@ -237,6 +279,9 @@ class Supervisor:
                 )
             case Failed():
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
+                if not answer.intact and self._director is not None:
+                    # Half of the new configuration stands: a new director brings the old one back.
+                    self._director.kill()
 
     def _warn(self, loaded: Loaded) -> None:
         if loaded.warnings:
@@ -246,92 +291,125 @@ class Supervisor:
                 )
             )
 
+    def _show(self, loaded: Loaded) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._report.write(loaded.report)
+            self._report.flush()
+
     async def _load(self) -> Loaded:
         """Load the file in a child; a loader that dies or hangs is a refused file."""
-        child = spawn("loader", loader_main(str(self._settings.file)))
+        child = spawn("loader", loader_main(str(self._settings.file)), die_with_parent=True)
         channel = await Channel.connect(child.sock)
+        loaded = None
         try:
-            async with asyncio.timeout(LOAD_LIMIT):
-                loaded = await channel.receive(msgspec.json.Decoder(Loaded))
-        except TimeoutError:
-            os.kill(child.pid, signal.SIGKILL)
-            loaded = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOAD_LIMIT):
+                    loaded = await channel.receive(msgspec.json.Decoder(Loaded))
         finally:
             channel.close()
             child.release()
-        _, status = await asyncio.to_thread(os.waitpid, child.pid, 0)
+            if loaded is None:
+                os.kill(child.pid, signal.SIGKILL)
+            status = await reaped(child.pid)
         if loaded is not None:
             return loaded
         problem = f"{self._settings.file}: loading it failed: {describe_status(status)}"
-        return Loaded(spec=NOTHING, errors=(problem,), warnings=(), report=f"{problem}\n")
+        return Loaded(NOTHING, (problem,), (), f"{problem}\n", ExitStatus.INTERNAL)
 
     async def _apply(self, spec: msgspec.Raw) -> Applied | Failed:
         self._generation += 1
-        generation = self._generation
-        assert self._director is not None
+        director = self._director
+        assert director is not None
         try:
-            answer = await self._director.ask(Apply(generation, spec), APPLY_LIMIT)
+            answer = await director.ask(Apply(self._generation, spec), APPLY_LIMIT)
         except (ConnectionError, TimeoutError) as error:
+            director.kill()
             return Failed(
-                generation,
+                self._generation,
                 f"the director role did not apply the configuration: {str(error) or 'no answer'}",
                 "Look for its traceback above.",
-                ExitStatus.KERNEL,
+                ExitStatus.INTERNAL,
+                intact=False,
             )
         assert not isinstance(answer, Stopped)
         return answer
 
     async def _spawn_director(self) -> None:
         child = spawn("director", self._director_main)
-        director = _Director(child, await Channel.connect(child.sock))
-        self._director = director
-        self._tasks.create_task(self._watch(director))
+        try:
+            channel = await Channel.connect(child.sock)
+        except BaseException:
+            child.sock.close()
+            child.release()
+            await reaped(child.pid)
+            raise
+        self._director = _Director(child, channel)
+        self._tasks.create_task(self._watch(self._director))
 
     async def _watch(self, director: _Director) -> None:
         """Listen to one director until it has ended, and reap it."""
-        listening = asyncio.create_task(director.listen())
+        listening = asyncio.ensure_future(director.listen())
+        stuck = False
         while not listening.done():
             await asyncio.wait({listening}, timeout=1.0)
-            if not listening.done() and time.monotonic() > director.deadline:
-                self._emit(events.RoleStuck("director", format_duration(BEAT_LIMIT)))
+            silent = time.monotonic() - director.last_sign
+            if not listening.done() and not stuck and silent > director.patience:
+                stuck = True
+                self._emit(events.RoleStuck("director", format_duration(silent)))
                 director.kill()
+        if listening.exception() is not None:
+            director.kill()
         director.channel.close()
         director.child.release()
-        _, status = await asyncio.to_thread(os.waitpid, director.child.pid, 0)
+        status = await reaped(director.child.pid)
         director.reaped = True
         if self._director is director:
-            lived = time.monotonic() - director.born
-            if lived > STABLE_AFTER:
+            self._director = None
+            if time.monotonic() - director.born > STABLE_AFTER:
                 self._backoff = BACKOFF_FIRST
-            self._emit(
-                events.RoleDied("director", describe_status(status), format_duration(self._backoff))
-            )
-            self._request("director died")
+            pause = format_duration(self._backoff)
+            self._emit(events.RoleDied("director", describe_status(status), pause))
+            self._died = True
+            self._wake.set()
 
     async def _revive(self) -> None:
         """Start the director again; it adopts what the dead one left in the kernel."""
         await asyncio.sleep(self._backoff)
         self._backoff = min(self._backoff * 2, BACKOFF_MAX)
         await self._spawn_director()
-        if self._spec is None:
-            return
         answer = await self._apply(self._spec)
-        if isinstance(answer, Failed):
-            self._emit(events.ApplyFailed(answer.message, answer.hint))
+        match answer:
+            case Applied():
+                self._emit(events.RoleRevived("director", answer.operations))
+            case Failed():
+                self._emit(events.ApplyFailed(answer.message, answer.hint))
+                if self._director is not None:
+                    self._director.kill()
 
-    async def _stop(self, *, remove: bool) -> None:
+    async def _stop(self, *, remove: bool) -> ExitStatus:
+        """End the director, which takes what is ours out of the kernel if it is to *remove* it."""
         started = time.monotonic()
         director, self._director = self._director, None
         if director is None:
-            return
-        kept = True
-        try:
-            answer = await director.ask(Stop(remove), STOP_LIMIT)
-            kept = isinstance(answer, Stopped) and answer.kept
-        except (ConnectionError, TimeoutError):
-            director.kill()
-        if remove:
-            self._emit(events.DaemonStopped(kept, format_duration(time.monotonic() - started)))
+            left: tuple[str, ...] = ("no director role is there to remove anything",)
+            kept = False
+        else:
+            try:
+                answer = await director.ask(Stop(remove), STOP_LIMIT)
+                assert isinstance(answer, Stopped)
+                left, kept = answer.left, answer.kept
+            except (ConnectionError, TimeoutError) as error:
+                director.kill()
+                left, kept = (
+                    (f"the director role did not stop: {str(error) or 'no answer'}",),
+                    False,
+                )
+        if not remove:
+            return ExitStatus.OK
+        for reason in left:
+            self._emit(events.StopIncomplete(reason))
+        self._emit(events.DaemonStopped(kept, format_duration(time.monotonic() - started)))
+        return ExitStatus.KERNEL if left else ExitStatus.OK
 
 
 def _open_pid_file(run_dir: Path) -> TextIO:
@@ -346,6 +424,10 @@ def _open_pid_file(run_dir: Path) -> TextIO:
         ) from error
 
 
+def _runs(pid: str) -> bool:
+    return bool(pid) and Path("/proc", pid).exists()
+
+
 async def _lock(run_dir: Path) -> TextIO:
     """Take the runtime directory for this daemon and write the pid file.
 
@@ -358,9 +440,10 @@ async def _lock(run_dir: Path) -> TextIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
+            file.seek(0)
+            owner = file.read().strip()
+            # Where it is dead, the last of its roles are about to let go.
+            if time.monotonic() > deadline or _runs(owner):
                 file.close()
                 raise OperatorError(
                     f"another lvskeeper (pid {owner}) uses {run_dir}",

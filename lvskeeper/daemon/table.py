@@ -50,9 +50,11 @@ class TableKeeper:
         self._client = client
         self._emit = emit
         self._desired: dict[ServiceKey, Entry] = {}
+        self._doomed: set[ServiceKey] = set()
         self._lock = asyncio.Lock()
         self._turn = 0
-        self._refused: set[str] = set()
+        self._version = 0
+        self._refused: dict[ServiceKey, set[str]] = {}
 
     @property
     def traits(self) -> Traits:
@@ -60,39 +62,54 @@ class TableKeeper:
         return self._client.traits
 
     @property
-    def desired(self) -> Table:
-        """The table as it should be, in the kernel's dialect."""
-        return self._desired
+    def owned(self) -> frozenset[ServiceKey]:
+        """What is ours in the kernel, or on its way there or out of it."""
+        return frozenset(self._desired.keys() | self._doomed)
 
     def want(self, entries: Mapping[ServiceKey, Entry]) -> None:
         """Set what *entries* should be from now on; :meth:`sync` brings it about."""
+        self._version += 1
         for key, entry in entries.items():
             self._desired[key] = render_entry(entry, self.traits)
+            self._doomed.discard(key)
 
     def forget(self, keys: Iterable[ServiceKey]) -> None:
-        """Drop *keys* from what is desired; :meth:`sync` then removes them from the kernel."""
+        """Let *keys*, which are ours, be gone from now on; :meth:`sync` brings it about."""
+        self._version += 1
         for key in keys:
             self._desired.pop(key, None)
+            self._doomed.add(key)
 
     def read(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
         """Return those of *keys* that the kernel has."""
         return self._client.table(keys)
 
-    async def sync(self, keys: AbstractSet[ServiceKey]) -> Outcome:
-        """Bring *keys* to what is desired: those that are not desired are deleted."""
+    async def sync(self, keys: AbstractSet[ServiceKey] | None = None) -> Outcome:
+        """Bring *keys* to what they should be; by default everything, read back and compared."""
         async with self._lock:
-            operations = self._differences(keys, self._client.table(keys))
-            return await self._carry_out(operations)
+            chosen = self.owned if keys is None else keys
+            operations = self._differences(chosen, self._client.table(chosen))
+            outcome = await self._carry_out(operations)
+            if keys is None and not outcome.refused:
+                actual = self._client.table(chosen)
+                self._doomed &= actual.keys()
+                if again := self._differences(chosen, actual):
+                    # Somebody else wrote meanwhile.
+                    outcome = await self._carry_out(again)
+            return Outcome(len(operations), outcome.refused)
 
     async def check_drift(self) -> None:
         """Repair what somebody else changed since the last look, and tell it."""
         async with self._lock:
-            started = time.monotonic()
+            started, version = time.monotonic(), self._version
             services = self._client.services()
-            suspects = {
+            self._doomed &= services.keys()
+            suspects = self._doomed | {
                 key for key, entry in self._desired.items() if services.get(key) != entry.service
             }
             suspects |= await self._next_turn(started, services)
+            if version != self._version:
+                return  # what differs now is our own wish, and its sync waits for the lock
             actual = {key: self._client.entry(services[key]) for key in suspects if key in services}
             operations = self._differences(suspects, actual)
             if not operations:
@@ -115,9 +132,7 @@ class TableKeeper:
         for step in range(len(order)):
             key = order[(self._turn + step) % len(order)]
             service = services.get(key)
-            if service is not None and diff(
-                {key: self._desired[key]}, {key: self._client.entry(service)}, owned={key}
-            ):
+            if service is not None and self._differences({key}, {key: self._client.entry(service)}):
                 wrong.add(key)
             now = time.monotonic()
             if now - started > DRIFT_BUDGET:
@@ -135,17 +150,12 @@ class TableKeeper:
     async def _carry_out(self, operations: Sequence[Operation], *, quiet: bool = False) -> Outcome:
         """Apply *operations*; after a failure look once more, and tell what is still refused."""
         failures = await self._apply(operations, quiet=quiet)
-        count = len(operations)
         if failures:
             touched = {failure.operation.service for failure in failures}
             again = self._differences(touched, self._client.table(touched))
             failures = await self._apply(again, quiet=quiet)
-        seen = {str(failure.operation) for failure in failures}
-        for failure in failures:
-            if str(failure.operation) not in self._refused:
-                self._emit(events.OperationRefused(str(failure.operation), failure.message))
-        self._refused = seen if failures else set()
-        return Outcome(count, len(failures))
+        self._tell_refused({operation.service for operation in operations}, failures)
+        return Outcome(len(operations), len(failures))
 
     async def _apply(self, operations: Sequence[Operation], *, quiet: bool) -> list[Failure]:
         failures: list[Failure] = []
@@ -158,6 +168,15 @@ class TableKeeper:
                 self._tell(item for item in part if item not in refused)
             await asyncio.sleep(0)
         return failures
+
+    def _tell_refused(self, touched: AbstractSet[ServiceKey], failures: Sequence[Failure]) -> None:
+        """Tell each refusal once, until its service goes through."""
+        told = {key: self._refused.pop(key, set()) for key in touched}
+        for failure in failures:
+            key, text = failure.operation.service, str(failure.operation)
+            if text not in told[key]:
+                self._emit(events.OperationRefused(text, failure.message))
+            self._refused.setdefault(key, set()).add(text)
 
     def _tell(self, operations: Iterable[Operation]) -> None:
         for operation in operations:

@@ -89,7 +89,11 @@ class Nft:
             status, output, errors = await self._run(arguments, b"")
         if status == 0:
             # 5,000 services take 40 ms to parse: not on the loop.
-            return await asyncio.to_thread(parse_listing, output)
+            try:
+                return await asyncio.to_thread(parse_listing, output)
+            except ValueError:
+                # Nothing that we could have made looks like that: it differs from all rulesets.
+                return Content()
         if "No such file or directory" in errors:
             return None
         raise refusal(errors, "")

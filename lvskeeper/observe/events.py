@@ -90,7 +90,7 @@ class ReloadApplied(Event):
     operations: Annotated[int, "changes made to the kernel's table"]
     virtual_servers: Annotated[int, "virtual servers served"]
     refused: Annotated[int, "operations that the kernel refused, each told on its own"]
-    took: Annotated[str, "time from the signal to here"]
+    took: Annotated[str, "time from the begin of the reload to here"]
 
 
 @final
@@ -112,6 +112,18 @@ class ApplyFailed(Event):
     """The configuration could not be brought into the kernel."""
 
     NAME: ClassVar = "apply_failed"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "The message names the cause, the hint the cure."
+    message: Annotated[str, "what failed, and why"]
+    hint: Annotated[str, "what to do"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class UpkeepFailed(Event):
+    """Looking after the kernel's tables failed; it is tried again, and told once until it works."""
+
+    NAME: ClassVar = "upkeep_failed"
     LEVEL: ClassVar = Level.ERROR
     CURE: ClassVar = "The message names the cause, the hint the cure."
     message: Annotated[str, "what failed, and why"]
@@ -157,7 +169,7 @@ class DaemonStopping(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class DaemonStopped(Event):
-    """The daemon has ended; its services are gone from the kernel unless they were to be kept."""
+    """The daemon ends; its services are gone from the kernel unless they were to be kept."""
 
     NAME: ClassVar = "daemon_stopped"
     LEVEL: ClassVar = Level.NOTICE
@@ -176,6 +188,28 @@ class RoleDied(Event):
     role: Annotated[str, "the role"]
     status: Annotated[str, "how it ended"]
     restart_in: Annotated[str, "pause before it is started again"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RoleRevived(Event):
+    """A role process runs again after it had died."""
+
+    NAME: ClassVar = "role_revived"
+    LEVEL: ClassVar = Level.NOTICE
+    role: Annotated[str, "the role"]
+    operations: Annotated[int, "changes that the kernel needed; 0 where nobody touched it"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StopIncomplete(Event):
+    """A stop left something of ours in the kernel."""
+
+    NAME: ClassVar = "stop_incomplete"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Remove it by hand (ipvsadm -D, nft delete table inet lvskeeper, ip address)."
+    reason: Annotated[str, "what is left, and why"]
 
 
 @final
@@ -441,6 +475,18 @@ class ScriptDone(Event):
     subject: Annotated[str, "whose transition it was run for"]
     command: Annotated[str, "the command"]
     took: Annotated[str, "its duration"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ScriptsSkipped(Event):
+    """Scripts of one subject came faster than they end; all but the latest were dropped unrun."""
+
+    NAME: ClassVar = "scripts_skipped"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Let the script be quicker, or find out why the state flaps."
+    subject: Annotated[str, "whose transitions they were for"]
+    skipped: Annotated[int, "scripts that were not run"]
 
 
 @final

@@ -1,7 +1,7 @@
 """Events to standard error: console for eyes, JSON or key=value for machines."""
 
+import contextlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -63,7 +63,9 @@ def make_emit(
     def emit(event: Event) -> None:
         if level < event.LEVEL:
             return
-        logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
+        # A log that cannot be written (disk full, reader gone) must not stop what it tells about.
+        with contextlib.suppress(OSError, ValueError):
+            logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
 
     return emit
 
@@ -105,8 +107,3 @@ def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 def _value(value: object) -> str:
     text = str(value)
     return json.dumps(text) if not text or any(c in text for c in ' "=\n') else text
-
-
-def silence_libraries() -> None:
-    """Keep libraries' own log records off standard error; what matters becomes an event."""
-    logging.getLogger().addHandler(logging.NullHandler())

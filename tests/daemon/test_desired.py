@@ -12,7 +12,8 @@ from lvskeeper.daemon.roles import (
     RealServerSpec,
     VirtualServerSpec,
 )
-from lvskeeper.health.pool import Pool
+from lvskeeper.daemon.state import Past
+from lvskeeper.health.pool import Pool, QuorumLost
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, QuorumSpec
 from lvskeeper.ipvs.types import (
     Destination,
@@ -169,12 +170,12 @@ def test_fullnat_of_the_sorry_server_alone_counts() -> None:
 
 
 def test_no_prior_where_the_table_has_no_such_service() -> None:
-    assert prior_of(virtual(real(0)), {}) is None
+    assert prior_of(virtual(real(0)), {}, None) is None
 
 
 def test_a_server_absent_from_the_table_starts_as_down() -> None:
     spec = virtual(real(0), real(1))
-    prior = prior_of(spec, table_with(kernel_dest(0)))
+    prior = prior_of(spec, table_with(kernel_dest(0)), None)
 
     assert prior == Prior(
         {DestKey(SERVERS[0], 80): True, DestKey(SERVERS[1], 80): False}, True, 1, 1
@@ -185,7 +186,7 @@ def test_a_server_absent_from_the_table_starts_as_down() -> None:
 
 def test_an_inhibited_server_with_weight_zero_starts_as_down() -> None:
     spec = virtual(real(0, inhibit=True), real(1))
-    prior = prior_of(spec, table_with(kernel_dest(0, weight=0), kernel_dest(1)))
+    prior = prior_of(spec, table_with(kernel_dest(0, weight=0), kernel_dest(1)), None)
 
     assert prior is not None
     assert prior.live == {DestKey(SERVERS[0], 80): False, DestKey(SERVERS[1], 80): True}
@@ -193,7 +194,7 @@ def test_an_inhibited_server_with_weight_zero_starts_as_down() -> None:
 
 def test_a_weight_of_zero_without_inhibit_is_somebody_elses_edit() -> None:
     spec = virtual(real(0), real(1))
-    prior = prior_of(spec, table_with(kernel_dest(0, weight=0), kernel_dest(1)))
+    prior = prior_of(spec, table_with(kernel_dest(0, weight=0), kernel_dest(1)), None)
 
     assert prior is not None
     assert prior.live[DestKey(SERVERS[0], 80)]
@@ -201,12 +202,35 @@ def test_a_weight_of_zero_without_inhibit_is_somebody_elses_edit() -> None:
 
 def test_a_sorry_server_in_the_table_means_no_quorum() -> None:
     spec = virtual(real(0), sorry=real(2))
-    prior = prior_of(spec, table_with(kernel_dest(2)))
+    prior = prior_of(spec, table_with(kernel_dest(2)), None)
 
     assert prior is not None
     assert not prior.had_quorum
     (entry,) = entries(spec, started(spec, prior).serving(), None).values()
     assert list(entry.destinations) == [DestKey(SERVERS[2], 80)]
+
+
+def test_a_server_that_an_earlier_director_did_not_know_is_new_not_down() -> None:
+    spec = virtual(real(0), real(1), real(2))
+    past = Past(had_quorum=True, servers=(DestKey(SERVERS[0], 80), DestKey(SERVERS[1], 80)))
+    prior = prior_of(spec, table_with(kernel_dest(0)), past)
+
+    assert prior is not None
+    assert prior.live == {DestKey(SERVERS[0], 80): True, DestKey(SERVERS[1], 80): False}
+    (entry,) = entries(spec, started(spec, prior).serving(), None).values()
+    assert list(entry.destinations) == [DestKey(SERVERS[0], 80), DestKey(SERVERS[2], 80)]
+
+
+def test_a_quorum_that_was_lost_before_is_not_lost_again() -> None:
+    spec = VirtualServerSpec("x", (VIP,), "rr", (real(0), real(1)), quorum=QuorumSpec(2))
+    table = table_with(kernel_dest(0))
+    without_note = prior_of(spec, table, None)
+    noted = prior_of(spec, table, Past(had_quorum=False, servers=()))
+
+    for prior in (without_note, noted):
+        assert prior is not None
+        pool = make_pool(spec, 0.0, prior)
+        assert not any(isinstance(effect, QuorumLost) for effect in pool.start())
 
 
 def test_quorum_follows_the_configuration() -> None:

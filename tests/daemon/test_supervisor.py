@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from lvskeeper.daemon.channel import Applied, Apply, Beat, Failed, Stop, Stopped, ToDirector, encode
 from lvskeeper.daemon.supervisor import Settings, Supervisor
-from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.events import Event
 
 GOOD = """
@@ -96,8 +97,7 @@ async def running(
     finally:
         if not daemon.task.done():
             os.kill(os.getpid(), signal.SIGTERM)
-        with suppress(OperatorError):
-            await asyncio.wait_for(daemon.task, 20)
+        await asyncio.wait_for(daemon.task, 20)
 
 
 @pytest.mark.asyncio
@@ -163,7 +163,11 @@ async def test_a_director_that_cannot_apply_ends_the_start_with_its_status(tmp_p
             match found[0]:
                 case Apply(generation=generation):
                     failed = Failed(
-                        generation, "no ip_vs", "modprobe ip_vs", ExitStatus.UNSUPPORTED
+                        generation,
+                        "no ip_vs",
+                        "modprobe ip_vs",
+                        ExitStatus.UNSUPPORTED,
+                        intact=True,
                     )
                     sock.sendall(encode(failed))
                 case Stop(remove=remove):
@@ -182,7 +186,98 @@ async def test_a_director_that_cannot_apply_ends_the_start_with_its_status(tmp_p
 async def test_a_second_daemon_is_refused_and_names_the_first(tmp_path: Path) -> None:
     async with running(tmp_path, GOOD) as daemon:
         await daemon.until("daemon_ready")
-        second = Running(tmp_path, obedient(tmp_path))
-        with pytest.raises(OperatorError, match=f"pid {os.getpid()}") as caught:
-            await second.supervisor.run()
-        assert caught.value.status is ExitStatus.BUSY
+        second = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "lvskeeper", "run", "-f", str(daemon.file)),
+            *("--run-dir", str(tmp_path)),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await second.communicate()
+    assert second.returncode == ExitStatus.BUSY
+    assert f"another lvskeeper (pid {os.getpid()}) uses {tmp_path}" in errors.decode()
+
+
+@pytest.mark.asyncio
+async def test_a_stop_during_the_start_is_heeded_at_once(tmp_path: Path) -> None:
+    def never_answers(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        while found := messages(sock):
+            (tmp_path / type(found[0]).__name__).touch()
+            if isinstance(found[0], Stop):
+                sock.sendall(encode(Stopped(kept=False)))
+                return 0
+        return 0
+
+    async with running(tmp_path, GOOD, never_answers) as daemon:
+        for _ in range(2000):
+            if (tmp_path / "Apply").exists():
+                break
+            await asyncio.sleep(0.01)
+    assert daemon.task is not None
+    assert daemon.task.result() is ExitStatus.OK
+    assert (tmp_path / "Stop").exists()
+
+
+@pytest.mark.asyncio
+async def test_a_reload_that_fails_half_way_brings_the_old_configuration_back(
+    tmp_path: Path,
+) -> None:
+    def fails_second(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        applied = 0
+        while found := messages(sock):
+            match found[0]:
+                case Apply(generation=generation, spec=spec):
+                    applied += 1
+                    with (tmp_path / "specs").open("ab") as file:
+                        file.write(bytes(spec) + b"\n")
+                    failed = Failed(generation, "broken", "", ExitStatus.KERNEL, intact=False)
+                    good = Applied(generation, 0, 0, 1, 1)
+                    sock.sendall(encode(good if applied == 1 else failed))
+                case Stop():
+                    sock.sendall(encode(Stopped(kept=False)))
+                    return 0
+        return 0
+
+    async with running(tmp_path, GOOD, fails_second) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text(GOOD.replace("weight 1", "weight 2"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("apply_failed")
+        await daemon.until("role_revived")
+    first, second, third = (tmp_path / "specs").read_bytes().splitlines()
+    assert first == third
+    assert first != second
+
+
+@pytest.mark.asyncio
+async def test_a_role_that_does_not_beat_is_killed_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.supervisor.BEAT_LIMIT", 0.5)
+    async with running(tmp_path, GOOD) as daemon:
+        await daemon.until("daemon_ready")
+        stuck = await daemon.until("role_stuck")
+        died = await daemon.until("role_died")
+        await daemon.until("role_revived")
+    assert "director" in str(stuck)
+    assert "SIGKILL" in str(died)
+
+
+@pytest.mark.asyncio
+async def test_what_a_stop_leaves_behind_is_told_by_event_and_status(tmp_path: Path) -> None:
+    def leaves_something(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        while found := messages(sock):
+            match found[0]:
+                case Apply(generation=generation):
+                    sock.sendall(encode(Applied(generation, 0, 0, 1, 1)))
+                case Stop():
+                    sock.sendall(encode(Stopped(kept=False, left=("services: tcp x",))))
+                    return 0
+        return 0
+
+    async with running(tmp_path, GOOD, leaves_something) as daemon:
+        await daemon.until("daemon_ready")
+    assert daemon.task is not None
+    assert daemon.task.result() is ExitStatus.KERNEL
+    assert "services: tcp x" in str(daemon.named("stop_incomplete")[0])

@@ -1,0 +1,121 @@
+"""What a daemon that starts now would change in the kernel; nothing is written."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from lvskeeper.daemon.desired import (
+    Prior,
+    entries,
+    make_pool,
+    pool_specs,
+    prior_of,
+    server_key,
+)
+from lvskeeper.daemon.fullnat import differences_from, ruleset_of
+from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
+from lvskeeper.daemon.state import OwnedState, StateFile
+from lvskeeper.errors import OperatorError
+from lvskeeper.fullnat.content import Content
+from lvskeeper.ipvs.desired import render_entry
+from lvskeeper.ipvs.diff import diff
+from lvskeeper.ipvs.operation import Impact
+from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.kernel.links import PlacedAddress, present_addresses
+from lvskeeper.kernel.nft import Nft
+from lvskeeper.units import format_address
+
+if TYPE_CHECKING:
+    from lvskeeper.ipvs.types import Entry, ServiceKey
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change in words, and whom it touches."""
+
+    what: str
+    impact: str
+    waiting: bool = False
+    """Not done by the start itself, but by the first good check."""
+
+
+def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
+    """Return what a daemon with *spec* would do to this kernel, in its order.
+
+    Health is taken from the table as it stands, as a starting daemon takes it.
+    """
+    owned = StateFile(run_dir).load()
+    changes = list(_addresses(spec, owned))
+    if not client.traits.native_fullnat:
+        changes += _ruleset(spec)
+    return changes + list(_table(spec, client, owned))
+
+
+def _table(spec: DirectorSpec, client: IpvsClient, owned: OwnedState) -> Iterator[Change]:
+    keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
+    keys |= set(owned.services)
+    actual = client.table(keys)
+    groups = pool_specs(spec)
+    desired: dict[ServiceKey, Entry] = {}
+    awaited: list[Change] = []
+    for virtual in spec.virtual_servers:
+        prior = prior_of(virtual, actual, owned.past.get(virtual.name))
+        pool = make_pool(virtual, 0.0, prior)
+        pool.start()
+        wanted = entries(virtual, pool.serving(), groups.get(virtual.pool))
+        desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
+        awaited += _awaited(virtual, prior)
+    for operation in diff(desired, actual, owned=keys):
+        yield Change(str(operation), operation.impact.value)
+    yield from awaited
+
+
+def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change]:
+    if prior is None:
+        return
+    for server in virtual.real_servers:
+        key = server_key(server)
+        if not prior.live.get(key, True) and server.checks:
+            text = f"{key} of {virtual.name} is down and comes back with its first good check"
+            yield Change(text, Impact.NEW_FLOWS.value, waiting=True)
+
+
+def _ruleset(spec: DirectorSpec) -> list[Change]:
+    wanted = ruleset_of(spec)
+    try:
+        found = asyncio.run(_read_ruleset())
+    except OperatorError:
+        if wanted.services:
+            raise
+        return []
+    impact = Impact.NEW_FLOWS.value
+    return [
+        Change(f"replace FULLNAT ruleset: {text}", impact)
+        for text in differences_from(wanted, found)
+    ]
+
+
+async def _read_ruleset() -> Content | None:
+    nft = Nft()
+    try:
+        return await nft.read()
+    finally:
+        nft.close()
+
+
+def _addresses(spec: DirectorSpec, owned: OwnedState) -> Iterator[Change]:
+    wanted = {
+        (item.address, item.device) for pool in spec.pools for item in pool.addresses if item.device
+    }
+    ours: set[PlacedAddress] = {(item.address, item.device) for item in owned.addresses}
+    if not wanted and not ours:
+        return
+    present = asyncio.run(present_addresses())
+    for address, device in sorted(wanted - present.keys()):
+        yield Change(f"add local address {format_address(address)} on {device}", "none")
+    for address, device in sorted(ours & present.keys() - wanted):
+        text = f"delete local address {format_address(address)} on {device}"
+        yield Change(text, Impact.BREAKS_FLOWS.value)

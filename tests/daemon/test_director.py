@@ -1,0 +1,398 @@
+"""The director role with everything real but the IPVS table, which is one in memory.
+
+It speaks the kernel's bytes, and can be told to refuse. nft, sysctls and addresses are those of a
+network namespace made for the test.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.fake_ipvs import FakeIpvs
+from support.fullnat_net import empty_namespace, run
+
+from lvskeeper.daemon.channel import (
+    Applied,
+    Apply,
+    Beat,
+    Channel,
+    Failed,
+    FromDirector,
+    Stop,
+    Stopped,
+)
+from lvskeeper.daemon.director import Director
+from lvskeeper.daemon.loader import load_file
+from lvskeeper.daemon.state import StateFile
+from lvskeeper.errors import ExitStatus
+from lvskeeper.ipvs.dialect import MAINLINE
+from lvskeeper.ipvs.encode import Command
+from lvskeeper.ipvs.operation import AddService, DelService
+from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.kernel.netlink import NetlinkSocket
+from lvskeeper.observe.events import Event
+
+pytestmark = pytest.mark.root
+
+PORTS = (8091, 8092, 8093)
+
+
+def configuration(
+    *ports: int, kind: str = "NAT", head: str = "", extra: str = "", vip: str = "198.51.100.1"
+) -> str:
+    servers = "".join(
+        f"  real_server 127.0.0.1 {port} {{\n    TCP_CHECK {{\n    }}\n  }}\n" for port in ports
+    )
+    return (
+        f"{head}\nvirtual_server {vip} 80 {{\n"
+        f"  delay_loop 0.3\n  connect_timeout 0.2\n  retry 1\n  delay_before_retry 0.05\n"
+        f"  protocol TCP\n  lb_algo rr\n  lb_kind {kind}\n{extra}\n{servers}}}\n"
+    )
+
+
+LIPS = "local_address_group lips {\n  10.9.0.1-2 back0\n}\n"
+FULLNAT = configuration(*PORTS[:1], kind="FNAT", head=LIPS, extra="  laddr_group_name lips")
+
+
+class Site:
+    """One life of a director, and what it said."""
+
+    def __init__(self, kernel: FakeIpvs, folder: Path) -> None:
+        self.kernel = kernel
+        self.folder = folder
+        self.events: list[Event] = []
+        self.generation = 0
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.channel = await Channel.connect(ours)
+        director = Director(
+            await Channel.connect(theirs),
+            self.folder,
+            self.events.append,
+            lambda: IpvsClient(self.kernel.socket, load=lambda: None, sysctls=self.kernel.sysctls),
+        )
+        self.task = asyncio.create_task(director.run())
+
+    async def ask(self, message: msgspec.Struct) -> Applied | Failed | Stopped:
+        await self.channel.send(message)
+        decoder: msgspec.json.Decoder[FromDirector] = msgspec.json.Decoder(FromDirector)
+        async with asyncio.timeout(20):
+            while True:
+                answer = await self.channel.receive(decoder)
+                assert answer is not None
+                if not isinstance(answer, Beat):
+                    return answer
+
+    async def apply(self, text: str) -> Applied | Failed | Stopped:
+        file = self.folder / "site.conf"
+        file.write_text(text)
+        loaded = load_file(str(file))
+        assert not loaded.errors
+        self.generation += 1
+        return await self.ask(Apply(self.generation, loaded.spec))
+
+    async def applied(self, text: str) -> Applied:
+        answer = await self.apply(text)
+        assert isinstance(answer, Applied), answer
+        return answer
+
+    async def gone(self) -> None:
+        """Let the channel end, as when the supervisor is killed."""
+        self.channel.close()
+        assert self.task is not None
+        await asyncio.wait_for(self.task, 20)
+
+    def named(self, name: str) -> list[Event]:
+        return [event for event in self.events if name == event.NAME]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        for _ in range(1000):
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"it did not come about; told: {self.events}")
+
+    def destinations(self) -> list[int]:
+        """Ports of the destinations of the first service."""
+        entry = next(iter(self.kernel.table.values()))
+        return sorted(key.port for key in entry.destinations)
+
+
+@pytest.fixture(autouse=True)
+def namespace() -> Iterator[None]:
+    with empty_namespace():
+        run("ip link set lo up; ip link add back0 type veth peer name back1")
+        run("ip link set back0 up")
+        yield
+
+
+@pytest.fixture
+def kernel() -> FakeIpvs:
+    return FakeIpvs(MAINLINE)
+
+
+@asynccontextmanager
+async def site(kernel: FakeIpvs, folder: Path) -> AsyncIterator[Site]:
+    made = Site(kernel, folder)
+    await made.start()
+    try:
+        yield made
+    finally:
+        made.channel.close()
+        assert made.task is not None
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(made.task, 20)
+
+
+@asynccontextmanager
+async def listening(*ports: int) -> AsyncIterator[dict[int, asyncio.Server]]:
+    servers = {
+        port: await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+        for port in ports
+    }
+    try:
+        yield servers
+    finally:
+        for server in servers.values():
+            server.close()
+
+
+@pytest.mark.asyncio
+async def test_a_server_leaves_with_its_failure_and_returns(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    async with listening(*PORTS) as servers, site(kernel, tmp_path) as here:
+        assert (await here.applied(configuration(*PORTS))).operations == 4
+        servers[PORTS[0]].close()
+        await here.until(lambda: here.destinations() == list(PORTS[1:]))
+        async with listening(PORTS[0]):
+            await here.until(lambda: here.destinations() == list(PORTS))
+    down, up = here.named("real_server_down")[0], here.named("real_server_up")[0]
+    assert "phase='connect', reason='connection refused'" in str(down)
+    assert "127.0.0.1:8091" in str(up)
+
+
+@pytest.mark.asyncio
+async def test_results_of_one_moment_go_into_one_batch(kernel: FakeIpvs, tmp_path: Path) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        await here.until(lambda: not here.named("health_applied"))
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        await here.until(lambda: len(here.named("real_server_down")) == len(PORTS))
+        await here.until(lambda: here.named("health_applied"))
+    assert here.named("quorum_lost")
+
+
+@pytest.mark.asyncio
+async def test_a_successor_adopts_without_a_write(kernel: FakeIpvs, tmp_path: Path) -> None:
+    text = configuration(*PORTS)
+    async with listening(*PORTS[1:]):
+        async with site(kernel, tmp_path) as first:
+            await first.applied(text)
+            await first.until(lambda: first.destinations() == list(PORTS[1:]))
+            await first.gone()
+        async with site(kernel, tmp_path) as second:
+            assert (await second.applied(text)).operations == 0
+            assert second.destinations() == list(PORTS[1:])
+    assert "destinations=2, down=1" in str(second.named("table_adopted")[0])
+
+
+@pytest.mark.asyncio
+async def test_a_successor_with_a_new_server_lets_it_in_at_once(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    async with listening(*PORTS[1:]):
+        async with site(kernel, tmp_path) as first:
+            await first.applied(configuration(*PORTS[:2]))
+            await first.until(lambda: first.destinations() == [PORTS[1]])
+        async with site(kernel, tmp_path) as second:
+            await second.applied(configuration(*PORTS))
+            assert second.destinations() == list(PORTS[1:])
+
+
+@pytest.mark.asyncio
+async def test_what_the_file_drops_while_nobody_runs_is_removed_at_the_start(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    async with site(kernel, tmp_path) as first:
+        await first.applied(configuration(*PORTS) + configuration(PORTS[0], vip="198.51.100.2"))
+    async with site(kernel, tmp_path) as second:
+        await second.applied(configuration(*PORTS))
+    assert [str(key) for key in kernel.table] == ["tcp 198.51.100.1:80"]
+
+
+@pytest.mark.asyncio
+async def test_a_flush_is_repaired_and_told(kernel: FakeIpvs, tmp_path: Path) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        for key in list(kernel.table):
+            kernel.apply([DelService(key)])
+        await here.until(lambda: here.named("drift_repaired"))
+        assert here.destinations() == list(PORTS)
+    assert "differences=4" in str(here.named("drift_repaired")[0])
+
+
+@pytest.mark.asyncio
+async def test_a_stop_removes_ours_only(kernel: FakeIpvs, tmp_path: Path) -> None:
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        (entry,) = kernel.table.values()
+        foreign = replace(entry.service, key=replace(entry.service.key, port=81))
+        kernel.apply([AddService(foreign)])
+        assert await here.ask(Stop(remove=True)) == Stopped(kept=False)
+    assert [str(key) for key in kernel.table] == ["tcp 198.51.100.1:81"]
+    assert StateFile(tmp_path).load().services == ()
+
+
+@pytest.mark.asyncio
+async def test_keep_on_stop_keeps(kernel: FakeIpvs, tmp_path: Path) -> None:
+    head = "global_defs {\n  lvs_keep_on_stop yes\n}"
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS, head=head))
+        assert await here.ask(Stop(remove=True)) == Stopped(kept=True)
+    assert len(kernel.table) == 1
+    assert len(StateFile(tmp_path).load().services) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_refused_delete_stays_ours_and_is_tried_again(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwilling = True
+    willing = kernel.handle
+
+    def handle(request: bytes) -> int:
+        return errno.EBUSY if unwilling and request[16] == Command.DEL_SERVICE else willing(request)
+
+    monkeypatch.setattr(kernel, "handle", handle)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS) + configuration(PORTS[0], vip="198.51.100.2"))
+        assert (await here.applied(configuration(*PORTS))).refused == 1
+        assert len(StateFile(tmp_path).load().services) == 2
+        await asyncio.sleep(1)
+        assert len(here.named("operation_refused")) == 1, "told once"
+        unwilling = False
+        await here.until(lambda: len(kernel.table) == 1)
+
+
+@pytest.mark.asyncio
+async def test_a_stop_without_a_kernel_says_what_is_left(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(kernel, tmp_path) as first:
+        await first.applied(configuration(*PORTS))
+    absent = FakeIpvs(MAINLINE)
+
+    def nothing() -> NetlinkSocket:
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
+    monkeypatch.setattr(absent, "socket", nothing)
+    async with site(absent, tmp_path) as second:
+        assert isinstance(await second.apply(configuration(*PORTS)), Failed)
+        stopped = await second.ask(Stop(remove=True))
+    assert isinstance(stopped, Stopped)
+    assert stopped.left
+    assert len(StateFile(tmp_path).load().services) == 1, "it is still ours"
+
+
+@pytest.mark.asyncio
+async def test_local_addresses_and_sysctls_are_brought_back(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(FULLNAT)
+        assert _lips() == 2
+        run("ip address flush dev back0; sysctl -qw net.ipv4.ip_forward=0")
+        await here.until(lambda: _lips() == 2)
+        await here.until(lambda: len(here.named("sysctl_set")) >= 2)
+        assert await here.ask(Stop(remove=True)) == Stopped(kept=False)
+    assert _lips() == 0
+    assert "lvskeeper" not in run("nft list tables")
+
+
+@pytest.mark.asyncio
+async def test_fullnat_without_nft_changes_nothing(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("lvskeeper.kernel.nft.SEARCH_PATH", "/nowhere")
+    async with site(kernel, tmp_path) as here:
+        answer = await here.apply(FULLNAT)
+    monkeypatch.undo()
+    assert isinstance(answer, Failed)
+    assert answer.intact
+    assert answer.status is ExitStatus.UNSUPPORTED
+    assert "nftables" in answer.hint
+    assert _lips() == 0
+    assert kernel.table == {}
+
+
+@pytest.mark.asyncio
+async def test_a_reload_that_nft_cannot_serve_leaves_the_running_one(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", "/nowhere")
+            patch.setattr("lvskeeper.kernel.nft.SEARCH_PATH", "/nowhere")
+            answer = await here.apply(FULLNAT)
+        assert isinstance(answer, Failed)
+        assert answer.intact
+        for key in list(kernel.table):
+            kernel.apply([DelService(key)])
+        await here.until(lambda: kernel.table and here.destinations() == list(PORTS))
+
+
+@pytest.mark.asyncio
+async def test_scripts_follow_transitions(kernel: FakeIpvs, tmp_path: Path) -> None:
+    log = tmp_path / "scripts.log"
+    script = tmp_path / "script"
+    script.write_text(
+        f'#!/bin/sh\necho "$LVSKEEPER_EVENT $LVSKEEPER_REAL_SERVER $LVSKEEPER_ROUTER_ID" >>{log}\n'
+    )
+    script.chmod(0o755)
+    text = configuration(
+        PORTS[0],
+        head="global_defs {\n  router_id d1\n}",
+        extra=f'  omega\n  quorum_up "{script}" root\n  quorum_down "{script}" root',
+    ).replace(
+        "    TCP_CHECK",
+        f'    notify_up "{script}" root\n    notify_down "{script}" root\n    TCP_CHECK',
+    )
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        await here.until(lambda: here.named("quorum_lost"))
+        async with listening(PORTS[0]):
+            await here.until(lambda: here.named("quorum_gained"))
+            await here.until(lambda: len(here.named("script_done")) == 4)
+            await here.ask(Stop(remove=True))
+    rip = f"127.0.0.1:{PORTS[0]}"
+    told = log.read_text().splitlines()
+    assert sorted(told[:2]) == [f"down {rip} d1", "quorum_down  d1"]
+    assert sorted(told[2:4]) == ["quorum_up  d1", f"up {rip} d1"]
+    assert sorted(told[4:]) == [f"down {rip} d1", "quorum_down  d1"]
+
+
+@pytest.mark.asyncio
+async def test_a_sorry_server_stands_in(kernel: FakeIpvs, tmp_path: Path) -> None:
+    text = configuration(*PORTS[:2], extra="  sorry_server 127.0.0.1 8099")
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        await here.until(lambda: here.destinations() == [8099])
+        async with listening(PORTS[0]):
+            await here.until(lambda: here.destinations() == [PORTS[0]])
+
+
+def _lips() -> int:
+    return run("ip -o -4 address show dev back0").count("10.9.0.")
