@@ -258,9 +258,21 @@ class IpvsClient:
         self._command(what, lambda to, number: to.start_daemon(daemon, number))
 
     def stop_daemon(self, state: SyncState) -> None:
-        """Stop the sync daemon of one direction."""
+        """Stop the sync daemon of one direction.
+
+        A thread that is stopped before it ever ran ends with EINTR, on which netlink stays silent
+        (``netlink_rcv_skb``). So a request that changes nothing follows, to be acknowledged.
+        """
         what = f"stop the {state.name.lower()} sync daemon"
-        self._command(what, lambda to, number: to.stop_daemon(state, number))
+        encoder = self._ready()
+        number, last = self._channel.sequence(), self._channel.sequence()
+        stop, keep = encoder.stop_daemon(state, number), encoder.set_timeouts(Timeouts(), last)
+        try:
+            failed = self._channel.batch(stop + keep, last)
+        except NetlinkLostError as error:
+            raise _lost(what, error) from error
+        if number in failed:
+            raise _refused(what, NetlinkError(failed[number]))
 
     def daemons(self) -> list[SyncDaemon]:
         """Return the running sync daemons."""

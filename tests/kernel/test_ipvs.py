@@ -12,7 +12,7 @@ from support.ipvs_captures import recorded
 from support.ipvs_strategies import KEYS, tables
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.ipvs.control import Counters
+from lvskeeper.ipvs.control import Counters, SyncState
 from lvskeeper.ipvs.dialect import FORK_V2, FORK_V3, GENL_ID_CTRL, MAINLINE, Dialect, Traits
 from lvskeeper.ipvs.diff import diff
 from lvskeeper.ipvs.encode import Command, DialectError
@@ -258,6 +258,18 @@ def test_version_and_timeouts() -> None:
 
     assert client.info().version == 0x010201
     assert client.timeouts().udp == 300
+
+
+def test_a_sync_daemon_that_is_stopped_without_an_answer() -> None:
+    kernel = FakeIpvs()
+    kernel.newborn.add(SyncState.BACKUP)
+    client = client_of(kernel)
+
+    client.stop_daemon(SyncState.BACKUP)
+
+    assert kernel.newborn == set()
+    with pytest.raises(OperatorError, match="stop the backup sync daemon: No such process"):
+        client.stop_daemon(SyncState.BACKUP)
 
 
 class Scripted:

@@ -351,6 +351,8 @@ def test_sync_daemons(client: IpvsClient) -> None:
     client.stop_daemon(SyncState.MASTER)
     client.stop_daemon(SyncState.BACKUP)
     assert client.daemons() == []
+    with pytest.raises(OperatorError, match="stop the backup sync daemon: No such process"):
+        client.stop_daemon(SyncState.BACKUP)
 
 
 def test_two_clients_see_one_table(client: IpvsClient) -> None:

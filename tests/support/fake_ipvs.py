@@ -12,13 +12,14 @@ from ipaddress import ip_address
 from struct import pack
 from typing import TypeVar
 
-from lvskeeper.ipvs.control import Timeouts
+from lvskeeper.ipvs.control import SyncState, Timeouts
 from lvskeeper.ipvs.decode import (
     read_destination,
     read_local_address,
     read_service,
     read_service_key,
 )
+from lvskeeper.ipvs.decode_control import read_daemon
 from lvskeeper.ipvs.dialect import (
     GENL_ID_CTRL,
     MAINLINE,
@@ -90,6 +91,8 @@ class FakeIpvs:
         self.loaded = True
         """Whether the module is there."""
         self.permitted = True
+        self.newborn: set[SyncState] = set()
+        """Sync daemons whose thread has not run yet."""
         self.timeouts = Timeouts(900, 120, 300)
         self.writes: list[Command] = []
         """Commands that would change something, in order of arrival."""
@@ -219,6 +222,12 @@ class FakeIpvs:
                 values = (self.timeouts.tcp, self.timeouts.tcp_fin, self.timeouts.udp)
                 parts = [attribute(4 + at, pack("=I", each)) for at, each in enumerate(values)]
                 return [_reply(sequence, Command.SET_CONFIG, b"".join(parts))]
+            case Command.DEL_DAEMON:
+                state = read_daemon(request, 0, len(request)).state
+                if state not in self.newborn:
+                    return [_error(sequence, errno.ESRCH, request)]
+                self.newborn.remove(state)
+                return []  # its thread ends with EINTR, which netlink_rcv_skb() does not tell
             case _:
                 code = self.handle(request)
                 return [_error(sequence, code, request)] if code or flags & NLM_F_ACK else []
