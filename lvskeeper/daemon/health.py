@@ -29,11 +29,6 @@ class HealthLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def pools(self) -> Mapping[str, Pool[DestKey]]:
-        """The health state of every virtual server."""
-        return self._pools
-
     def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
         """Go on with *pools*; probes of checks that are no longer there are abandoned."""
         old = set(_probe_ids(self._pools))

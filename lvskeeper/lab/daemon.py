@@ -123,6 +123,12 @@ class Daemon:
                 os.kill(pid, signal.SIGKILL)
         self._finish()
 
+    def kill_supervisor(self) -> None:
+        """End the supervisor alone with SIGKILL; the roles are to end by themselves."""
+        assert self._process is not None
+        self._process.kill()
+        self._finish()
+
     def stop(self) -> int:
         """End it with SIGTERM and return its exit status."""
         assert self._process is not None

@@ -71,8 +71,8 @@ class LongLived:
 
     @property
     def alive(self) -> bool:
-        """Whether it still gets answers."""
-        return not self.error
+        """Whether it has had answers and still gets them."""
+        return self.answers > 0 and not self.error
 
     def _ask(self) -> None:
         while not self._stop.wait(PAUSE):

@@ -182,3 +182,14 @@ def test_a_check_on_a_group_takes_its_first_port() -> None:
         + server("real_server 198.51.100.1 {\nTCP_CHECK {\n}\n}", "group web")
     ).virtual_servers
     assert one.real_servers[0].checks[0].port == 80
+
+
+def test_a_group_of_marks_served_over_both_families_has_two_names() -> None:
+    marks = "virtual_server_group marks {\nfwmark 7\n}\n"
+    block = "ip_family {}\nreal_server {} 80 {{\n}}\n"
+    spec = compiled(
+        marks
+        + server(block.format("inet", "198.51.100.1"), "group marks")
+        + server(block.format("inet6", "2001:db8::1"), "group marks")
+    )
+    assert [one.name for one in spec.virtual_servers] == ["group marks", "group marks inet6"]

@@ -1,5 +1,9 @@
 import os
+import signal
 import socket
+import subprocess
+import time
+from pathlib import Path
 
 from lvskeeper.daemon.process import describe_status, spawn
 
@@ -53,3 +57,55 @@ def test_an_exception_in_a_child_is_an_internal_error() -> None:
 
 def test_a_signal_is_named() -> None:
     assert describe_status(9) == "killed by SIGKILL"
+
+
+def test_programs_of_a_child_can_be_stopped_by_signals() -> None:
+    def main(sock: socket.socket) -> int:
+        status = subprocess.run(
+            ["cat", "/proc/self/status"], capture_output=True, text=True, check=True
+        ).stdout
+        ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+        sock.sendall(ignored.split()[1].encode())
+        return 0
+
+    child = spawn("runner", main)
+    ignored = int(child.sock.recv(100), 16)
+    os.waitpid(child.pid, 0)
+    child.sock.close()
+    child.release()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        assert not ignored & (1 << (number - 1)), number.name
+
+
+def test_a_child_that_is_to_die_with_its_parent_does() -> None:
+    def parent(sock: socket.socket) -> int:
+        def hangs(_sock: socket.socket) -> int:
+            time.sleep(60)
+            return 0
+
+        grandchild = spawn("hangs", hangs, die_with_parent=True)
+        sock.sendall(str(grandchild.pid).encode())
+        time.sleep(0.2)
+        return 0
+
+    child = spawn("parent", parent)
+    grandchild = int(child.sock.recv(100))
+    os.waitpid(child.pid, 0)
+    child.sock.close()
+    child.release()
+
+    for _ in range(200):
+        if not _runs(grandchild):
+            break
+        time.sleep(0.01)
+    assert not _runs(grandchild)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and no zombie, whose reaper may be slow."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
