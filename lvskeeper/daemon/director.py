@@ -379,18 +379,22 @@ async def _drop(task: "asyncio.Task[None] | None") -> None:
         await asyncio.wait({task})
 
 
+def end_on_bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """End the process with what *context* tells: an exception handler for a role's loop.
+
+    A callback that broke would leave the daemon looking well while a part of it stands still. A
+    new director adopts the kernel as it is, and nobody who is served notices.
+    """
+    loop.default_exception_handler(context)
+    sys.stderr.flush()
+    os._exit(ExitStatus.INTERNAL)
+
+
 def director_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
     """Run the director role on *sock* until its supervisor stops it or is gone."""
 
-    def on_bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        # A callback that broke would leave the daemon looking well while a part of it stands
-        # still. A new director adopts the kernel as it is, and nobody who is served notices.
-        loop.default_exception_handler(context)
-        sys.stderr.flush()
-        os._exit(ExitStatus.INTERNAL)
-
     async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(on_bug)
+        asyncio.get_running_loop().set_exception_handler(end_on_bug)
         channel = await Channel.connect(sock)
         await Director(channel, run_dir, emit).run()
 

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import socket
@@ -5,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from lvskeeper.daemon.director import end_on_bug
 from lvskeeper.daemon.process import describe_status, spawn
 
 
@@ -57,6 +59,25 @@ def test_an_exception_in_a_child_is_an_internal_error() -> None:
 
 def test_a_signal_is_named() -> None:
     assert describe_status(9) == "killed by SIGKILL"
+
+
+def test_a_broken_callback_ends_a_role_rather_than_half_of_it() -> None:
+    def main(_sock: socket.socket) -> int:
+        async def role() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(end_on_bug)
+            loop.call_soon(lambda: 1 // 0)
+            await asyncio.sleep(60)
+
+        asyncio.run(role())
+        return 0
+
+    child = spawn("role", main)
+    _, status = os.waitpid(child.pid, 0)
+    child.sock.close()
+    child.release()
+
+    assert describe_status(status) == "exit status 70"
 
 
 def test_programs_of_a_child_can_be_stopped_by_signals() -> None:

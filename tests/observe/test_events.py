@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import re
@@ -67,6 +68,17 @@ def test_without_a_terminal_auto_means_json() -> None:
 def test_less_urgent_events_are_left_out() -> None:
     assert written(DOWN, LogFormat.JSON, Level.ERROR) == ""
     assert written(QuorumLost("x", 0, 1, ""), LogFormat.JSON, Level.ERROR) != ""
+
+
+def test_a_log_that_cannot_be_written_raises_nothing() -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        make_emit("director", LogFormat.JSON, Level.INFO, full)(DOWN)
+        with contextlib.suppress(OSError):
+            full.close()
+    closed = io.StringIO()
+    emit = make_emit("director", LogFormat.JSON, Level.INFO, closed)
+    closed.close()
+    emit(DOWN)
 
 
 def test_an_empty_field_is_left_out() -> None:
