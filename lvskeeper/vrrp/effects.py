@@ -51,7 +51,7 @@ class Announce:
 @final
 @dataclass(frozen=True, slots=True)
 class LookAgain:
-    """Read the sockets empty, then call ``on_timer`` at once: we were late, the peer may not be."""
+    """Read the sockets empty, then call ``on_timer`` at once: an advert may be waiting there."""
 
     key: InstanceKey
 

@@ -7,8 +7,8 @@ the caller's monotonic clock and never goes back.
 
 Ours, where keepalived differs:
 
-- a late timer makes the machine look at its sockets again before it judges, and wait once more
-  where the lateness may have cost an advert;
+- a backup has its sockets read empty before it takes silence for death; and where it was late by so
+  much that an advert may have been lost meanwhile, it waits once more;
 - a master that stood still for more than an advert interval announces its addresses again;
 - lost addresses are put back at once, without giving up the state;
 - a priority of 0 counts only from the master that is heard, as long as one is.

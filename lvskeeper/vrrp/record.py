@@ -121,13 +121,21 @@ class Record:
         return self.master_down
 
     def looks_again(self, now: float) -> bool:
-        """Whether the timer is so late that the sockets are to be read before anything else."""
-        late = now - self.deadline
-        if self.looked or late <= max(self.skew, LATE_FLOOR):
+        """Whether the sockets are to be read before the timer is obeyed.
+
+        A backup always looks: what it takes for silence may be lying in the socket. A master looks
+        if it was late: another one may be master by now.
+        """
+        if self.looked:
             self.looked = False
             return False
+        late = now - self.deadline
+        if late > max(self.skew, LATE_FLOOR):
+            self.out.append(fx.Late(self.key, self.state, late))
+        elif self.state is State.MASTER:
+            return False
         self.looked = True
-        self.out += fx.Late(self.key, self.state, late), fx.LookAgain(self.key)
+        self.out.append(fx.LookAgain(self.key))
         return True
 
     def own_claim(self) -> Claim:

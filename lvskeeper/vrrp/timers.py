@@ -10,6 +10,8 @@ from typing import Generic, TypeVar, final
 
 OWNER = 255
 """Priority of the router whose own addresses the virtual ones are."""
+SPARE = 64
+"""Entries that the heap of deadlines may have besides two a key, before it is cleaned."""
 
 
 def skew_time(version: int, priority: int, master_interval: float) -> float:
@@ -38,47 +40,52 @@ Key = TypeVar("Key", bound=Hashable)
 class Deadlines(Generic[Key]):
     """The earliest of many deadlines; one that moves to later costs nothing until it is on top."""
 
-    __slots__ = ("_heap", "_order", "_serial", "_set")
+    __slots__ = ("_heap", "_live", "_serial", "_set")
 
     def __init__(self) -> None:
         self._set: dict[Key, float] = {}
+        self._live: dict[Key, tuple[float, int]] = {}
+        """For each key the time and number of its one heap entry that counts."""
         self._heap: list[tuple[float, int, Key]] = []
-        self._order: dict[Key, float] = {}
-        """For each key the time of its earliest heap entry."""
         self._serial = 0
 
     def set(self, key: Key, deadline: float) -> None:
         """Let *key* be due at *deadline*; infinite means never."""
         self._set[key] = deadline
-        if deadline < self._order.get(key, inf):
-            self._push(key, deadline)
+        live = self._live.get(key)
+        if deadline < (live[0] if live else inf):
+            heappush(self._heap, self._enter(key, deadline))
+            if len(self._heap) > 2 * len(self._set) + SPARE:
+                self._heap = [entry for entry in self._heap if self._counts(entry)]
+                heapify(self._heap)
 
     def discard(self, key: Key) -> None:
         """Forget *key*."""
         self._set.pop(key, None)
-        self._order.pop(key, None)
-        self._heap = [entry for entry in self._heap if entry[2] != key]
-        heapify(self._heap)
+        self._live.pop(key, None)
 
     def first(self) -> tuple[float, Key] | None:
         """Return the earliest deadline with its key, or nothing when none is finite."""
         while self._heap:
-            at, _, key = self._heap[0]
-            due = self._set[key]
-            if at == due:
-                return due, key
-            if at != self._order[key] or due == inf:
-                # A double of a key that came forward meanwhile, or one that is not due any more
+            at, _, key = entry = self._heap[0]
+            if not self._counts(entry):
                 heappop(self._heap)
-                if at == self._order[key]:
-                    del self._order[key]
+                continue
+            due = self._set[key]
+            if due == at:
+                return due, key
+            if due == inf:
+                heappop(self._heap)
+                del self._live[key]
             else:
-                self._serial += 1
-                self._order[key] = due
-                heapreplace(self._heap, (due, self._serial, key))
+                heapreplace(self._heap, self._enter(key, due))
         return None
 
-    def _push(self, key: Key, deadline: float) -> None:
+    def _enter(self, key: Key, at: float) -> tuple[float, int, Key]:
         self._serial += 1
-        self._order[key] = deadline
-        heappush(self._heap, (deadline, self._serial, key))
+        self._live[key] = (at, self._serial)
+        return at, self._serial, key
+
+    def _counts(self, entry: tuple[float, int, Key]) -> bool:
+        at, serial, key = entry
+        return self._live.get(key) == (at, serial)
