@@ -178,6 +178,8 @@ class Received:
 
 def received_ipv4(data: bytes) -> Received | Reject:
     """Take apart what an IPv4 raw socket of protocol 112 or 51 delivers: a packet with header."""
+    if len(data) <= ETHERNET_MINIMUM:
+        data = data[: int.from_bytes(data[2:4], "big")]
     start = (data[0] & 15) * 4 if data else 0
     if start < IPV4_HEADER_SIZE or len(data) < start + HEADER_SIZE:
         return Reject(RejectKind.LENGTH, f"{len(data)} bytes")
@@ -194,10 +196,7 @@ def received_ipv4(data: bytes) -> Received | Reject:
         case other:
             return Reject(RejectKind.PROTOCOL, f"IP protocol {other}")
     message = read_message(data[start:])
-    end = start + message.size(4)
     total_length = int.from_bytes(ip_header[2:4], "big")
-    if end < len(data) <= ETHERNET_MINIMUM:
-        message = read_message(data[start:end])
     return Received(
         Address(ip_header[12:16]), Address(ip_header[16:20]), ip_header[8], message,
         total_length - start, ip_header, auth_header,

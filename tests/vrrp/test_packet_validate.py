@@ -237,6 +237,14 @@ def test_keepalived_s_order_decides_which_reason_is_told() -> None:
     assert got == Reject(RejectKind.CAST, "unicast for a multicast instance")
 
 
+def test_padding_is_what_the_ip_header_does_not_count() -> None:
+    packet = bytearray(capture("v3-v4-owner").packet)
+    packet[3] += 3
+    got = received_ipv4(bytes(packet) + bytes(ETHERNET_MINIMUM - len(packet)))
+    assert isinstance(got, Received)
+    assert len(got.message.data) == 12 + 3
+
+
 def test_another_protocol_is_refused() -> None:
     packet = bytearray(capture("v2-none").packet)
     packet[9] = 6

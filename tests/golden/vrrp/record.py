@@ -168,7 +168,7 @@ global_defs {{
 }}
 vrrp_instance recorded {{
  version {facts["version"]}
- state MASTER
+ state {facts.get("state", "MASTER")}
  interface eth0
  virtual_router_id {facts["vrid"]}
  priority {facts["priority"]}
@@ -191,7 +191,7 @@ def _frr_conf(scenario: Scenario) -> str:
 
 
 @contextmanager
-def _pair() -> Iterator[tuple[Namespace, Namespace]]:
+def pair() -> Iterator[tuple[Namespace, Namespace]]:
     """Make two namespaces joined by a link with fixed addresses."""
     prefix = netns.laboratory_prefix()
     one, two = Namespace(f"{prefix}-speaker"), Namespace(f"{prefix}-listener")
@@ -213,9 +213,10 @@ def _pair() -> Iterator[tuple[Namespace, Namespace]]:
         two.reap()
 
 
-def _start_keepalived(
+def start_keepalived(
     scenario: Scenario, speaker: Namespace, folder: Path
 ) -> list[subprocess.Popen[str]]:
+    """Start keepalived in *speaker*; it logs to the file ``log`` in *folder*."""
     conf = folder / "keepalived.conf"
     conf.write_text(_keepalived_conf(scenario))
     log = (folder / "log").open("w")
@@ -272,13 +273,13 @@ def _packets(sock: socket.socket, until: float) -> Iterator[bytes]:
 
 
 def _record(scenario: Scenario) -> Iterator[dict[str, object]]:
-    with _pair() as (speaker, listener), tempfile.TemporaryDirectory() as name:
+    with pair() as (speaker, listener), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with namespace(listener.name):
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         with sock:
             sock.bind(("eth0", 0))  # the device is looked up in the socket's own namespace
-            start = _start_frr if scenario.tool == "frr" else _start_keepalived
+            start = _start_frr if scenario.tool == "frr" else start_keepalived
             children = start(scenario, speaker, folder)
             heard = _packets(sock, time.monotonic() + WAIT)
             found = list(itertools.islice(heard, scenario.adverts))
