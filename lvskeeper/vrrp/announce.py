@@ -68,14 +68,13 @@ class _Plan:
 class Planner:
     """Announcements of all instances that hold addresses. Times are monotonic seconds."""
 
-    __slots__ = ("_burst", "_deadlines", "_free", "_plans", "_rate", "_ready", "_refilled",
-                 "_serial", "_tokens")  # fmt: skip
+    __slots__ = ("_credit", "_deadlines", "_free", "_plans", "_rate", "_ready", "_serial", "_spent")
 
     def __init__(self, *, rate: float = RATE, burst: float = BURST) -> None:
         self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._refilled = -inf
+        self._credit = burst / rate
+        self._spent = -inf
+        """Until when the rate is used up, with what went out ahead of it."""
         self._plans: dict[InstanceKey, _Plan] = {}
         self._free: dict[tuple[str, int], float] = {}
         """From when on an interface (or spacing group) may speak again, an address family."""
@@ -127,17 +126,13 @@ class Planner:
         """Return when ``on_timer`` has something to say; infinite for never."""
         first = self._deadlines.first()
         due = -inf if self._ready else first[0] if first else inf
-        if self._tokens >= 1 or due == inf:
-            return due
-        return max(due, self._refilled + (1 - self._tokens) / self._rate)
+        return max(due, self._from)
 
     def on_timer(self, now: float) -> list[Announcement]:
         """Return what is to be sent now."""
-        self._tokens = min(self._burst, self._tokens + (now - self._refilled) * self._rate)
-        self._refilled = now
         self._wake(now)
         out: list[Announcement] = []
-        while self._ready and len(out) < SLICE and self._tokens >= 1:
+        while self._ready and len(out) < SLICE and now >= self._from:
             _, _, key, plan = heappop(self._ready)
             if self._plans.get(key) is not plan:
                 continue
@@ -148,10 +143,15 @@ class Planner:
                 self._deadlines.set(key, free)
                 continue
             self._say(plan, place, now)
-            self._tokens -= 1
+            self._spent = max(self._spent, now) + 1 / self._rate
             out.append(Announcement(key, place))
             self._go_on(key, plan)
         return out
+
+    @property
+    def _from(self) -> float:
+        """When the rate allows the next one: the use may be ahead of time by the burst."""
+        return self._spent - self._credit
 
     def _wake(self, now: float) -> None:
         """Let those speak whose time has come."""
