@@ -4,7 +4,7 @@ An address is its packed bytes: 4 for IPv4, 16 for IPv6. They hash, compare and 
 carry their family in their length.
 """
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import NewType
 
 Address = NewType("Address", bytes)
@@ -22,7 +22,9 @@ def format_address(address: Address) -> str:
     """Return the usual text of *address*; inverse of :func:`parse_address`."""
     match len(address):
         case 4:
-            return str(IPv4Address(bytes(address)))
+            # Ten times as fast as IPv4Address, and names are made by the ten thousand.
+            a, b, c, d = address
+            return f"{a}.{b}.{c}.{d}"
         case 16:
             return str(IPv6Address(bytes(address)))
         case _:

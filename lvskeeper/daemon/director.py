@@ -148,6 +148,8 @@ class Director:
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait({after})
+        # Nothing of what comes is garbage, and the collector would walk it again and again.
+        gc.disable()
         spec = msgspec.json.decode(message.spec, type=DirectorSpec)
         self._keep = spec.keep_on_stop
         answer: Applied | Failed
@@ -162,8 +164,6 @@ class Director:
         except OperatorError as error:
             answer = Failed(message.generation, error.message, error.hint, error.status, intact)
         else:
-            gc.collect()
-            gc.freeze()
             answer = Applied(
                 message.generation,
                 outcome.operations,
@@ -173,6 +173,9 @@ class Director:
             )
         finally:
             self._changing = False
+            gc.collect()
+            gc.freeze()
+            gc.enable()
         await self._send(answer)
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:

@@ -1,6 +1,6 @@
 """What is to be checked and how, as the director role receives it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
@@ -62,8 +62,7 @@ class CheckSpec:
         Two checks with the same target are the same check: a reload that only changes times keeps
         what is known about the server.
         """
-        plain = CheckSpec(self.kind, self.address, self.port)
-        return replace(plain, urls=self.urls)
+        return CheckSpec(self.kind, self.address, self.port, urls=self.urls)
 
     @property
     def longest(self) -> float:
