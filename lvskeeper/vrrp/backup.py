@@ -72,12 +72,7 @@ def on_timer(r: Record, _event: ev.TimerFired, now: float) -> None:
     """Judge the silence: not before the sockets were read again if we are late."""
     if now < r.deadline or r.looks_again(now):
         return
-    late = now - r.deadline
-    if late > r.known / 2 and not r.extended and r.cause is Cause.SILENCE:
-        # If the whole machine stood still, its sockets did too: an empty one proves nothing
-        r.extended = True
-        r.deadline = now + r.known + r.skew
-        r.out.append(fx.Extended(r.key, r.deadline))
+    if _extends(r, now - r.deadline, now):
         return
     r.known = r.spec.interval
     r.demoted = False
@@ -86,6 +81,28 @@ def on_timer(r: Record, _event: ev.TimerFired, now: float) -> None:
         r.deadline = inf
     else:
         _become_master(r, r.cause, now)
+
+
+def on_stalled(r: Record, event: ev.LoopStalled, now: float) -> None:
+    """Wait once more if adverts may have been lost while we could not hear them."""
+    if r.deadline != inf and _extends(r, event.by, now):
+        r.out.append(fx.Late(r.key, r.state, event.by))
+
+
+def _extends(r: Record, late: float, now: float) -> bool:
+    """Whether the wait for the master is made longer, for once, as we were *late*.
+
+    If the whole machine stood still, its sockets did too: an empty one proves nothing.
+    """
+    until = now + r.known + r.skew
+    if late <= r.known / 2 or until <= r.deadline:
+        return False
+    if r.extended or r.cause is not Cause.SILENCE:
+        return False
+    r.extended = True
+    r.deadline = until
+    r.out.append(fx.Extended(r.key, r.deadline))
+    return True
 
 
 def on_take_over(r: Record, _event: ev.TakeOver, now: float) -> None:

@@ -91,6 +91,14 @@ class Resumed:
 
 @final
 @dataclass(frozen=True, slots=True)
+class LoopStalled:
+    """Our loop stood still for *by* seconds: a tick came late by so much. Told before all else."""
+
+    by: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class TakeOver:
     """All members of the sync group want to be master."""
 
@@ -123,6 +131,7 @@ Event: TypeAlias = (
     | AddressesLost
     | AnnouncementDue
     | Resumed
+    | LoopStalled
     | TakeOver
     | StandBack
     | Reconfigured

@@ -60,6 +60,7 @@ TRANSITIONS: Final[dict[tuple[State, type[ev.Event]], Transition]] = {
     (_I, ev.AddressesLost): _to(lifecycle.ignore, _I),
     (_I, ev.AnnouncementDue): _to(lifecycle.ignore, _I),
     (_I, ev.Resumed): _to(lifecycle.ignore, _I),
+    (_I, ev.LoopStalled): _to(lifecycle.ignore, _I),
     (_I, ev.Reconfigured): _to(lifecycle.on_reconfigured, _I, _B, _F),
     (_B, ev.Stopped): _to(lifecycle.on_stop, _I),
     (_B, ev.AdvertHeard): _to(backup.on_advert, _B),
@@ -71,6 +72,7 @@ TRANSITIONS: Final[dict[tuple[State, type[ev.Event]], Transition]] = {
     (_B, ev.AddressesLost): _to(lifecycle.ignore, _B),
     (_B, ev.AnnouncementDue): _to(lifecycle.ignore, _B),
     (_B, ev.Resumed): _to(lifecycle.on_resumed, _B),
+    (_B, ev.LoopStalled): _to(backup.on_stalled, _B),
     (_B, ev.TakeOver): _to(backup.on_take_over, _M),
     (_B, ev.Reconfigured): _to(lifecycle.on_reconfigured, _B, _F),
     (_M, ev.Stopped): _to(lifecycle.on_stop, _I),
@@ -83,6 +85,7 @@ TRANSITIONS: Final[dict[tuple[State, type[ev.Event]], Transition]] = {
     (_M, ev.AddressesLost): _to(master.on_addresses_lost, _M),
     (_M, ev.AnnouncementDue): _to(master.on_announcement_due, _M),
     (_M, ev.Resumed): _to(lifecycle.on_resumed, _B),
+    (_M, ev.LoopStalled): _to(lifecycle.ignore, _M),
     (_M, ev.StandBack): _to(master.on_stand_back, _B),
     (_M, ev.Reconfigured): _to(lifecycle.on_reconfigured, _M, _F),
     (_F, ev.Stopped): _to(lifecycle.on_stop, _I),
@@ -94,6 +97,7 @@ TRANSITIONS: Final[dict[tuple[State, type[ev.Event]], Transition]] = {
     (_F, ev.AddressesLost): _to(lifecycle.ignore, _F),
     (_F, ev.AnnouncementDue): _to(lifecycle.ignore, _F),
     (_F, ev.Resumed): _to(lifecycle.ignore, _F),
+    (_F, ev.LoopStalled): _to(lifecycle.ignore, _F),
     (_F, ev.Reconfigured): _to(lifecycle.on_reconfigured, _F, _B),
 }
 

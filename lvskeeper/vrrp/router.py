@@ -10,7 +10,9 @@ The shell drives it so::
 
 ``apply`` works through the effects in their order, gives ``Announce`` to the announcement planner,
 and then arms one timer at ``router.deadline()``. For ``LookAgain`` it reads its sockets empty
-(``on_advert`` for each packet) and calls ``on_timer`` again.
+(``on_advert`` for each packet) and calls ``on_timer`` again. It keeps a tick of half the shortest
+advert interval; one that comes late by more than that is told before anything else, by
+``on_all(LoopStalled(by), now)``: only so can a backup know that it was deaf for a while.
 """
 
 from collections.abc import Iterable, Mapping

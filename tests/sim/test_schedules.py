@@ -17,7 +17,7 @@ from lvskeeper.vrrp.spec import AnnounceSpec, GroupSpec, InstanceSpec, Start
 from lvskeeper.vrrp.states import State
 from lvskeeper.vrrp.types import InstanceKey
 
-SCHEDULES = int(os.environ.get("LVSKEEPER_SCHEDULES", "300"))
+SCHEDULES = int(os.environ.get("LVSKEEPER_SCHEDULES", "600"))
 FIRST = InstanceKey("eth0", 4, 51)
 SECOND = InstanceKey("eth1", 4, 52)
 thorough = settings(
@@ -82,7 +82,13 @@ def worlds(draw: st.DrawFn) -> World:
     return World(made, draw(st.integers(0, 2**32)))
 
 
-def pair(seed: int, *, group: bool = False, announce: AnnounceSpec | None = None) -> World:
+def pair(
+    seed: int,
+    *,
+    group: bool = False,
+    announce: AnnounceSpec | None = None,
+    last_advert: bool = False,
+) -> World:
     """The usual pair: priority 200 and 100; with two instances in a sync group."""
     keys = (FIRST, SECOND) if group else (FIRST,)
     nodes = []
@@ -96,6 +102,7 @@ def pair(seed: int, *, group: bool = False, announce: AnnounceSpec | None = None
                 version=3,
                 priority=priority,
                 announce=announce or AnnounceSpec(refresh=4.0),
+                higher_prio_send_advert=last_advert,
             )
             for key in keys
         )

@@ -116,13 +116,15 @@ class World:
         self.disturb()
         if node.on and not node.frozen:
             node.frozen, node.deaf = True, machine
-            self.at(self.now + seconds, lambda: self.thaw(node))
+            self.at(self.now + seconds, lambda: self.thaw(node, seconds))
 
-    def thaw(self, node: Node) -> None:
+    def thaw(self, node: Node, seconds: float) -> None:
         self.disturb()
         if not (node.on and node.frozen):
             return
         node.frozen = node.deaf = False
+        if seconds > min(spec.interval for spec in node.specs) / 2:
+            self.apply(node, node.router.on_all(ev.LoopStalled(seconds), self.now))
         # The loop may see its timer or its sockets first
         if self.random.random() < 0.5:
             self.fire(node)

@@ -85,6 +85,7 @@ CASES: list[tuple[State, ev.Event, State, list[Any]]] = [
     (INIT, ev.AddressesLost(), INIT, []),
     (INIT, ev.AnnouncementDue(Occasion.LINK), INIT, []),
     (INIT, ev.Resumed(), INIT, []),
+    (INIT, ev.LoopStalled(3), INIT, []),
     (INIT, ev.Reconfigured(spec(), GOOD), B, [changed(INIT, B, Cause.START)]),
     (B, ev.Stopped(), INIT, [changed(B, INIT, Cause.STOP)]),
     (B, heard(200, HIGH), B, [fx.MasterLearned(KEY, HIGH, 200, NO_ADDRESS)]),
@@ -111,6 +112,7 @@ CASES: list[tuple[State, ev.Event, State, list[Any]]] = [
     (B, ev.AddressesLost(), B, []),
     (B, ev.AnnouncementDue(Occasion.LINK), B, []),
     (B, ev.Resumed(), B, []),
+    (B, ev.LoopStalled(0.4), B, []),
     (B, ev.Reconfigured(spec(), GOOD), B, []),
     (M, ev.Stopped(), INIT, [RESIGN, RELEASE, changed(M, INIT, Cause.STOP)]),
     (
@@ -145,6 +147,7 @@ CASES: list[tuple[State, ev.Event, State, list[Any]]] = [
     (M, ev.AnnouncementDue(Occasion.LINK), M, [fx.Announce(KEY, Occasion.LINK)]),
     (M, ev.Resumed(), B, [RELEASE, changed(M, B, Cause.RESUMED)]),
     (M, ev.StandBack(), B, [RELEASE, changed(M, B, Cause.GROUP)]),
+    (M, ev.LoopStalled(3), M, []),
     (M, ev.Reconfigured(spec(), GOOD), M, []),
     (F, ev.Stopped(), INIT, [changed(F, INIT, Cause.STOP)]),
     (F, heard(200, HIGH), F, []),
@@ -156,6 +159,7 @@ CASES: list[tuple[State, ev.Event, State, list[Any]]] = [
     (F, ev.AddressesLost(), F, []),
     (F, ev.AnnouncementDue(Occasion.LINK), F, []),
     (F, ev.Resumed(), F, []),
+    (F, ev.LoopStalled(3), F, []),
     (F, ev.Reconfigured(spec(), GOOD), F, []),
 ]
 

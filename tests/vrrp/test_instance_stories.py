@@ -43,6 +43,24 @@ def test_a_backup_that_was_late_says_so_and_waits_once_more() -> None:
     )
 
 
+def test_a_backup_that_was_deaf_waits_until_the_master_can_have_been_heard() -> None:
+    vi = backup(spec())
+    vi.on_advert(advert(200), HIGH, 100.0)
+    assert vi.on(ev.LoopStalled(2.9), 103.0) == [
+        fx.Extended(KEY, 104.609375),
+        fx.Late(KEY, State.BACKUP, 2.9),
+    ]
+    assert vi.on(ev.LoopStalled(2.9), 104.0) == []
+    assert vi.deadline() == 104.609375
+
+
+def test_a_backup_that_was_deaf_early_waits_no_longer_than_ever() -> None:
+    vi = backup(spec())
+    vi.on_advert(advert(200), HIGH, 100.0)
+    assert vi.on(ev.LoopStalled(0.7), 101.0) == []
+    assert vi.deadline() == pytest.approx(103.609375)
+
+
 def test_a_little_late_costs_nothing() -> None:
     vi = backup(spec())
     at = vi.deadline() + 0.45
