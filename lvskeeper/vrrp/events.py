@@ -117,6 +117,8 @@ class Reconfigured:
     spec: InstanceSpec
     verdict: Verdict
     """What its tracks make of it."""
+    grouped: bool = False
+    """Whether it is a member of a sync group now."""
 
 
 Event: TypeAlias = (

@@ -26,11 +26,14 @@ class SyncGroup:
 
     __slots__ = ("_fault", "_members", "_spec", "_state")
 
-    def __init__(self, spec: GroupSpec, members: Iterable[Instance]) -> None:
+    def __init__(
+        self, spec: GroupSpec, members: Iterable[Instance], state: State = State.INIT
+    ) -> None:
+        """Couple *members*; *state* is what was told of a group of this name before a reload."""
         self._spec = spec
         self._members = {member.key: member for member in members}
         self._fault = Fault(FaultKind.GROUP, spec.name)
-        self._state = State.INIT
+        self._state = state
 
     @property
     def spec(self) -> GroupSpec:

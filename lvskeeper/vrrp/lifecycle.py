@@ -109,6 +109,10 @@ def on_reconfigured(r: Record, event: ev.Reconfigured, now: float) -> None:
     if not learned:
         r.known = event.spec.interval
     r.demoted = r.demoted and event.spec.owner
+    r.grouped = event.grouped
+    if r.wants and not event.grouped:
+        # Nobody to wait for any more
+        r.wants, r.deadline = False, now
     _shift(r, r.master_down - down, now)
     if r.state is State.MASTER:
         # Peers get to know the new priority, interval and addresses now, not at the next turn

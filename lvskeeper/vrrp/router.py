@@ -25,8 +25,9 @@ from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.group import SyncGroup
 from lvskeeper.vrrp.instance import Instance
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
+from lvskeeper.vrrp.states import State
 from lvskeeper.vrrp.timers import Deadlines
-from lvskeeper.vrrp.tracking import Status, Track, TrackId, in_group, judge
+from lvskeeper.vrrp.tracking import Status, Track, TrackId, Verdict, in_group, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
 Effects: TypeAlias = list[fx.Effect]
@@ -50,25 +51,67 @@ class Router:
         configuration names both.
         """
         self._statuses = dict(statuses or {})
-        group_of = {key: group for group in groups for key in group.members}
-        self._tracks: dict[InstanceKey, tuple[Track, ...]] = {}
+        self._deadlines: Deadlines[InstanceKey] = Deadlines()
         self._instances: dict[InstanceKey, Instance] = {}
-        for spec in specs:
-            group = group_of.get(spec.key)
-            self._tracks[spec.key] = _tracks(spec, group)
-            self._instances[spec.key] = Instance(
-                spec,
-                grouped=group is not None,
-                verdict=judge(spec.priority, self._tracks[spec.key], self._statuses),
-            )
+        self._tracks: dict[InstanceKey, tuple[Track, ...]] = {}
         self._groups: dict[str, SyncGroup] = {}
         self._group_of: dict[InstanceKey, SyncGroup] = {}
-        for group in dict.fromkeys(group_of.values()):
-            members = [self._instances[key] for key in group.members if key in self._instances]
+        group_of = _groups_by_member(groups)
+        for spec in specs:
+            self._make(spec, group_of.get(spec.key))
+        self._couple(group_of)
+
+    def _make(self, spec: InstanceSpec, group: GroupSpec | None) -> Instance:
+        verdict = self._judge(spec, group)
+        made = Instance(spec, grouped=group is not None, verdict=verdict)
+        self._instances[spec.key] = made
+        return made
+
+    def _judge(self, spec: InstanceSpec, group: GroupSpec | None) -> Verdict:
+        self._tracks[spec.key] = _tracks(spec, group)
+        return judge(spec.priority, self._tracks[spec.key], self._statuses)
+
+    def _couple(self, group_of: Mapping[InstanceKey, GroupSpec]) -> None:
+        """Make the groups anew from the instances that are there."""
+        before, self._groups, self._group_of = self._groups, {}, {}
+        for spec in dict.fromkeys(group_of.values()):
+            members = [self._instances[key] for key in spec.members if key in self._instances]
             if members:
-                made = self._groups[group.name] = SyncGroup(group, members)
+                state = before[spec.name].state if spec.name in before else State.INIT
+                made = self._groups[spec.name] = SyncGroup(spec, members, state)
                 self._group_of.update((member.key, made) for member in members)
-        self._deadlines: Deadlines[InstanceKey] = Deadlines()
+
+    def reload(
+        self, specs: Iterable[InstanceSpec], groups: Iterable[GroupSpec], now: float
+    ) -> Effects:
+        """Go on with another configuration; instances are matched by key and version.
+
+        What is gone leaves in order, what is new starts, and the rest keeps state and timers.
+        """
+        effects: Effects = []
+        group_of = _groups_by_member(groups)
+        wanted = {spec.key: spec for spec in specs}
+        for key, instance in [*self._instances.items()]:
+            spec = wanted.get(key)
+            if spec is None or spec.version != instance.spec.version:
+                effects += instance.on(ev.Stopped(), now)
+                self._deadlines.discard(key)
+                del self._instances[key], self._tracks[key]
+                continue
+            old, group = self._group_of.get(key), group_of.get(key)
+            if old and (group is None or group.name != old.spec.name):
+                effects += instance.on(ev.Healed(old.fault), now)
+            verdict = self._judge(spec, group)
+            changed = ev.Reconfigured(spec, verdict, grouped=group is not None)
+            effects += instance.on(changed, now)
+        for key, spec in wanted.items():
+            if key not in self._instances:
+                effects += self._make(spec, group_of.get(key)).on(ev.Started(), now)
+        self._couple(group_of)
+        for coupled in self._groups.values():
+            effects += coupled.settle(now)
+        self._arm(self._instances.values())
+        return effects
 
     @property
     def instances(self) -> Mapping[InstanceKey, Instance]:
@@ -99,12 +142,12 @@ class Router:
 
     def on_timer(self, now: float) -> Effects:
         """Let the instances act whose deadlines are over, each once, the most overdue first."""
-        effects: Effects = []
-        done: set[InstanceKey] = set()
-        while (first := self._deadlines.first()) and first[0] <= now and first[1] not in done:
-            done.add(first[1])
-            effects += self.on(first[1], ev.TimerFired(), now)
-        return effects
+        due: list[InstanceKey] = []
+        while (first := self._deadlines.first()) and first[0] <= now:
+            due.append(first[1])
+            self._deadlines.set(first[1], inf)
+        # A timer leads to backup or master only, and either bears another call before its time
+        return [effect for key in due for effect in self.on(key, ev.TimerFired(), now)]
 
     def on_status(self, track: TrackId, status: Status, now: float) -> Effects:
         """Take news of a tracked thing."""
@@ -144,6 +187,10 @@ class Router:
     def _arm(self, instances: Iterable[Instance]) -> None:
         for instance in instances:
             self._deadlines.set(instance.key, instance.deadline())
+
+
+def _groups_by_member(groups: Iterable[GroupSpec]) -> dict[InstanceKey, GroupSpec]:
+    return {key: group for group in groups for key in group.members}
 
 
 def _tracks(spec: InstanceSpec, group: GroupSpec | None) -> tuple[Track, ...]:

