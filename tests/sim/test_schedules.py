@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sim.pairs import FIRST, SECOND, pair
 from sim.world import Node, World, transitions_are_declared
 
 from lvskeeper.units import Address
 from lvskeeper.vrrp import effects as fx
-from lvskeeper.vrrp.spec import AnnounceSpec, GroupSpec, InstanceSpec, Start
+from lvskeeper.vrrp.spec import AnnounceSpec, InstanceSpec, Start
 from lvskeeper.vrrp.states import State
-from lvskeeper.vrrp.types import InstanceKey
 
 SCHEDULES = int(os.environ.get("LVSKEEPER_SCHEDULES", "600"))
-FIRST = InstanceKey("eth0", 4, 51)
-SECOND = InstanceKey("eth1", 4, 52)
 thorough = settings(
     max_examples=SCHEDULES,
     deadline=None,
@@ -80,35 +78,6 @@ def worlds(draw: st.DrawFn) -> World:
         for i in range(draw(st.integers(2, 3)))
     ]
     return World(made, draw(st.integers(0, 2**32)))
-
-
-def pair(
-    seed: int,
-    *,
-    group: bool = False,
-    announce: AnnounceSpec | None = None,
-    last_advert: bool = False,
-) -> World:
-    """The usual pair: priority 200 and 100; with two instances in a sync group."""
-    keys = (FIRST, SECOND) if group else (FIRST,)
-    nodes = []
-    for number, priority in ((1, 200), (2, 100)):
-        source = Address(bytes([192, 0, 2, number]))
-        made = tuple(
-            InstanceSpec(
-                key,
-                "VI",
-                source,
-                version=3,
-                priority=priority,
-                announce=announce or AnnounceSpec(refresh=4.0),
-                higher_prio_send_advert=last_advert,
-            )
-            for key in keys
-        )
-        groups = (GroupSpec("G", keys),) if group else ()
-        nodes.append(Node(f"n{number}", made, groups))
-    return World(nodes, seed)
 
 
 def deeds(world: World, step: Step) -> dict[str, Callable[[], None]]:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from sim.test_schedules import FIRST, pair
+from sim.pairs import FIRST, pair
 from sim.world import LOOP_LAG, MAX_DELAY, World
 
 from lvskeeper.vrrp import effects as fx
