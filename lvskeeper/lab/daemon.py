@@ -78,7 +78,8 @@ class Daemon:
         """Start it; with *wait*, until its first configuration is in the kernel."""
         mark = time.monotonic()
         arguments = ["-m", "lvskeeper", "run", "-f", str(self.file)]
-        arguments += ["--run-dir", str(self.run_dir), "--log-format", "json"]
+        arguments += ["--run-dir", str(self.run_dir)]
+        arguments += ["--log-format", "json", "--log-level", "debug"]
         self._process = self._namespace.python(*arguments, stderr=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()

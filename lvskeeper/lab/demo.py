@@ -196,6 +196,8 @@ class Demonstration:
         self.servers[1].kill()
         down = self.daemon.wait_for("real_server_down", since=mark)
         self._quote(down, "real_server", "phase", "reason", "attempts")
+        applied = self.daemon.wait_for("health_applied", since=mark)
+        self._quote(applied, "operations", "took")
         gone = self._until(lambda: len(self._destinations()) == 2)
         self.stage.say(f"   out of the kernel's table {gone - mark:.2f} s after the kill")
         refused = self._settled_failures(mark, gone)
