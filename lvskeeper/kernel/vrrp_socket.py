@@ -60,8 +60,8 @@ _OPEN_HINTS: Final = {
 }
 _SEND_HINTS: Final = {
     errno.EPERM: "a firewall rule drops them: let IP protocols 112 and 51 out",
-    errno.EINVAL: "the source address has to be on this host, and not tentative",
-    errno.EADDRNOTAVAIL: "the source address has to be on this host, and not tentative",
+    errno.EINVAL: "the source is no address of this host, or still tentative",
+    errno.EADDRNOTAVAIL: "the source is no address of this host, or still tentative",
     errno.ENETDOWN: "the interface is down",
     errno.ENETUNREACH: "no route, the interface is down, or the source is no address of this host",
     errno.EHOSTUNREACH: "there is no route to it",

@@ -371,12 +371,13 @@ def test_a_refusal_says_what_to_do(
     foreign = parse_address("198.51.100.9")
     with pytest.raises(OperatorError) as refused:
         sender.send(encode(advert(), foreign, GROUP4), foreign, GROUP4)
-    assert refused.value.message == (
-        "cannot send VRRP from 198.51.100.9 to 224.0.0.18 on eth0: Network is unreachable"
+    # the reason after it differs between kernels
+    assert refused.value.message.startswith(
+        "cannot send VRRP from 198.51.100.9 to 224.0.0.18 on eth0: "
     )
     assert "the source is no address of this host" in refused.value.hint
     foreign6 = parse_address("fe80::9")
-    with pytest.raises(OperatorError, match="has to be on this host"):
+    with pytest.raises(OperatorError, match="the source is no address of this host"):
         sender6.send(encode(advert(3, 51, VIP6), foreign6, GROUP6), foreign6, GROUP6)
     here.run(["nft", "-f", "-"], input_text="table ip t { chain o {"
              " type filter hook output priority 0; ip protocol 112 drop\n }\n }\n")  # fmt: skip
@@ -394,8 +395,8 @@ def test_without_privilege_the_message_says_which_is_missing(
         "from lvskeeper.kernel.neighbours import Announcer\n"
         "from lvskeeper.kernel.vrrp_socket import Receiver, Sender, find_interface\n"
         "eth0 = find_interface('eth0')\n"
-        "for way in (lambda: Receiver(eth0, 4), lambda: Sender(eth0, 6), lambda: Announcer(eth0)):\n"
-        "    try:\n        way()\n"
+        "for kind, family in (Receiver, [4]), (Sender, [6]), (Announcer, []):\n"
+        "    try:\n        kind(eth0, *family)\n"
         "    except OperatorError as error:\n        print(int(error.status), error)\n"
     )
     dropped = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
