@@ -18,9 +18,13 @@ from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult
+
+BROKEN_PAUSE: Final = 1.0
+"""Least seconds until the next probe after the director could not probe: it is short of something,
+and must not be made shorter of it."""
 
 
 class IllegalTransitionError(RuntimeError):
@@ -155,7 +159,7 @@ class Checker:
             raise IllegalTransitionError(f"{self._spec}: a result from before its probe's start")
         self._last = result
         if result.phase is Phase.INTERNAL:
-            self._due = now + self._spec.delay_before_retry
+            self._due = now + max(self._spec.delay_before_retry, BROKEN_PAUSE)
             return [CheckBroken(result)]
         if result.ok:
             return self._succeed(result, now)

@@ -42,7 +42,7 @@ from lvskeeper.ipvs.dialect import (
     parse_family,
     probe,
 )
-from lvskeeper.ipvs.encode import Encoder
+from lvskeeper.ipvs.encode import DialectError, Encoder
 from lvskeeper.ipvs.operation import Operation
 from lvskeeper.ipvs.types import Destination, DestKey, Entry, Service, ServiceKey
 from lvskeeper.kernel.ipvs_errors import explain
@@ -209,8 +209,8 @@ class IpvsClient:
     def apply(self, operations: Sequence[Operation], *, batch: int = BATCH) -> list[Failure]:
         """Do *operations* in order, *batch* of them in a send; return those that were refused.
 
-        A refused operation does not stop the ones after it. Raises ``DialectError`` before anything
-        is sent of a batch that holds what the dialect would swallow in silence.
+        A refused operation does not stop the ones after it. What the dialect would swallow in
+        silence is not sent, and counts as refused.
         """
         failures: list[Failure] = []
         rest = iter(operations)
@@ -312,23 +312,32 @@ class IpvsClient:
 
     def _apply(self, operations: Sequence[Operation]) -> list[Failure]:
         encoder = self._ready()
-        sequences = [self._channel.sequence() for _ in operations]
-        last = sequences[-1]
-        requests = b"".join(
-            encoder.operation(operation, sequence, acknowledge=sequence == last)
-            for operation, sequence in zip(operations, sequences, strict=True)
-        )
+        failures: list[Failure] = []
+        sent: dict[int, Operation] = {}
+        requests: list[bytes] = []
+        for operation in operations:
+            sequence = self._channel.sequence()
+            try:
+                requests.append(encoder.operation(operation, sequence))
+            except DialectError as error:
+                message = f"not with this kernel's IPVS: {error}"
+                failures.append(Failure(operation, errno.EOPNOTSUPP, message))
+            else:
+                sent[sequence] = operation
+        if not sent:
+            return failures
+        last = next(reversed(sent))
+        requests[-1] = encoder.operation(sent[last], last, acknowledge=True)
         try:
-            failed = self._channel.batch(requests, last)
+            failed = self._channel.batch(b"".join(requests), last)
         except NetlinkLostError as error:
-            raise _lost(f"{len(operations)} changes of the table", error) from error
-        if not failed:
-            return []
-        return [
-            Failure(operation, failed[sequence], explain(operation, failed[sequence]))
-            for operation, sequence in zip(operations, sequences, strict=True)
-            if sequence in failed
+            raise _lost(f"{len(sent)} changes of the table", error) from error
+        failures += [
+            Failure(sent[sequence], number, explain(sent[sequence], number))
+            for sequence, number in failed.items()
+            if sequence in sent
         ]
+        return failures
 
     def _call(self, what: str, build: Callable[[Encoder, int], bytes]) -> Part:
         sequence = self._channel.sequence()

@@ -3,6 +3,9 @@
 It reads the body to its end, as keepalived does, so that a server which breaks off in the middle
 is found; past :data:`MAX_BODY` it stops reading. Importing this module costs aiohttp (a few hundred
 milliseconds): import it only where an HTTP check exists.
+
+aiohttp is stricter than keepalived, which reads no headers: an answer with contradicting lengths
+or header names that are none fails here, as it does with strict clients.
 """
 
 import asyncio
@@ -20,6 +23,8 @@ from lvskeeper.units import format_endpoint
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of a body that are read. A longer one fails where a digest is wanted, else it is enough."""
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of one header line, and header lines of an answer; keepalived knows no limit for either."""
 USER_AGENT: Final = "lvskeeper"
 
 
@@ -55,6 +60,9 @@ class HttpProber:
             skip_auto_headers=("Accept", "Accept-Encoding"),
             headers={"User-Agent": USER_AGENT},
             auto_decompress=False,
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_HEAD,
             trust_env=False,
             trace_configs=[trace],
         )  # fmt: skip

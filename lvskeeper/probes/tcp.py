@@ -24,7 +24,9 @@ WORDS: Final = {
 }
 """How an operator reads the usual errors; others go by the C library's text."""
 
-OWN_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+OWN_SHORTAGE: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 """Errors that tell of the director, not of the server: they must not take a server down."""
 
 

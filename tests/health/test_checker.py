@@ -118,6 +118,13 @@ def test_due_after(before: str, result: ProbeResult, took: float, wait: float) -
     assert checker.due == start + wait
 
 
+def test_a_director_that_cannot_probe_pauses_whatever_the_retry_says() -> None:
+    checker = Checker(replace(SPEC, delay_before_retry=0), 100)
+    checker.on_start(100)
+    checker.on_result(BROKEN, 100)
+    assert checker.due == 101
+
+
 def test_phase_shortens_the_first_cycle_only() -> None:
     checker = Checker(SPEC, 0, phase=0.25)
     play(checker, "+")

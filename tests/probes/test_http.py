@@ -211,3 +211,16 @@ async def test_tcp_alone_does_not_load_aiohttp() -> None:
     )
     output, _ = await process.communicate()
     assert output.strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Set-Cookie: " + b"x" * 20_000 + b"\r\n",
+        b"".join(b"X-%d: y\r\n" % number for number in range(300)),
+    ],
+    ids=["a long header", "many headers"],
+)
+async def test_headers_of_any_size_are_good_answers(prober: HttpProber, head: bytes) -> None:
+    async with serving(answer(b"HTTP/1.1 200 OK\r\n" + head + b"\r\nhello")) as port:
+        assert (await prober.probe(http(port))).ok

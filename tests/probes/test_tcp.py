@@ -103,6 +103,11 @@ async def test_closes_without_a_reset() -> None:
         (errno.ENETUNREACH, "network unreachable", Phase.CONNECT),
         (errno.EACCES, "permission denied", Phase.CONNECT),
         (errno.EMFILE, "too many open files", Phase.INTERNAL),
+        (
+            errno.EADDRNOTAVAIL,
+            "no local address or port to connect from",
+            Phase.INTERNAL,
+        ),
     ],
 )
 async def test_words_for_errors(number: int, words: str, phase: Phase) -> None:
