@@ -173,7 +173,7 @@ class Director:
             )
         finally:
             self._changing = False
-            gc.collect()
+            # What is there now stays: out of the collector's sight, without a last look at it.
             gc.freeze()
             gc.enable()
         await self._send(answer)

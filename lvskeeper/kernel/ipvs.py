@@ -318,7 +318,7 @@ class IpvsClient:
         for operation in operations:
             sequence = self._channel.sequence()
             try:
-                requests.append(encoder.operation(operation, sequence))
+                requests.append(encoder.operation(operation, sequence, acknowledge=False))
             except DialectError as error:
                 message = f"not with this kernel's IPVS: {error}"
                 failures.append(Failure(operation, errno.EOPNOTSUPP, message))
