@@ -14,7 +14,12 @@ NO_ADDRESS = Address(b"")
 
 
 def parse_address(text: str) -> Address:
-    """Return the packed form of *text*; raise ``ValueError`` where it is no numeric address."""
+    """Return the packed form of *text*; raise ``ValueError`` where it is no numeric address.
+
+    A zone such as ``%eth0`` has no place in the packed form, so it is refused too.
+    """
+    if "%" in text:
+        raise ValueError(f"'{text}' has a zone, which is not served")
     return Address(ip_address(text).packed)
 
 

@@ -19,7 +19,7 @@ from lvskeeper.config.keywords import (
 )
 from lvskeeper.config.model import Config, TcpCheck
 from lvskeeper.config.tree import Directive, Tree
-from lvskeeper.config.values import is_placeholder
+from lvskeeper.config.values import inner_placeholder, is_placeholder
 
 _OWNERS: Final = {"K": "keepalived", "T": "the FULLNAT fork", "D": "DPVS"}
 _OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~LST lists"}
@@ -126,6 +126,11 @@ class _Builder:
                 values[key] = keyword.read(words)
             except BadValueError as bad:
                 self.bad(directive, bad)
+                continue
+            if keyword.bare and values[key] is False and directive.marks is None:
+                self.ignored_word(directive)
+            elif keyword.whole:
+                self.inner_placeholder(directive)
         return blocks
 
     def fits(self, directive: Directive, keyword: Keyword, block: str) -> bool:
@@ -149,12 +154,26 @@ class _Builder:
         """Report a value that a reader refused; *name* is its keyword where it has another."""
         words = directive.words
         word = words[bad.index] if bad.index < len(words) else ""
-        if is_placeholder(word):
+        if is_placeholder(word) or (inner_placeholder(word) and " " not in word):
             self.placeholder(directive, bad.index)
         else:
             self.error(
                 Code.BAD_VALUE, directive, bad.index, f"{name or words[0]}: {bad.message}", bad.hint
             )
+
+    def ignored_word(self, directive: Directive) -> None:
+        """Report a flag that is off here and on in keepalived."""
+        name, word = directive.words[:2]
+        message = f"keepalived ignores '{word}' and switches {name} on; here it is off"
+        hint = f"to have it off in both, remove the line; on in both: {name}"
+        self.warn(Code.IGNORED_WORD, directive, 1, message, hint)
+
+    def inner_placeholder(self, directive: Directive) -> None:
+        """Report what may be a placeholder in a value that can also mean it literally."""
+        found = inner_placeholder(directive.words[1])
+        if found:
+            message = f"'{found}' is taken literally; no template filled it in"
+            self.warn(Code.PLACEHOLDER_PART, directive, 1, message)
 
     def placeholder(self, directive: Directive, index: int) -> None:
         """Report a template's placeholder."""
@@ -167,10 +186,11 @@ class _Builder:
     def unknown(self, directive: Directive, block: str) -> None:
         """Report a keyword that the block does not have."""
         name = directive.words[0]
-        if not name or name == "{":
-            if not name:
-                self.error(Code.UNKNOWN, directive, 0, "an empty word is no keyword")
-            return  # a stray brace: the parser has said so
+        if not name:
+            self.error(Code.UNKNOWN, directive, 0, "an empty word is no keyword")
+            return
+        if name == "{" and directive.span(0).text == "{":
+            return  # a stray brace, not a quoted word: the parser has said so
         if is_placeholder(name):
             self.placeholder(directive, 0)
             return

@@ -38,6 +38,9 @@ class Code(Enum):
     SAME_NAME = "LK0213", "Two groups have the same name."
     UNCHECKED = "LK0214", "All checks of a real server are of kinds that are not served yet."
 
+    IGNORED_WORD = "LK0215", "keepalived ignores the word behind a flag, and switches it on."
+    PLACEHOLDER_PART = "LK0216", "Part of a value looks like a template's placeholder."
+
     FNAT_NO_POOL = "LK0301", "FNAT needs a local-address group."
     POOL_UNKNOWN = "LK0302", "A local-address group is not defined."
     POOL_FAMILY = "LK0303", "A local-address group has no address of the real servers' family."
@@ -48,7 +51,7 @@ class Code(Enum):
     FNAT_UDP = "LK0308", "FNAT for UDP does not work on kernels with native FULLNAT."
     SYN_PROXY = "LK0309", "syn_proxy needs TCP, and NAT or FNAT."
     SYN_PROXY_LATER = "LK0310", "syn_proxy is parsed; its data path comes in a later release."
-    QUORUM = "LK0311", "The quorum is above the sum of all weights."
+    QUORUM = "LK0311", "The quorum is above the sum of all weights, or is never gained."
     HYSTERESIS = "LK0312", "The hysteresis is not below the quorum."
     SAME_REAL = "LK0313", "A virtual server names a real server twice."
     SAME_VIRTUAL = "LK0314", "Two virtual servers claim the same service."
@@ -69,6 +72,9 @@ class Code(Enum):
     NO_SERVERS = "LK0329", "A virtual server has no real servers."
     POOL_UNUSED = "LK0330", "A local-address group is named where nothing uses FNAT."
     MIXED_GROUP = "LK0331", "The members of a virtual-server group differ in address family."
+
+    NO_PROTOCOL = "LK0332", "A virtual server does not name its protocol."
+    SAME_LABEL = "LK0333", "Two virtual servers would be known by the same name."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number

@@ -48,6 +48,8 @@ class Keyword:
     reason: str = ""
     whole: bool = False
     """A plain YAML scalar is one word, blanks included."""
+    bare: bool = False
+    """keepalived takes no argument: whatever the word, the keyword switches on."""
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -56,6 +58,12 @@ class Keyword:
 
 def _flag(name: str, doc: str, origin: str = "K", *, default: str = "no") -> Keyword:
     return Keyword(name, "[BOOL]", doc, origin, v.flag, default=default, key=name.replace("-", "_"))
+
+
+def _bare(name: str, doc: str, origin: str = "K") -> Keyword:
+    return Keyword(
+        name, "[BOOL]", doc, origin, v.flag, default="no", key=name.replace("-", "_"), bare=True
+    )
 
 
 def _value(
@@ -105,7 +113,8 @@ _ROOT: Final = (
     _block(
         "virtual_server_group", "NAME",
         "Services that share their real servers; one `ADDRESS[-LAST] PORT` or "
-        "`fwmark N [inet|inet6]` a line.",
+        "`fwmark N [inet|inet6]` a line. LAST is the last byte in decimal for IPv4, the last 16 "
+        "bits in hexadecimal for IPv6.",
         read=v.text, least=2, most=2, key="virtual_server_groups",
     ),
     _block(
@@ -114,6 +123,10 @@ _ROOT: Final = (
         read=v.virtual_server, least=2, most=3, key="virtual_servers",
     ),
 )  # fmt: skip
+
+_NO_FLUSH_ON_STOP: Final = (
+    "a clean stop removes lvskeeper's own services and no others; remove the line"
+)
 
 _GLOBAL: Final = (
     _text("router_id", "NAME", "Name of this director in logs.", v.text, default="host name"),
@@ -134,10 +147,8 @@ _GLOBAL: Final = (
         "lvskeeper never flushes: it changes what is its own and differs, so that connections "
         "survive a restart; remove the line",
     ),
-    _refused(
-        "lvs_flush_on_stop", "Empty the IPVS table at stop.",
-        "a clean stop removes lvskeeper's own services and no others; remove the line",
-    ),
+    _refused("lvs_flush_on_stop", "Empty the IPVS table at stop.", _NO_FLUSH_ON_STOP),
+    _refused("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", _NO_FLUSH_ON_STOP),
 )  # fmt: skip
 
 _TIMING: Final = (
@@ -163,18 +174,19 @@ _TIMING: Final = (
     ),
 )  # fmt: skip
 
-_SHARED: Final = (
-    *_TIMING,
-    _flag("inhibit_on_failure", "Keep a failed real server in the table with weight 0."),
-    _text("virtualhost", "NAME", "`Host` of HTTP checks.", v.header, default="ADDRESS:PORT"),
+_VIRTUALHOST: Final = _text(
+    "virtualhost", "NAME", "`Host` of HTTP checks.", v.header, default="ADDRESS:PORT"
 )
+
+_INHIBIT: Final = "Keep a failed real server in the table with weight 0."
 
 _ALPHA: Final = "Start as down, and come up with the first success."
 
 _VIRTUAL: Final = (
     _value(
-        "protocol", "TCP|UDP|SCTP", "Transport protocol.",
-        v.choice("TCP", "UDP", "SCTP", fold=True), default="TCP",
+        "protocol", "TCP|UDP|SCTP",
+        "Transport protocol; required, but for a fwmark, which has none.",
+        v.choice("TCP", "UDP", "SCTP", fold=True),
     ),
     Keyword(
         "lb_algo", "SCHEDULER", f"Scheduler: {', '.join(SCHEDULERS)}.", "KTD", v.scheduler,
@@ -196,12 +208,12 @@ _VIRTUAL: Final = (
     Keyword(
         "laddr_group_name", "NAME", "Local-address group, for FNAT.", "TD", v.text, least=2,
     ),
-    _flag("syn_proxy", "Answer SYNs with cookies; its data path comes in a later release.", "TD"),
-    _flag("ops", "One-packet scheduling (UDP)."),
-    _flag("sh-port", "Scheduler sh: hash the source port too."),
-    _flag("sh-fallback", "Scheduler sh: choose another server where the hashed one is down."),
-    _flag("mh-port", "Scheduler mh: hash the source port too."),
-    _flag("mh-fallback", "Scheduler mh: choose another server where the hashed one is down."),
+    _bare("syn_proxy", "Answer SYNs with cookies; its data path comes in a later release.", "TD"),
+    _bare("ops", "One-packet scheduling (UDP)."),
+    _bare("sh-port", "Scheduler sh: hash the source port too."),
+    _bare("sh-fallback", "Scheduler sh: choose another server where the hashed one is down."),
+    _bare("mh-port", "Scheduler mh: hash the source port too."),
+    _bare("mh-fallback", "Scheduler mh: choose another server where the hashed one is down."),
     _value(
         "ip_family", "inet|inet6", "Address family of a fwmark service.",
         v.choice("inet", "inet6"), default="that of the real servers",
@@ -220,16 +232,19 @@ _VIRTUAL: Final = (
         v.choice("sip"),
     ),
     Keyword(
-        "est_timeout", "SECONDS", "Timeout of established connections (FULLNAT kernels v3).", "T",
-        v.integer(1, 2_678_400), least=2, default="the kernel's",
+        "est_timeout", "SECONDS",
+        "Timeout of established connections (FULLNAT kernels v3); 0 is the kernel's.", "T",
+        v.established, least=2, default="the kernel's",
     ),
     Keyword(
         "establish_timeout", "SECONDS", "The same as `est_timeout`.", "D",
-        v.integer(1, 2_678_400), least=2, key="est_timeout",
+        v.established, least=2, key="est_timeout",
     ),
-    *_SHARED,
-    _flag("alpha", _ALPHA),
-    _flag("omega", "Run `notify_down` and `quorum_down` at a clean stop."),
+    *_TIMING,
+    _bare("inhibit_on_failure", _INHIBIT),
+    _VIRTUALHOST,
+    _bare("alpha", _ALPHA),
+    _bare("omega", "Run `notify_down` and `quorum_down` at a clean stop."),
     _value(
         "quorum", "N", "Weight that must be up for the service to count as served.",
         v.integer(1, 2**31 - 1), default="1",
@@ -264,7 +279,9 @@ _REAL: Final = (
            default="0: three quarters of uthreshold"),
     _command("notify_up", "Run when the server comes up."),
     _command("notify_down", "Run when the server goes down."),
-    *_SHARED,
+    *_TIMING,
+    _flag("inhibit_on_failure", _INHIBIT),
+    _VIRTUALHOST,
     _flag("alpha", _ALPHA),
     _block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     _block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),

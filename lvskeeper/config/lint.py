@@ -7,7 +7,7 @@ from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules
-from lvskeeper.config.site import Site, site_of
+from lvskeeper.config.site import Site, family_of, label_of, site_of
 from lvskeeper.units import format_address
 
 
@@ -35,6 +35,7 @@ def lint(built: Built) -> list[Diagnostic]:
         found += pool_rules(site, pools)
         found += real_server_rules(site)
     found += _same_virtual(sites)
+    found += _same_label(sites)
     found += _lip_is_vip(built, sites)
     return found
 
@@ -69,8 +70,7 @@ def _same_virtual(sites: Sequence[Site]) -> Iterator[Diagnostic]:
         for member in site.members:
             keys: Iterable[tuple[object, ...]]
             if member.fwmark:
-                families = site.families or {4}
-                keys = [(member.fwmark, family) for family in families]
+                keys = [(member.fwmark, family_of(site.server, member))]
             elif member.count == 1:
                 keys = [(site.server.protocol, member.address, member.port)]
             else:
@@ -91,6 +91,21 @@ def _same_virtual(sites: Sequence[Site]) -> Iterator[Diagnostic]:
                 yield error(Code.SAME_VIRTUAL, site.name, message, hint)
                 break
             seen.update(dict.fromkeys(keys, site))
+
+
+def _same_label(sites: Sequence[Site]) -> Iterator[Diagnostic]:
+    """Find groups whose names, with what a name says of protocol and family, come out alike."""
+    seen: dict[str, Site] = {}
+    for site in sites:
+        if not site.server.group or not site.members:
+            continue
+        label = label_of(site.server, site.members)
+        other = seen.setdefault(label, site)
+        # The same group twice has been told as the same services twice.
+        if other.server.group != site.server.group:
+            message = f"'{site.at}' would be known as '{label}', like another virtual server"
+            hint = f"the other is at {other.name}; give one of the two groups another name"
+            yield error(Code.SAME_LABEL, site.name, message, hint)
 
 
 def _lip_is_vip(built: Built, sites: Sequence[Site]) -> Iterator[Diagnostic]:

@@ -55,14 +55,23 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
                 "vrrp_garp_master_delay vrrp_garp_master_repeat vrrp_garp_master_refresh "
                 "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay "
                 "vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval vrrp_min_garp "
-                "vrrp_garp_extra_if vrrp_down_timer_adverts vrrp_lower_prio_no_advert "
+                "vrrp_garp_extra_if vrrp_vmac_garp_intvl vrrp_down_timer_adverts "
+                "vrrp_lower_prio_no_advert "
                 "vrrp_higher_prio_send_advert vrrp_version vrrp_iptables vrrp_ipsets nftables "
                 "nftables_priority nftables_ifindex nftables_counters nftables_ipvs "
+                "nftables_ipvs_priority nftables_ipvs_start_fwmark "
                 "vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict vrrp_priority "
                 "checker_priority bfd_priority vrrp_no_swap checker_no_swap bfd_no_swap "
                 "vrrp_rt_priority checker_rt_priority bfd_rt_priority vrrp_cpu_affinity "
                 "checker_cpu_affinity bfd_cpu_affinity vrrp_rlimit_rttime checker_rlimit_rttime "
-                "bfd_rlimit_rttime notify_fifo vrrp_notify_fifo lvs_notify_fifo notify_fifo_script "
+                "bfd_rlimit_rttime vrrp_rlimit_rtime checker_rlimit_rtime bfd_rlimit_rtime "
+                "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier "
+                "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_cmd_rcv_bufs_force "
+                "vrrp_netlink_monitor_rcv_bufs vrrp_netlink_monitor_rcv_bufs_force "
+                "lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force "
+                "lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force "
+                "process_monitor_rcv_bufs process_monitor_rcv_bufs_force "
+                "notify_fifo vrrp_notify_fifo lvs_notify_fifo notify_fifo_script "
                 "vrrp_notify_fifo_script lvs_notify_fifo_script vrrp_notify_priority_changes "
                 "fifo_write_vrrp_states_on_reload snmp_socket enable_traps enable_snmp_vrrp "
                 "enable_snmp_keepalived enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 "
@@ -86,6 +95,7 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
                 "sorry_server_lvs_method smtp_alert snmp_name"
             ),
         ),
+        ("KT", "nat_mask"),
         ("TD", "vip_bind_dev"),
         (
             "D",

@@ -9,6 +9,7 @@ from lvskeeper.config.keywords import NESTED
 from lvskeeper.config.model import (
     AnyCheck,
     Forwarding,
+    HttpGet,
     LocalAddressGroup,
     RealServer,
     VirtualServer,
@@ -16,6 +17,8 @@ from lvskeeper.config.model import (
 from lvskeeper.config.site import FAMILIES, Site, place
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
+from lvskeeper.health.pool import effective_quorum
+from lvskeeper.health.spec import QuorumSpec
 from lvskeeper.units import Address, format_endpoint
 
 DELAY_LOOP: Final = 60.0
@@ -33,12 +36,14 @@ def known_names(what: str, names: Iterable[str]) -> str:
 def _defaulted(site: Site) -> Iterator[Diagnostic]:
     given = {child.words[0] for child in site.at.children or ()}
     fwmark = all(member.fwmark for member in site.members)
+    if "protocol" not in given and not fwmark:
+        hint = "write `protocol TCP` or `protocol UDP`; without it keepalived takes UDP"
+        yield error(Code.NO_PROTOCOL, site.span(), "no protocol", hint)
     for names, value in (
-        (("protocol",), "TCP"),
         (("lb_algo", "lvs_sched"), "wlc"),
         (("lb_kind", "lvs_method"), "NAT"),
     ):
-        if given.isdisjoint(names) and not (fwmark and names == ("protocol",)):
+        if given.isdisjoint(names):
             message = f"no {names[0]}: it is taken as {value}"
             yield warning(Code.DEFAULTED, site.span(), message, f"add: {names[0]} {value}")
 
@@ -90,7 +95,10 @@ def _scheduling(site: Site) -> Iterator[Diagnostic]:
                 message = f"{keyword} is for the scheduler {algo}, not for {server.lb_algo}"
                 at = site.span(keyword, word=0)
                 yield warning(Code.SCHED_FLAG, at, message, "it is ignored")
-    if server.ops and server.protocol != "UDP":
+    # A mark has no protocol, and one that is not named has been told already.
+    named = any(child.words[0] == "protocol" for child in site.at.children or ())
+    marks = all(member.fwmark for member in site.members)
+    if server.ops and server.protocol != "UDP" and named and not marks:
         message = f"ops has an effect on UDP only, not on {server.protocol}"
         yield warning(Code.OPS_PROTOCOL, site.span("ops", word=0), message)
 
@@ -114,21 +122,28 @@ def _quorum(site: Site) -> Iterator[Diagnostic]:
     weights = [server.weight if one.weight is None else one.weight for one in server.real_servers]
     if not weights:
         yield warning(Code.NO_SERVERS, site.span(), f"'{site.at}' has no real servers")
-    elif server.quorum > sum(weights):
-        message = f"the quorum {server.quorum} is above the sum of all weights, {sum(weights)}"
-        hint = "the service never counts as served; keepalived would lower the quorum"
+        return
+    total = sum(weights)
+    used = effective_quorum(QuorumSpec(server.quorum, server.hysteresis), total)
+    if total == 0:
+        message = "all weights are 0: the quorum is never gained"
+        yield warning(Code.QUORUM, site.span("weight"), message)
+        return
+    if used.quorum != server.quorum:
+        message = f"the quorum {server.quorum} is above the sum of all weights, {total}"
+        hint = f"it is lowered to {used.quorum}"
         yield warning(Code.QUORUM, site.span("quorum"), message, hint)
-    elif server.quorum + server.hysteresis > sum(weights):
-        message = (
-            f"quorum {server.quorum} plus hysteresis {server.hysteresis} is above the sum of all "
-            f"weights, {sum(weights)}"
-        )
-        hint = "once lost, the quorum is never gained again"
-        yield warning(Code.QUORUM, site.span("hysteresis"), message, hint)
-    if server.hysteresis >= server.quorum and server.hysteresis:
-        message = f"the hysteresis {server.hysteresis} is not below the quorum {server.quorum}"
-        hint = "the quorum would be lost with the last server only"
+    if used.hysteresis != server.hysteresis:
+        message = f"the hysteresis {server.hysteresis} is not below the quorum {used.quorum}"
+        hint = f"it is lowered to {used.hysteresis}"
         yield warning(Code.HYSTERESIS, site.span("hysteresis"), message, hint)
+    if used.quorum + used.hysteresis > total:
+        message = (
+            f"quorum {used.quorum} plus hysteresis {used.hysteresis} is above the sum of all "
+            f"weights, {total}"
+        )
+        hint = "the quorum is never gained"
+        yield warning(Code.QUORUM, site.span("hysteresis"), message, hint)
 
 
 def _sorry(site: Site) -> Iterator[Diagnostic]:
@@ -136,8 +151,12 @@ def _sorry(site: Site) -> Iterator[Diagnostic]:
     if sorry is None:
         return
     at = site.span("sorry_server")
+    # A server without a port has the service's, so that two spellings are one destination.
+    ports = {member.port for member in site.members}
     if any(
-        one.address == sorry.address and one.port == sorry.port for one in site.server.real_servers
+        one.address == sorry.address and (one.port or port) == (sorry.port or port)
+        for one in site.server.real_servers
+        for port in ports
     ):
         message = "the sorry server is one of the real servers"
         yield error(Code.SORRY, at, message)
@@ -188,19 +207,10 @@ def pool_rules(site: Site, pools: dict[str, LocalAddressGroup]) -> Iterator[Diag
 def real_server_rules(site: Site) -> Iterator[Diagnostic]:
     """Judge the real servers of a virtual server and their checks."""
     server = site.server
-    seen: dict[tuple[Address, int], Directive] = {}
-    zero = all(member.port == 0 for member in site.members)
     ports = {member.port for member in site.members if not member.fwmark}
     checked = any(one.checks for one in server.real_servers)
     default = server.lb_kind
     for one, at in zip(server.real_servers, site.real, strict=True):
-        key = (one.address, one.port)
-        if key in seen:
-            name = format_endpoint(*key)
-            message = f"the real server {name} is named twice"
-            first = seen[key].span(1)
-            yield error(Code.SAME_REAL, at.span(1), message, f"first at {first}")
-        seen.setdefault(key, at)
         kind = one.lvs_method or default
         if kind.method != "TUN" and len(one.address) not in site.families:
             yield from _family(site, one.address, at.span(1), "real server")
@@ -212,8 +222,23 @@ def real_server_rules(site: Site) -> Iterator[Diagnostic]:
         if checked and not one.checks and not _has_check(at):
             message = f"'{at}' has no check, unlike others here: it always counts as up"
             yield warning(Code.NO_CHECK, at.span(0), message)
-        for check in one.checks:
-            yield from _check(server, one, at, check, zero=zero)
+    yield from _same_real(site)
+    yield from _checks(site)
+
+
+def _same_real(site: Site) -> Iterator[Diagnostic]:
+    seen: dict[tuple[Address, int, int], Directive] = {}
+    services = {member.port for member in site.members}
+    for one, at in zip(site.server.real_servers, site.real, strict=True):
+        # Without a port it has that of each service: one destination with who names that port.
+        keys = [(one.address, one.port or port, port) for port in services]
+        twice = next((key for key in keys if key in seen), None)
+        if twice is not None:
+            message = f"the real server {format_endpoint(*twice[:2])} is named twice"
+            first = seen[twice].span(1)
+            yield error(Code.SAME_REAL, at.span(1), message, f"first at {first}")
+        for key in keys:
+            seen.setdefault(key, at)
 
 
 def _has_check(at: Directive) -> bool:
@@ -227,22 +252,52 @@ def _port_kept(kind: Forwarding, one: RealServer, at: Directive) -> Diagnostic:
     return warning(Code.PORT_KEPT, at.span(2), message, hint)
 
 
-def _check(
-    server: VirtualServer, one: RealServer, at: Directive, check: AnyCheck, *, zero: bool
-) -> Iterator[Diagnostic]:
-    if zero and not one.port and check.connect_port is None:
-        message = f"{check.kind} has no port to connect to"
-        hint = "neither the real server nor the virtual server names one; add connect_port"
-        yield error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
+def _checks(site: Site) -> Iterator[Diagnostic]:
+    server = site.server
+    zero = all(member.port == 0 for member in site.members)
+    shared = (0.0, 0.0)
+    for one, at in zip(server.real_servers, site.real, strict=True):
+        for check in one.checks:
+            if zero and not one.port and check.connect_port is None:
+                yield _no_port(at, check)
+            slow = _slow(server, one, check)
+            if slow is not None and _own_times(one, check):
+                yield _slow_check(*slow, _timeout_place(at, check.kind))
+            elif slow is not None:
+                shared = max(shared, slow)
+    if shared[0]:
+        # The virtual server's own times are the cause: told once, not for each real server.
+        yield _slow_check(*shared, site.span("delay_loop", "connect_timeout"))
+
+
+def _no_port(at: Directive, check: AnyCheck) -> Diagnostic:
+    message = f"{check.kind} has no port to connect to"
+    hint = "neither the real server nor the virtual server names one; add connect_port"
+    return error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
+
+
+def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[float, float] | None:
+    """Return the longest time of a probe and the time between two, if the first is longer."""
     # The first that is given, from the inside out; 0 is never a value of these two.
     timeout = (
         check.connect_timeout or one.connect_timeout or server.connect_timeout or CONNECT_TIMEOUT
     )
     loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
-    if timeout > loop:
-        message = f"a probe may take {timeout:g} s, and the next one is due after {loop:g} s"
-        hint = "let connect_timeout be no more than delay_loop"
-        yield warning(Code.SLOW_CHECK, _timeout_place(at, check.kind), message, hint)
+    # The urls of a probe are asked one after the other, each with the whole timeout.
+    longest = timeout * (len(check.urls) if isinstance(check, HttpGet) else 1)
+    return (longest, loop) if longest > loop else None
+
+
+def _own_times(one: RealServer, check: AnyCheck) -> bool:
+    """Whether a check has times of its own, so that the virtual server is not the only cause."""
+    given = (one.connect_timeout, one.delay_loop, check.connect_timeout, check.delay_loop)
+    return any(value is not None for value in given)
+
+
+def _slow_check(longest: float, loop: float, at: Span) -> Diagnostic:
+    message = f"a probe may take {longest:g} s, and the next one is due after {loop:g} s"
+    hint = "let connect_timeout, for each url, be no more than delay_loop"
+    return warning(Code.SLOW_CHECK, at, message, hint)
 
 
 def _timeout_place(at: Directive, kind: str) -> Span:

@@ -25,7 +25,7 @@ class Site:
     kinds: frozenset[str]
     """Forwarding methods in use."""
     families: frozenset[int]
-    """Lengths of its addresses; of a fwmark alone: what is configured or its real servers have."""
+    """Families of its members, as lengths of addresses."""
 
     def span(self, *names: str, word: int = 1) -> Span:
         """Return the place of the last of the keywords *names*, or of the virtual server."""
@@ -35,6 +35,28 @@ class Site:
     def name(self) -> Span:
         """The place of the address, the mark or the group's name."""
         return self.at.span(1 if self.server.address else 2)
+
+
+def family_of(server: VirtualServer, member: GroupMember) -> int:
+    """Return the family of a member, as the length of its addresses.
+
+    Of a fwmark it is what the member or the virtual server says, else that of the real servers.
+    """
+    if member.address:
+        return len(member.address)
+    named = member.ip_family or server.ip_family
+    if named:
+        return 4 if named == "inet" else 16
+    return len(server.real_servers[0].address) if server.real_servers else 4
+
+
+def label_of(server: VirtualServer, members: Sequence[GroupMember]) -> str:
+    """Return the name under which a virtual server of a group is known."""
+    # One group may be served over several protocols, a group of fwmarks over both families: the
+    # name has to tell them apart.
+    suffix = "" if server.protocol == "TCP" else f" {server.protocol.lower()}"
+    family = " inet6" if family_of(server, members[0]) == 16 else ""
+    return f"group {server.group}{suffix}{family}"
 
 
 def place(directive: Directive, *names: str, word: int = 1) -> Span:
@@ -60,10 +82,5 @@ def site_of(
     kinds = {real.lvs_method.method for real in server.real_servers if real.lvs_method}
     if not server.real_servers or any(not real.lvs_method for real in server.real_servers):
         kinds.add(server.lb_kind.method)
-    families = {len(member.address) for member in members if member.address}
-    families |= {4 if member.ip_family == "inet" else 16 for member in members if member.ip_family}
-    if not families and server.ip_family:
-        families.add(4 if server.ip_family == "inet" else 16)
-    if not families and server.real_servers:
-        families.add(len(server.real_servers[0].address))
+    families = {family_of(server, member) for member in members}
     return Site(server, at, real, members, frozenset(kinds), frozenset(families))

@@ -13,7 +13,10 @@ class Files(Protocol):
         ...
 
     def glob(self, pattern: str) -> Sequence[str]:
-        """Return the sorted paths that *pattern* matches; ``{a,b}`` is understood."""
+        """Return the sorted paths that *pattern* matches; ``{a,b}`` is understood.
+
+        Raises ``OSError`` for a pattern that cannot be looked for.
+        """
         ...
 
 

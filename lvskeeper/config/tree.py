@@ -101,7 +101,12 @@ def resolve_include(
     base = posixpath.dirname(span.source.path)
     full = posixpath.join(base, pattern)
     wild = any(char in pattern for char in "*?[{")
-    paths = files.glob(full) if wild else [full]
+    try:
+        paths = files.glob(full) if wild else [full]
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        found.append(error(Code.UNREADABLE, span, f"cannot look for {full}: {reason}"))
+        return []
     if not paths and keyword in {"includew", "includea"}:
         found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{pattern}'"))
     good: list[str] = []

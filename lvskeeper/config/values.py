@@ -6,7 +6,7 @@ table promises. It raises :class:`BadValueError` with the index of the word that
 
 import re
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from typing import Final, TypeAlias
 
 from lvskeeper.config.bad import BadValueError
@@ -23,8 +23,9 @@ MAX_RANGE: Final = 4096
 
 _BYTES: Final = {str(byte): byte for byte in range(256)}
 _PLACEHOLDER: Final = re.compile(
-    r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%.*%>|\$[A-Za-z_]\w*\Z|\A@[A-Za-z_]\w*@\Z"
+    r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|\$[A-Za-z_]\w*|@[A-Za-z_]\w*@"
 )
+_INNER: Final = re.compile(r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|\$[A-Za-z_]\w*")
 _SUFFIX: Final = re.compile(r"\A(\d+(?:\.\d+)?)\s*(us|ms|s|sec|secs|seconds?|m|min|h)\Z")
 _SECONDS: Final = re.compile(r"\A(?:\d+(?:\.\d*)?|\.\d+)\Z", re.ASCII)
 _USER: Final = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z|\A\d+\Z", re.ASCII)
@@ -33,8 +34,16 @@ _FACTORS: Final = {"us": 1e-6, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def is_placeholder(word: str) -> bool:
-    """Whether *word* looks like a template's placeholder that nobody filled in."""
-    return _PLACEHOLDER.search(word) is not None
+    """Whether all of *word* is a template's placeholder that nobody filled in."""
+    return _PLACEHOLDER.fullmatch(word) is not None
+
+
+def inner_placeholder(word: str) -> str:
+    """Return what looks like a placeholder within *word*, or nothing; keepalived keeps it."""
+    if "$" not in word and "{{" not in word and "<%" not in word:
+        return ""
+    found = _INNER.search(word)
+    return found[0] if found else ""
 
 
 def one_of(names: Sequence[str]) -> str:
@@ -54,6 +63,8 @@ def flag(words: Sequence[str]) -> bool:
     lower = word.lower()
     known = lower in TRUE or lower in FALSE
     hint = f"write {lower} in lower case" if known else "leave the word out to switch it on"
+    if word == "0":
+        hint = "write no, or remove the line, to leave it off; keepalived may take 0 as on"
     raise BadValueError(1, f"'{word}' is neither true|on|yes nor false|off|no", hint)
 
 
@@ -155,7 +166,9 @@ def to_address(word: str, index: int) -> Address:
         return parse_address(word)
     except ValueError:
         pass
-    if "/" in word:
+    if "%" in word:
+        hint = "leave the zone (%...) out: addresses with a zone are not served"
+    elif "/" in word:
         hint = "an address without a prefix length"
     elif re.fullmatch(r"[0-9.]+", word) and any(
         len(part) > 1 and part.startswith("0") for part in word.split(".")
@@ -184,11 +197,11 @@ def endpoint(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
-def to_range(word: str, index: int) -> tuple[Address, int]:
+def to_range(word: str, index: int, width: int = 1) -> tuple[Address, int]:
     """Return the first address and the count of ``A``, ``A-LAST`` or ``A-B``.
 
-    LAST is the last byte of the last address: decimal for IPv4, hexadecimal for IPv6, as in
-    keepalived and the FULLNAT fork.
+    LAST is the last byte of an IPv4 address in decimal, or the last *width* bytes of an IPv6
+    address in hexadecimal: one in the FULLNAT fork's local addresses, two in keepalived's groups.
     """
     head, dash, tail = word.partition("-")
     first = to_address(head, index)
@@ -197,17 +210,7 @@ def to_range(word: str, index: int) -> tuple[Address, int]:
     if "." in tail or ":" in tail:
         last = to_address(tail, index)
     else:
-        base = 10 if len(first) == 4 else 16
-        try:
-            byte = int(tail, base) if tail.isalnum() and tail.isascii() else -1
-        except ValueError:
-            byte = -1
-        if not 0 <= byte <= 255:
-            kind = "decimal" if base == 10 else "hexadecimal"
-            raise BadValueError(
-                index, f"'{tail}' does not end a range", f"the last byte in {kind}, or an address"
-            )
-        last = Address(first[:-1] + bytes([byte]))
+        last = _range_end(first, tail, index, 1 if len(first) == 4 else width)
     if len(last) != len(first):
         raise BadValueError(index, "the ends of the range have different families")
     count = int.from_bytes(last) - int.from_bytes(first) + 1
@@ -216,6 +219,43 @@ def to_range(word: str, index: int) -> tuple[Address, int]:
     if count > MAX_RANGE:
         raise BadValueError(index, f"the range has {count} addresses, more than {MAX_RANGE}")
     return first, count
+
+
+def _range_end(first: Address, tail: str, index: int, width: int) -> Address:
+    base = 10 if len(first) == 4 else 16
+    try:
+        number = int(tail, base) if tail.isalnum() and tail.isascii() and len(tail) < 5 else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 256**width:
+        kind = "decimal" if base == 10 else "hexadecimal"
+        part = "the last byte" if width == 1 else "the last 16 bits"
+        raise BadValueError(
+            index, f"'{tail}' does not end a range", f"{part} in {kind}, or an address"
+        )
+    return Address(first[:-width] + number.to_bytes(width))
+
+
+def _no_network(word: str) -> None:
+    """Refuse ``ADDRESS/PREFIX``, and name the range that it may stand for."""
+    if "/" not in word:
+        return
+    try:
+        network = ip_network(word, strict=False)
+    except ValueError:
+        return
+    first, last = format_address(Address(network[0].packed)), str(network[-1])
+    hint = f"write the range: {first}-{last}"
+    if network.num_addresses == 1:
+        hint = f"write {first}"
+    elif network.num_addresses > MAX_RANGE:
+        hint = f"a range of at most {MAX_RANGE} addresses, such as {first}-LAST"
+    raise BadValueError(0, f"the network '{word}' is not served here", hint)
+
+
+def established(words: Sequence[str]) -> int | None:
+    """Read a timeout of established connections; 0 stands for the kernel's, as in the fork."""
+    return to_int(words[1], 1, 0, 2_678_400) or None
 
 
 def local_address(words: Sequence[str]) -> dict[str, object]:
@@ -238,7 +278,8 @@ def group_member(words: Sequence[str]) -> dict[str, object]:
         if len(words) > 2:
             values["ip_family"] = choice("inet", "inet6")(words[1:])
         return values
-    first, count = to_range(words[0], 0)
+    _no_network(words[0])
+    first, count = to_range(words[0], 0, width=2)
     port = to_port(words[1], 1) if len(words) > 1 else 0
     return {"address": first, "count": count, "port": port}
 
@@ -377,6 +418,10 @@ def user(words: Sequence[str]) -> dict[str, object]:
 
 def command(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword "CMD ARGS" [USER [GROUP]]``."""
+    if len(words) > 2 and words[1].endswith("\\"):
+        message = r"a quoted word ends at its next double quote: \" does not keep it open"
+        hint = "use single quotes within the double ones: \"/path/script 'an arg'\""
+        raise BadValueError(1, message, hint)
     argv = split_command(text(words))
     if not argv or not argv[0]:
         raise BadValueError(1, "the command is empty")

@@ -141,6 +141,10 @@ class _Walk:
             if not isinstance(key, yaml.ScalarNode):
                 self.report(_ShapeError(key, "a keyword is a plain word"))
                 continue
+            if key.value == "<<" and not key.style:
+                hint = "write the keywords out, or put them into a file and include it"
+                self.report(_ShapeError(key, "merge keys (<<) are not served", hint))
+                continue
             if key.value in seen:
                 line, column, length = self.mark(key)
                 span = Span(self.source, line, column, length)

@@ -20,6 +20,7 @@ from lvskeeper.config.model import (
     VirtualServer,
 )
 from lvskeeper.config.ranges import expand
+from lvskeeper.config.site import family_of, label_of
 from lvskeeper.daemon.roles import (
     DirectorSpec,
     LocalAddressSpec,
@@ -64,7 +65,7 @@ def compile_director(config: Config) -> DirectorSpec:
     """Return the director's view of *config*.
 
     Raises ``ValueError`` where two virtual servers would have one name, under which their health
-    is kept; lint refuses what leads there, but for a group whose name ends like a protocol.
+    is kept; lint refuses what leads there.
     """
     groups = {group.name: group.members for group in config.virtual_server_groups}
     user = config.global_defs.script_user
@@ -105,20 +106,11 @@ def _keys(server: VirtualServer, members: Iterable[GroupMember]) -> Iterator[Ser
     protocol = Protocol[server.protocol]
     for member in members:
         if member.fwmark:
-            family = _mark_family(server, member)
+            family = Family.INET if family_of(server, member) == 4 else Family.INET6
             yield ServiceKey(family, Protocol.TCP, fwmark=member.fwmark)
             continue
         for address in expand(member.address, member.count):
             yield ServiceKey(Family.of(address), protocol, address, member.port)
-
-
-def _mark_family(server: VirtualServer, member: GroupMember) -> Family:
-    named = member.ip_family or server.ip_family
-    if named:
-        return Family.INET if named == "inet" else Family.INET6
-    if server.real_servers:
-        return Family.of(server.real_servers[0].address)
-    return Family.INET
 
 
 def _virtual_server(
@@ -129,7 +121,7 @@ def _virtual_server(
     sorry = server.sorry_server
     timeout = server.persistence_timeout or PERSISTENCE
     return VirtualServerSpec(
-        name=_name(server, keys),
+        name=label_of(server, members) if server.group else str(keys[0]),
         keys=keys,
         scheduler=server.lb_algo,
         real_servers=tuple(_real_server(server, one, members, user) for one in server.real_servers),
@@ -156,16 +148,6 @@ def _virtual_server(
         quorum_up=_script(server.quorum_up, user),
         quorum_down=_script(server.quorum_down, user),
     )
-
-
-def _name(server: VirtualServer, keys: tuple[ServiceKey, ...]) -> str:
-    if not server.group:
-        return str(keys[0])
-    # One group may be served over several protocols, a group of fwmarks over both families: the
-    # name has to tell them apart.
-    suffix = "" if server.protocol == "TCP" else f" {server.protocol.lower()}"
-    family = " inet6" if keys[0].family is Family.INET6 else ""
-    return f"group {server.group}{suffix}{family}"
 
 
 def _uses_pool(server: VirtualServer) -> bool:

@@ -43,10 +43,10 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_warnings_count_with_strict_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, GOOD.replace("    protocol TCP\n", ""))
+    path = write(tmp_path, GOOD.replace("    lb_algo rr\n", ""))
     assert run(path) == 0
     assert run(path, "--strict") == 1
-    assert "no protocol: it is taken as TCP [LK0321]" in capsys.readouterr().out
+    assert "no lb_algo: it is taken as wlc [LK0321]" in capsys.readouterr().out
 
 
 def test_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_no_such_file_and_a_directory(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path, GOOD.replace("    protocol TCP\n", ""))
+    path = write(tmp_path, GOOD.replace("    lb_algo rr\n", ""))
     assert run(path, "--format", "json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is True

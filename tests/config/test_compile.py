@@ -15,7 +15,8 @@ def compiled(text: str) -> DirectorSpec:
 
 
 def server(body: str, head: str = "192.0.2.1 80") -> str:
-    return f"virtual_server {head} {{\n{body}\n}}\n"
+    protocol = "" if head.startswith("fwmark") or "protocol" in body else "protocol TCP\n"
+    return f"virtual_server {head} {{\n{protocol}{body}\n}}\n"
 
 
 def test_global_settings() -> None:

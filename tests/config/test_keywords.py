@@ -13,17 +13,17 @@ from lvskeeper.units import parse_address
 
 FRAMES = {
     "global_defs": "global_defs {\n%s\n}\n",
-    "virtual_server": "virtual_server 192.0.2.1 80 {\n%s\n}\n",
-    "real_server": "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n%s\n}\n}\n",
+    "virtual_server": "virtual_server 192.0.2.1 80 {\nprotocol TCP\n%s\n}\n",
+    "real_server": "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n%s\n}\n}\n",
     "TCP_CHECK": (
-        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"
+        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"
     ),
     "HTTP_GET": (
-        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n"
+        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n"
         "HTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
     ),
     "url": (
-        "virtual_server 192.0.2.1 80 {\nreal_server 198.51.100.1 80 {\n"
+        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n"
         "HTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"
     ),
 }
@@ -179,7 +179,7 @@ def test_the_table_above_is_complete() -> None:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("virtual_server 192.0.2.1 {\n persistence_timeout\n}", None),
+        ("virtual_server 192.0.2.1 {\n protocol TCP\n persistence_timeout\n}", None),
         ("virtual_server fwmark 3 {\n}", None),
         ("virtual_server fwmark {\n}", Code.BAD_VALUE),
         ("virtual_server group {\n}", Code.BAD_VALUE),
