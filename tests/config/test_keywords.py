@@ -11,21 +11,16 @@ from lvskeeper.config.load import Loaded, load
 from lvskeeper.config.model import Command, Config, Forwarding, ScriptUser, SorryServer
 from lvskeeper.units import parse_address
 
+HEAD = "virtual_server 192.0.2.1 80 {\nprotocol TCP\n"
 FRAMES = {
     "global_defs": "global_defs {\n%s\n}\n",
-    "virtual_server": "virtual_server 192.0.2.1 80 {\nprotocol TCP\n%s\n}\n",
-    "real_server": "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n%s\n}\n}\n",
-    "TCP_CHECK": (
-        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"
-    ),
+    "virtual_server": HEAD + "%s\n}\n",
+    "real_server": HEAD + "real_server 198.51.100.1 80 {\n%s\n}\n}\n",
+    "TCP_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"),
     "HTTP_GET": (
-        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n"
-        "HTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
+        HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
     ),
-    "url": (
-        "virtual_server 192.0.2.1 80 {\nprotocol TCP\nreal_server 198.51.100.1 80 {\n"
-        "HTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"
-    ),
+    "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
 }
 
 GUE = Forwarding(method="TUN", type="gue", port=6080, csum="remcsum")

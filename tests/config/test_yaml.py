@@ -56,7 +56,8 @@ def test_commands_keep_their_blanks() -> None:
 
 def test_the_two_forms_include_each_other() -> None:
     loaded = read(
-        "include: [b.conf]\nvirtual_servers: [{address: 192.0.2.1, port: 80, protocol: TCP, include: c.yaml}]\n",
+        "include: [b.conf]\nvirtual_servers:\n"
+        "  - {address: 192.0.2.1, port: 80, protocol: TCP, include: c.yaml}\n",
         b_conf="virtual_server 192.0.2.2 80 {\n protocol TCP\n include c.yaml\n}\n",
         c_yaml="lb_algo: mh\n",
     )
