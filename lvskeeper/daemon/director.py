@@ -43,7 +43,7 @@ from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
-from lvskeeper.daemon.table import Outcome, TableKeeper
+from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool, PoolEffect
 from lvskeeper.ipvs.types import DestKey
@@ -116,7 +116,7 @@ class Director:
                 for work in (
                     self._beat(),
                     self._flush_forever(),
-                    self._repeat(DRIFT_INTERVAL, self._check_table),
+                    self._watch_table(),
                     self._repeat(DRIFT_INTERVAL, self._check_ruleset),
                     self._repeat(SLOW_TURN, self._check_surroundings),
                 )
@@ -300,10 +300,17 @@ class Director:
 
     async def _repeat(self, pause: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            started = time.monotonic()
             await self._guarded(work.__name__, work)
+            await asyncio.sleep(pause)
+
+    async def _watch_table(self) -> None:
+        """Look for drift again and again; the more it costs, the less often."""
+        while True:
+            started = time.monotonic()
+            await self._guarded("table", self._check_table)
             cost = time.monotonic() - started
-            await asyncio.sleep(max(pause, cost / DRIFT_SHARE))
+            # A table that is read in one go is small; a slow turn of the loop is no measure of it.
+            await asyncio.sleep(cost / DRIFT_SHARE if cost > DRIFT_BUDGET else DRIFT_INTERVAL)
 
     async def _guarded(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do *work*; tell its failure once until it works again."""
