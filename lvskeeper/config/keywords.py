@@ -114,7 +114,7 @@ _ROOT: Final = (
         "virtual_server_group", "NAME",
         "Services that share their real servers; one `ADDRESS[-LAST] PORT` or "
         "`fwmark N [inet|inet6]` a line. LAST is the last byte in decimal for IPv4, the last 16 "
-        "bits in hexadecimal for IPv6.",
+        "bits in hexadecimal for IPv6. Networks such as 192.0.2.0/28 are not served.",
         read=v.text, least=2, most=2, key="virtual_server_groups",
     ),
     _block(

@@ -26,9 +26,12 @@ Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for erro
   only. A file closes the blocks that it opens. A file that ends in `.yaml` or `.yml` is read as
   YAML.
 - BOOL is `true`, `on`, `yes` or `false`, `off`, `no`; a keyword of which only the name is given is
-  on. SECONDS is a decimal number without a unit.
+  on. keepalived itself passes over the word behind `alpha`, `omega`, `ops` and the like in a
+  virtual server and switches them on, so `off` there is a warning. SECONDS is a decimal number
+  without a unit.
 - `"CMD ARGS" [USER [GROUP]]` runs a command without a shell. Both kinds of quotes group its
-  arguments, and a backslash escapes. Without a user it runs as `script_user`.
+  arguments, and a backslash escapes; but no double quote can stand within double quotes, so quote
+  arguments with single ones. Without a user it runs as `script_user`.
 
 Not served yet: `$NAME=` definitions, `@ID` conditional lines, `~SEQ` and `~LST`. They are errors.
 
@@ -44,7 +47,8 @@ The same keywords with the same values. Every plain value is read as the keyword
   and an entry is written as in the other form: `192.0.2.16-19 80`.
 - A command is one value, arguments and all; a list adds user and group:
   `notify_up: [/usr/local/bin/tell rs1, operator]`.
-- `include: PATTERN`, or a list of them, at any place where keywords stand.
+- `include: PATTERN`, or a list of them, at any place where keywords stand. Merge keys (`<<`) are
+  not served.
 
 ## Keywords
 

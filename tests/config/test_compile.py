@@ -1,6 +1,8 @@
+import pytest
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config.load import load
+from lvskeeper.config.model import Config, GroupMember, VirtualServer, VirtualServerGroup
 from lvskeeper.daemon.compile import compile_director
 from lvskeeper.daemon.roles import DirectorSpec, LocalAddressSpec, Script, TunnelSpec
 from lvskeeper.health.spec import CheckKind, CheckSpec, QuorumSpec, Url
@@ -194,3 +196,19 @@ def test_a_group_of_marks_served_over_both_families_has_two_names() -> None:
         + server(block.format("inet6", "2001:db8::1"), "group marks")
     )
     assert [one.name for one in spec.virtual_servers] == ["group marks", "group marks inet6"]
+
+
+def test_two_names_that_lint_should_have_refused_are_no_specification() -> None:
+    def group(name: str, last: int) -> VirtualServerGroup:
+        member = GroupMember(address=addr(f"192.0.2.{last}"), port=80)
+        return VirtualServerGroup(name=name, members=(member,))
+
+    config = Config(
+        virtual_server_groups=(group("web", 1), group("web udp", 2)),
+        virtual_servers=(
+            VirtualServer(group="web", protocol="UDP"),
+            VirtualServer(group="web udp", protocol="TCP"),
+        ),
+    )
+    with pytest.raises(ValueError, match="both called group web udp"):
+        compile_director(config)
