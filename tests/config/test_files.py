@@ -21,6 +21,20 @@ def test_braces(pattern: str, expected: list[str]) -> None:
     assert expand_braces(pattern) == expected
 
 
+@pytest.mark.parametrize("pattern", ["{a,b}" * 10, "{" * 100_000, "{a}" * 100, "{" * 65 + "}" * 65])
+def test_braces_have_a_limit(pattern: str) -> None:
+    with pytest.raises(OSError, match="more than"):
+        expand_braces(pattern)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "*\0"])
+def test_a_name_with_a_nul_is_an_error_of_the_system(name: str) -> None:
+    with pytest.raises(OSError, match="NUL"):
+        LocalFiles().read_text(name)
+    with pytest.raises(OSError, match="NUL"):
+        LocalFiles().glob(name)
+
+
 def test_glob_finds_files_in_order(tmp_path: Path) -> None:
     for name in ("b.conf", "a.conf", "c.txt"):
         (tmp_path / name).write_text("")
