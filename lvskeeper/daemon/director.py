@@ -291,12 +291,15 @@ class Director:
         self._dirty.clear()
         self._want(changed, self._table)
         outcome = await self._table.sync({key for item in changed for key in item.spec.keys})
-        self._save(self._table)
         if outcome.operations:
             took = format_duration(time.monotonic() - since)
             self._emit(
                 events.HealthApplied(", ".join(names), outcome.operations, outcome.refused, took)
             )
+        # The state is as long as the configuration; of all that health changes it holds the quorum.
+        noted = self._owned.past
+        if any(item.pool.has_quorum is not noted[item.spec.name].had_quorum for item in changed):
+            self._save(self._table)
 
     async def _repeat(self, pause: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -332,7 +335,9 @@ class Director:
         await self._fullnat.check_drift()
 
     async def _check_surroundings(self) -> None:
-        if self._table is None or self._changing:
+        if self._table is None or self._changing or not self._virtuals:
+            # Without virtual servers nothing was taken over yet: a save would forget, after a first
+            # configuration that was refused, what an earlier director left.
             return
         if not self._table.traits.native_fullnat:
             self._fullnat.check_sysctls(self._spec)

@@ -78,7 +78,6 @@ class Phase(Enum):
     """Where a probe ended."""
 
     CONNECT = "connect"
-    SEND = "send"
     STATUS = "status"
     BODY = "body"
     TIMEOUT = "timeout"

@@ -298,7 +298,7 @@ class RealServerDown(Event):
     real_server: Annotated[str, "the real server"]
     check: Annotated[str, "the check that failed"]
     attempts: Annotated[int, "failed probes in a row that decided"]
-    phase: Annotated[str, "where the probe ended: connect, send, status, body, timeout"]
+    phase: Annotated[str, "where the probe ended: connect, status, body, timeout"]
     reason: Annotated[str, "what happened there"]
     probe_took: Annotated[str, "duration of the deciding probe"]
 

@@ -338,6 +338,33 @@ async def test_fullnat_without_nft_changes_nothing(
 
 
 @pytest.mark.asyncio
+async def test_a_refused_first_configuration_does_not_forget_what_is_ours(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(kernel, tmp_path) as first:
+        await first.applied(configuration(*PORTS))
+    saved = StateFile(tmp_path).load()
+    monkeypatch.setattr("lvskeeper.daemon.director.SLOW_TURN", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        patch.setattr("lvskeeper.kernel.nft.SEARCH_PATH", "/nowhere")
+        async with site(kernel, tmp_path) as second:
+            assert isinstance(await second.apply(FULLNAT), Failed)
+            await asyncio.sleep(0.3)
+    assert saved.services
+    assert StateFile(tmp_path).load() == saved
+
+
+@pytest.mark.asyncio
+async def test_a_lost_quorum_is_noted(kernel: FakeIpvs, tmp_path: Path) -> None:
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS[:1]))
+        await here.until(lambda: here.named("health_applied"))
+        (past,) = StateFile(tmp_path).load().past.values()
+    assert not past.had_quorum
+
+
+@pytest.mark.asyncio
 async def test_a_reload_that_nft_cannot_serve_leaves_the_running_one(
     kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
