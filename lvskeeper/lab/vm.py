@@ -107,8 +107,8 @@ def _boot_and_run(vng: str, image: Path, argv: list[str], machine: Machine) -> i
     """Try KVM where it may work, then emulation, twice; a command is never started twice."""
     release = image.name.removeprefix("vmlinuz-")
     accelerators = [Accelerator.EMULATION, Accelerator.EMULATION]
-    trial = not machine.icount and os.access("/dev/kvm", os.R_OK | os.W_OK)
-    if trial and _kvm_verdict() is not False:
+    may_try_kvm = not machine.icount and os.access("/dev/kvm", os.R_OK | os.W_OK)
+    if may_try_kvm and _kvm_verdict() is not False:
         accelerators.insert(0, Accelerator.KVM)
     problem = ""
     for accelerator in accelerators:
@@ -120,7 +120,8 @@ def _boot_and_run(vng: str, image: Path, argv: list[str], machine: Machine) -> i
                 vm.wait_until_up()
             except BootError as error:
                 problem = f"{error}; its console ends with\n{vm.keep_console()}"
-                _say(f"{error}")
+                trial = accelerator is Accelerator.KVM
+                _say(f"{error}{'; KVM does not serve here, emulation follows' if trial else ''}")
                 continue
             if Accelerator.KVM in accelerators:
                 _note_kvm_verdict(works=accelerator is Accelerator.KVM)
