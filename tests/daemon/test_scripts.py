@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from lvskeeper.daemon.children import MAX_OUTPUT
 from lvskeeper.daemon.roles import Script
-from lvskeeper.daemon.scripts import MAX_OUTPUT, MAX_WAITING, ScriptOutcome, ScriptRunner
+from lvskeeper.daemon.scripts import MAX_WAITING, ScriptOutcome, ScriptRunner
 
 pytestmark = pytest.mark.asyncio
 
