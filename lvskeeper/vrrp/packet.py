@@ -23,6 +23,7 @@ from lvskeeper.vrrp.auth import (
     format_auth_header,
     packet_icv,
 )
+from lvskeeper.vrrp.auth_hmac import HmacAuth, sign
 from lvskeeper.vrrp.types import Advert
 
 VRRP: Final = 112
@@ -140,8 +141,8 @@ def _pseudo_header(
 
 
 def summed(message: Message, source: Address, destination: Address, kind: ChecksumKind) -> bool:
-    """Return whether the checksum of *message* is right."""
-    data = message.data
+    """Return whether the checksum of *message* is right; that of IPv6 covers a trailer too."""
+    data = message.data if len(source) == 16 else message.data[: message.size(4)]
     before = _pseudo_header(message.version, source, destination, len(data), kind)
     return internet_sum(before + data) == 0xFFFF
 
@@ -179,10 +180,45 @@ def _encode(
         timing, trailer = round(advert.interval * 100), b""
     first = advert.version << 4 | ADVERTISEMENT
     head = _HEADER.pack(first, advert.vrid, advert.priority, len(advert.addresses), timing, 0)
-    data = bytearray(b"".join((head, *advert.addresses, trailer)))
-    before = _pseudo_header(advert.version, source, destination, len(data), checksum)
+    data = b"".join((head, *advert.addresses, trailer))
+    return _with_checksum(
+        data, _pseudo_header(advert.version, source, destination, len(data), checksum)
+    )
+
+
+def _with_checksum(message: bytes, before: bytes) -> bytes:
+    """Return *message* with its checksum, which covers *before* too."""
+    data = bytearray(message)
+    data[_CHECKSUM] = b"\0\0"
     data[_CHECKSUM] = (0xFFFF - internet_sum(before + data)).to_bytes(2, "big")
     return bytes(data)
+
+
+def encode_with_hmac(
+    advert: Advert,
+    source: Address,
+    destination: Address,
+    *,
+    hmac: HmacAuth,
+    sequence: int,
+    checksum: ChecksumKind = ChecksumKind.STANDARD,
+) -> bytes:
+    """Return the IP payload of an advert of an instance with ``auth_hmac``.
+
+    *sequence* comes from :func:`lvskeeper.vrrp.auth_hmac.next_sequence`, one for all destinations
+    of an advert. In the mode ``receive-only`` there is no trailer. The checksum of IPv4 leaves the
+    trailer out, that of IPv6 covers it, as with keepalived, where the kernel makes it. Raises
+    ``ValueError`` as :func:`encode` does.
+    """
+    message = _encode(advert, source, destination, NO_AUTH, checksum)
+    if not hmac.signs:
+        return message
+    signed = sign(message, source, hmac, sequence)
+    if len(source) == 4:
+        return signed
+    return _with_checksum(
+        signed, _pseudo_header(advert.version, source, destination, len(signed), checksum)
+    )
 
 
 def _check(advert: Advert, source: Address, auth: Authentication) -> None:

@@ -5,7 +5,6 @@ holds it against the rules of that instance. Nothing in here raises, whatever th
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, final
 
 from lvskeeper.units import Address, format_address
@@ -21,6 +20,16 @@ from lvskeeper.vrrp.auth import (
     icv_matches,
     parse_auth_header,
 )
+from lvskeeper.vrrp.auth_hmac import (
+    MAX_SENDERS,
+    TRAILER_SIZE,
+    HmacAuth,
+    HmacMode,
+    ReplayGuard,
+    Trailer,
+    check_trailer,
+    clock_warning,
+)
 from lvskeeper.vrrp.packet import (
     ADVERTISEMENT,
     HEADER_SIZE,
@@ -32,75 +41,28 @@ from lvskeeper.vrrp.packet import (
     summed,
 )
 from lvskeeper.vrrp.types import Advert
+from lvskeeper.vrrp.verdict import Note, NoteKind, Reject, RejectKind
+
+__all__ = [
+    "ETHERNET_MINIMUM",
+    "MAX_NAMED",
+    "Accepted",
+    "Note",
+    "NoteKind",
+    "Peer",
+    "Received",
+    "Reject",
+    "RejectKind",
+    "Rules",
+    "received_ipv4",
+    "received_ipv6",
+    "validate",
+]
 
 ETHERNET_MINIMUM: Final = 46
 """Bytes that Ethernet pads a packet to; some drivers leave the padding on."""
 MAX_NAMED: Final = 4
 """Addresses that the text of a note names."""
-
-
-@final
-class RejectKind(StrEnum):
-    """Why a packet does not count; each is counted of its own."""
-
-    LENGTH = "length"
-    """Shorter or longer than its header says."""
-    PROTOCOL = "protocol"
-    """Neither VRRP nor an authentication header around it."""
-    VRID = "vrid"
-    """Of another virtual router."""
-    TTL = "ttl"
-    """Multicast that was routed, or outside a peer's bounds."""
-    VERSION = "version"
-    AUTH_TYPE = "auth-type"
-    """An authentication type that does not exist."""
-    AUTH_MISMATCH = "auth-mismatch"
-    """An authentication type other than ours."""
-    AUTH_FAILURE = "auth-failure"
-    """A wrong password or signature."""
-    REPLAY = "replay"
-    """A sequence number that was there before."""
-    INTERVAL = "interval"
-    """Version 2 only: an advertisement interval other than ours."""
-    TYPE = "type"
-    """Not an advertisement."""
-    IP_LENGTH = "ip-length"
-    """The total length of the IP header is not that of the packet."""
-    CHECKSUM = "checksum"
-    CAST = "cast"
-    """Multicast for a unicast instance, or the other way round."""
-    SOURCE = "source"
-    """Unicast from none of our peers."""
-
-
-@final
-class NoteKind(StrEnum):
-    """What is worth a line in the log although the packet counts."""
-
-    INTERVAL = "interval"
-    """Version 3: another interval than ours; a backup adopts it."""
-    ADDRESSES = "addresses"
-    """Other addresses than ours."""
-    OLD_CHECKSUM = "old-checksum"
-    """A unicast checksum of keepalived before 1.3.7."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A packet that does not count."""
-
-    kind: RejectKind
-    detail: str
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A doubt about a packet that counts."""
-
-    kind: NoteKind
-    detail: str
 
 
 @final
@@ -113,6 +75,8 @@ class Accepted:
     ttl: int
     sequence: int | None = None
     """Of an authentication header; the highest one is the next call's *sequence*."""
+    key: int | None = None
+    """Number of the ``auth_hmac`` key that signed it."""
     notes: tuple[Note, ...] = ()
 
 
@@ -152,6 +116,12 @@ class Rules:
     old_checksum: bool = True
     """Accept the unicast checksum of keepalived before 1.3.7 (not ``old_unicast_checksum never``)
     """
+    hmac: HmacAuth | None = None
+    """``auth_hmac``, of both versions; ``ValueError`` where there is *auth* of version 2 too."""
+
+    def __post_init__(self) -> None:
+        if self.hmac is not None and self.auth.kind is not AuthKind.NONE:
+            raise ValueError(f"{self.auth.kind.name} and auth_hmac exclude each other")
 
 
 @final
@@ -213,37 +183,57 @@ def received_ipv6(
 
 
 def validate(
-    received: Received, rules: Rules, *, sequence: int = 0, skip_addresses: bool = False
+    received: Received,
+    rules: Rules,
+    *,
+    sequence: int = 0,
+    skip_addresses: bool = False,
+    wall: float = 0.0,
+    guard: ReplayGuard | None = None,
 ) -> Accepted | Reject:
     """Return the advert in *received*, or why it does not count.
 
     *sequence* is the highest number of an authentication header that the instance has accepted or
     sent. *skip_addresses* leaves the addresses uncompared (``skip_check_adv_addr``, for packets of
     the known master). ``owner_ignore_adverts`` is the caller's: it drops what is accepted here.
+
+    With ``auth_hmac`` *wall* is the time of day and *guard* what the instance keeps of its senders:
+    it learns of a packet that counts. Raises ``ValueError`` where such an instance has no *guard*.
     """
-    message = received.message
-    size = len(received.source)
-    reject = (
-        _shape(received, rules)
-        or _authentication(received, rules, sequence)
-        or _content(received, rules)
-    )
+    reject = _shape(received, rules)
     if reject is not None:
         return reject
-    old_checksum = False
-    if not summed(message, received.source, received.destination, rules.checksum):
-        old_checksum = _old_checksum(received, rules)
-        if not old_checksum:
-            return Reject(RejectKind.CHECKSUM, f"0x{message.data[6:8].hex()}")
-    reject = _cast(received, rules) or _peer(received, rules)
-    if reject is not None:
-        return reject
-    advert = message.advert(size)
+    trailer = _trailer(received, rules, wall, guard)
+    if isinstance(trailer, Reject):
+        return trailer
+    old_checksum = _rest(received, rules, sequence)
+    if isinstance(old_checksum, Reject):
+        return old_checksum
+    if trailer is not None and guard is not None:
+        guard.learn(received.source, trailer.sequence, max(len(rules.peers), MAX_SENDERS))
+    advert = received.message.advert(len(received.source))
     notes = _notes(advert, rules, old_checksum=old_checksum, skip_addresses=skip_addresses)
     header = received.auth_header
     return Accepted(
-        advert, received.source, received.ttl, header.sequence if header else None, notes
+        advert,
+        received.source,
+        received.ttl,
+        sequence=header.sequence if header else None,
+        key=trailer.key if trailer else None,
+        notes=notes + _trailer_notes(trailer, rules, wall),
     )
+
+
+def _rest(received: Received, rules: Rules, sequence: int) -> Reject | bool:
+    """Judge all that comes after the trailer; return whether the checksum is an old one."""
+    reject = _authentication(received, rules, sequence) or _content(received, rules)
+    if reject is not None:
+        return reject
+    message = received.message
+    old = not summed(message, received.source, received.destination, rules.checksum)
+    if old and not _old_checksum(received, rules):
+        return Reject(RejectKind.CHECKSUM, f"0x{message.data[6:8].hex()}")
+    return _cast(received, rules) or _peer(received, rules) or old
 
 
 def _shape(received: Received, rules: Rules) -> Reject | None:
@@ -251,7 +241,10 @@ def _shape(received: Received, rules: Rules) -> Reject | None:
     message = received.message
     # by the version of the packet, not ours: a neighbour of the other version shall be told as one
     expected = message.size(len(received.source))
-    if len(message.data) != expected:
+    if len(message.data) != expected and not (
+        # keepalived tells by the length alone whether there is a trailer
+        rules.hmac is not None and len(message.data) == expected + TRAILER_SIZE
+    ):
         return Reject(RejectKind.LENGTH, f"{len(message.data)} bytes instead of {expected}")
     if message.vrid != rules.vrid:
         return Reject(RejectKind.VRID, f"VRID {message.vrid}")
@@ -260,6 +253,35 @@ def _shape(received: Received, rules: Rules) -> Reject | None:
     if message.version != rules.version:
         return Reject(RejectKind.VERSION, f"version {message.version} instead of {rules.version}")
     return None
+
+
+def _trailer(
+    received: Received, rules: Rules, wall: float, guard: ReplayGuard | None
+) -> Trailer | Reject | None:
+    """Return the trailer, nothing where there need not be one, or why the packet is refused."""
+    if rules.hmac is None:
+        return None
+    if guard is None:
+        raise ValueError("an instance with auth_hmac has a ReplayGuard")
+    data, source = received.message.data, received.source
+    size = received.message.size(len(source))
+    if len(data) == size:
+        if rules.hmac.mode is HmacMode.ENFORCE:
+            return Reject(RejectKind.AUTH_EXT_MISSING, "no authentication trailer")
+        return None
+    # Even without ``check_unicast_src``: keepalived has a replay state for its peers alone
+    if rules.peers and all(peer.address != source for peer in rules.peers):
+        return Reject(RejectKind.SOURCE, f"{format_address(source)} is no peer")
+    return check_trailer(data, size, source, rules.hmac, guard=guard, wall=wall)
+
+
+def _trailer_notes(trailer: Trailer | None, rules: Rules, wall: float) -> tuple[Note, ...]:
+    if rules.hmac is None:
+        return ()
+    if trailer is None:
+        return (Note(NoteKind.NO_TRAILER, f"accepted in the mode {rules.hmac.mode.value}"),)
+    warning = clock_warning(trailer, rules.hmac, wall)
+    return (Note(NoteKind.CLOCK_SKEW, warning),) if warning else ()
 
 
 def _authentication(received: Received, rules: Rules, sequence: int) -> Reject | None:
