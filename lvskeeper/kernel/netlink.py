@@ -1,9 +1,9 @@
 """A synchronous netlink transport.
 
-The kernel answers generic netlink while it is being asked: replies wait in the socket when ``send``
-returns, and a dump is produced inside ``recv``. So blocking calls with a deadline are right here,
-and an event loop would only add turns. Anything that can send and receive datagrams can stand
-behind a :data:`SocketFactory`: a recording, or a kernel elsewhere.
+The kernel answers generic netlink and rtnetlink while it is being asked: replies wait in the socket
+when ``send`` returns, and a dump is produced inside ``recv``. So blocking calls with a deadline are
+right here, and an event loop would only add turns. Anything that can send and receive datagrams can
+stand behind a :data:`SocketFactory`: a recording, or a kernel elsewhere.
 """
 
 import contextlib
@@ -24,10 +24,13 @@ BUFFER: Final = 8 << 20
 DATAGRAM: Final = 1 << 16
 """Longest datagram that is received; the kernel's dumps come in 32 KiB at most."""
 
+NETLINK_ROUTE: Final = 0
 NETLINK_GENERIC: Final = 16
 SOL_NETLINK: Final = 270
 NETLINK_CAP_ACK: Final = 10
 """Errors come back without an echo of the whole request."""
+NETLINK_GET_STRICT_CHK: Final = 12
+"""The kernel heeds what the header of a dump of routes asks for (since 4.20)."""
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
 
@@ -69,11 +72,11 @@ SocketFactory: TypeAlias = Callable[[], NetlinkSocket]
 
 @final
 class KernelSocket:
-    """A generic netlink socket in the network namespace of the thread that makes it."""
+    """A netlink socket in the network namespace of the thread that makes it."""
 
-    def __init__(self, deadline: float = DEADLINE) -> None:
+    def __init__(self, deadline: float = DEADLINE, protocol: int = NETLINK_GENERIC) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_GENERIC
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         whole = int(deadline)
         limit = _TIMEVAL.pack(whole, int((deadline - whole) * 1e6))
@@ -90,6 +93,9 @@ class KernelSocket:
                 self._socket.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
         with contextlib.suppress(OSError):  # kernels before 4.3 lack it and echo the request
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        if protocol == NETLINK_ROUTE:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._socket.bind((0, 0))
 
     def send(self, data: bytes, /) -> None:
@@ -106,8 +112,13 @@ class KernelSocket:
 
 
 def open_socket() -> NetlinkSocket:
-    """Return a socket to this kernel; the default :data:`SocketFactory`."""
+    """Return a generic netlink socket to this kernel; the default :data:`SocketFactory`."""
     return KernelSocket()
+
+
+def open_route_socket() -> NetlinkSocket:
+    """Return an rtnetlink socket to this kernel."""
+    return KernelSocket(protocol=NETLINK_ROUTE)
 
 
 @final
