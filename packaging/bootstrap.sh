@@ -62,7 +62,7 @@ install_packages() {
         case $package in
             keepalived) service=keepalived ;;
             nginx-light) service=nginx ;;
-            ipvsadm | nftables) service=$package ;;
+            ipvsadm | nftables | frr) service=$package ;;
             *) continue ;;
         esac
         if command -v systemctl >/dev/null; then
@@ -88,9 +88,9 @@ debian_packages() {
 # Other systems: we do not know their packages, so we say what is missing and let a person decide.
 other_system() {
     local tool missing=() tools=("$python" ip nft conntrack ipvsadm modprobe)
-    [ "$purpose" = test ] && tools+=(keepalived nginx)
+    [ "$purpose" = test ] && tools+=(keepalived nginx tshark vrrpd)
     needs_vm && tools+=("qemu-system-$(uname -m)" busybox)
-    PATH=$PATH:/usr/sbin:/sbin
+    PATH=$PATH:/usr/sbin:/sbin:/usr/lib/frr:/usr/libexec/frr
     for tool in "${tools[@]}"; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
