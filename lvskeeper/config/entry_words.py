@@ -130,6 +130,8 @@ def _unknown(grammar: Grammar, word: str, index: int) -> BadValueError:
     if word in grammar.unserved:
         message = f"'{word}' is a word of keepalived that is not served yet"
         return BadValueError(index, message, hint or "leave it out, with its value if it has one")
+    if is_network(word) and "from" in grammar.options:
+        hint = f"write from {word}, or to {word}"
     known = [*grammar.options, *grammar.flags, *grammar.unserved]
     message = f"'{word}' is no word of {grammar.what}"
     return BadValueError(index, message, hint or _close(word, known) or _list(grammar))
@@ -143,7 +145,7 @@ def _close(word: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - good files need no hints
 
     lower = word.lower()
-    close = [lower] if lower in known else get_close_matches(lower[:40], known, n=1, cutoff=0.7)
+    close = [lower] if lower in known else get_close_matches(lower[:40], known, n=1, cutoff=0.65)
     return f"did you mean '{close[0]}'?" if close else ""
 
 

@@ -30,8 +30,6 @@ _ROUTE_UNSERVED: Final = (
     "pref", "prepend", "quickack", "realms", "reordering", "rto_min", "rtt", "rttvar", "ssthresh",
     "ttl-propagate", "vrf", "weight", "window",
 )
-# fmt: on
-# fmt: off
 _RULE_UNSERVED: Final = (
     "dport", "goto", "ip_proto", "ipproto", "l3mdev", "nop", "not", "protocol", "realms", "sport",
     "sup_group", "sup_pl", "suppress_ifgroup", "suppress_prefixlength", "tunnel-id", "uidrange",
@@ -42,9 +40,12 @@ _GROUP: Final = {"track_group": ("track_group", w.group_name)}
 
 
 def _label(word: str, index: int) -> str:
-    if len(word.encode()) > MAX_LABEL:
+    hint = "a label is DEVICE:NAME, such as eth0:1"
+    if not (word.isascii() and word.isprintable()) or " " in word:
+        raise BadValueError(index, f"'{word}' is not a label", hint)
+    if len(word) > MAX_LABEL:
         message = f"the label '{word}' has more than {MAX_LABEL} characters"
-        raise BadValueError(index, message, "a label is DEVICE:NAME, such as eth0:1")
+        raise BadValueError(index, message, hint)
     return word
 
 
@@ -58,7 +59,8 @@ def _rule_type(word: str, index: int) -> str:
     if word in _RULE_TYPES:
         return word
     if word in {"goto", "nop"}:
-        raise BadValueError(index, f"'{word}' is a type of rule that is not served yet")
+        message = f"'{word}' is a type of rule that is not served yet"
+        raise BadValueError(index, message, f"one of {one_of(_RULE_TYPES)}")
     raise BadValueError(index, f"'{word}' is no type of rule", f"one of {one_of(_RULE_TYPES)}")
 
 
@@ -174,12 +176,14 @@ def address_entry(words: Sequence[str]) -> dict[str, object]:
             raise BadValueError(0, "with a peer the prefix length is the peer's", hint)
         values["peer"], values["prefix"] = peer, w.full(peer, far)
     if values["prefix"] == 0:
-        raise BadValueError(0, "the prefix length 0 would put all networks on the device")
+        message = "the prefix length 0 would put all networks on the device"
+        raise BadValueError(0, message, "an address has the prefix length of its network")
     if len(address) == 16:
         _check_ipv6(words, places)
     elif "brd" in places:
         if "peer" in places:
-            raise BadValueError(places["brd"], "an address with a peer has no broadcast address")
+            message = "an address with a peer has no broadcast address"
+            raise BadValueError(places["brd"], message, "leave brd out")
         values["brd"] = _broadcast(words, places["brd"], address, w.full(address, length))
     return values
 
@@ -234,7 +238,9 @@ def route_entry(words: Sequence[str]) -> dict[str, object]:
     values["destination"], values["prefix"] = network, length
     _check_hop(words, places, others.get("via"))
     if "tos" in places and family == 6:
-        raise BadValueError(places["tos"], "a route of IPv6 has no type of service")
+        raise BadValueError(
+            places["tos"], "a route of IPv6 has no type of service", "leave tos out"
+        )
     return values
 
 
