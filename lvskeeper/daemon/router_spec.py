@@ -93,6 +93,8 @@ class InstanceConfig:
     """False: a master that is no owner answers nothing but ND at its addresses (``no_accept``)."""
     track_primary: bool = True
     """The instance's own interface has to be up (not ``dont_track_primary``)."""
+    track_source: bool = False
+    """``track_src_ip``: FAULT while ``spec.source`` is on no interface of ours."""
     no_peer_fault: bool = False
     """``unicast_fault_no_peer`` with no peer: the instance stays in FAULT."""
     promote_secondaries: bool = False
@@ -139,9 +141,9 @@ class ArgumentMatch(Enum):
 
     EXACT = "exact"
     INITIAL = "initial"
-    """It may have more arguments."""
+    """The last compared argument may go on, and more may follow."""
     PARTIAL = "partial"
-    """Its last compared argument may go on."""
+    """More arguments may follow."""
 
 
 @final
@@ -229,6 +231,8 @@ class RouterSpec:
     unknown_vrids: bool = False
     """Tell of adverts for VRIDs that are not ours (``log_unknown_vrids``)."""
     fifos: tuple[Fifo, ...] = ()
+    script_security: bool = False
+    """``enable_script_security``: root runs no script that somebody else could write."""
     mail: MailSpec = field(default_factory=MailSpec)
     scheduling: ProcessClass = field(default_factory=ProcessClass)
     sync_instance: str = ""
