@@ -75,8 +75,9 @@ def _print_text(path: str, loaded: "Loaded") -> None:
     else:
         counts = _counts(loaded.config)
         parts = [
-            _plural(count, name.removesuffix("s").replace("_", " "))
+            _plural(count, name.removesuffix("s").replace("_", " ").replace("vrrp", "VRRP"))
             for name, count in counts.items()
+            if count or name != "vrrp_instances"
         ]
         out.append(f"{path}: ok: {', '.join(parts)}, {warnings}")
     # A terminal that cannot show a character of the file gets an escape in its place.
@@ -90,6 +91,7 @@ def _counts(config: "Config") -> dict[str, int]:
         "virtual_servers": len(config.virtual_servers),
         "real_servers": len(servers),
         "checks": sum(len(one.checks) for one in servers),
+        "vrrp_instances": len(config.vrrp.instances) if config.vrrp else 0,
     }
 
 

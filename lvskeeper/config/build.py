@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
-from lvskeeper.config.keywords import (
-    BLOCKS,
-    CHECKS,
-    ENTRY_BLOCKS,
-    ROOT,
-    Keyword,
-    Status,
-    homes,
-    suggest,
-)
+from lvskeeper.config.keyword import Keyword, Status
+from lvskeeper.config.keywords import BLOCKS, CHECKS, ENTRY_BLOCKS, ROOT, homes, suggest
 from lvskeeper.config.model import Config, TcpCheck
+from lvskeeper.config.source import Files
 from lvskeeper.config.tree import Directive, Tree
 from lvskeeper.config.values import inner_placeholder, is_placeholder
+from lvskeeper.config.vrrp_keywords import GLOBAL_KEYS, ROOT_NAMES
+
+if TYPE_CHECKING:
+    from lvskeeper.config.vrrp_build import VrrpBuilder, VrrpOrigin
 
 _OWNERS: Final = {"K": "keepalived", "T": "the FULLNAT fork", "D": "DPVS"}
 _OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~LST lists"}
@@ -35,6 +32,7 @@ class Origin:
     virtual_servers: list[Directive] = field(default_factory=list)
     real_servers: list[list[Directive]] = field(default_factory=list)
     """One list for each virtual server."""
+    vrrp: "VrrpOrigin | None" = None
     spoilt: set[Directive] = field(default_factory=set)
     """Items with errors of their own: judging them further would report one cause twice."""
 
@@ -49,17 +47,23 @@ class Built:
     diagnostics: list[Diagnostic]
 
 
-def build(tree: Tree) -> Built:
-    """Read the directives of *tree* into a model, and report all that is wrong with them."""
-    builder = _Builder()
+def build(tree: Tree, files: Files) -> Built:
+    """Read the directives of *tree* into a model, and report all that is wrong with them.
+
+    *files* is asked for the keys that a configuration keeps in files of their own.
+    """
+    builder = Builder(files)
     values = builder.root(tree.directives)
     builder.finish()
     return Built(Config.model_validate(values), builder.origin, builder.diagnostics)
 
 
 @final
-class _Builder:
-    def __init__(self) -> None:
+class Builder:
+    """Reads blocks by the keyword table, and keeps what is wrong with them."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
         self.diagnostics: list[Diagnostic] = []
         self.origin = Origin()
         self.noted: dict[str, list[Directive]] = {}
@@ -85,9 +89,14 @@ class _Builder:
         values: dict[str, object] = {}
         given: dict[str, object] = {}
         lists: dict[str, list[object]] = {}
+        vrrp: VrrpBuilder | None = None
         for directive, keyword in self.block(ROOT, directives, values):
+            if keyword.name in ROOT_NAMES:
+                vrrp = vrrp or self.vrrp()
+                vrrp.add(directive, keyword)
+                continue
             if keyword.name == "global_defs":
-                self.block("global_defs", directive.children or (), given)
+                vrrp = self.global_defs(directive, given, vrrp)
                 continue
             item = (
                 self.virtual_server(directive)
@@ -96,9 +105,30 @@ class _Builder:
             )
             if item is not None:
                 lists.setdefault(keyword.key, []).append(item)
+        if vrrp is not None:
+            of_vrrp = {key: given.pop(key) for key in GLOBAL_KEYS & given.keys()}
+            values["vrrp"] = vrrp.finish(of_vrrp)
+            self.origin.vrrp = vrrp.origin
         values["global_defs"] = given
         values.update({name: tuple(items) for name, items in lists.items()})
         return values
+
+    def vrrp(self) -> "VrrpBuilder":
+        """Return who reads the VRRP half; files without one pay nothing for it."""
+        from lvskeeper.config.vrrp_build import VrrpBuilder  # noqa: PLC0415 - see above
+
+        return VrrpBuilder(self, self.files)
+
+    def global_defs(
+        self, directive: Directive, given: dict[str, object], vrrp: "VrrpBuilder | None"
+    ) -> "VrrpBuilder | None":
+        """Read a ``global_defs`` block; return who reads the VRRP half if it is needed."""
+        blocks = self.block("global_defs", directive.children or (), given)
+        if vrrp is None and (blocks or not GLOBAL_KEYS.isdisjoint(given)):
+            vrrp = self.vrrp()
+        if vrrp is not None:
+            vrrp.add_globals(directive, blocks, given)
+        return vrrp
 
     def block(
         self, name: str, directives: Sequence[Directive], values: dict[str, object]
@@ -118,15 +148,20 @@ class _Builder:
                 blocks.append((directive, keyword))
                 continue
             key = keyword.key
-            if key in values:
+            if key in values and not keyword.many:
                 message = f"'{words[0]}' is given twice in this block; this one counts"
                 self.warn(Code.TWICE, directive, 0, message)
             assert keyword.read is not None
             try:
-                values[key] = keyword.read(words)
+                read = keyword.read(words)
             except BadValueError as bad:
                 self.bad(directive, bad)
                 continue
+            if keyword.many:
+                known = values.setdefault(key, ())
+                assert isinstance(known, tuple)
+                read = (*known, read)
+            values[key] = read
             if keyword.bare and values[key] is False and directive.marks is None:
                 self.ignored_word(directive)
             elif keyword.whole:

@@ -76,6 +76,9 @@ class Code(Enum):
     NO_PROTOCOL = "LK0332", "A virtual server does not name its protocol."
     SAME_LABEL = "LK0333", "Two virtual servers would be known by the same name."
 
+    EXPOSED_KEY = "LK0401", "The file of a key can be read or written by others."
+    HMAC = "LK0402", "An auth_hmac block whose keys do not fit."
+
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number
         self.meaning = meaning

@@ -3,12 +3,13 @@
 Lower blocks are found by their own name: the block of ``real_server`` is ``BLOCKS["real_server"]``.
 """
 
-from dataclasses import dataclass
-from enum import Enum
 from functools import cache
-from typing import Final, final
+from typing import Final
 
+from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
+from lvskeeper.config import vrrp_keywords as vrrp
+from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.noted import NOTED_BLOCKS, NOTED_SCALARS
 from lvskeeper.ipvs.types import SCHEDULERS
 
@@ -16,112 +17,32 @@ ROOT: Final = ""
 """Name of the outermost block in :data:`BLOCKS`."""
 
 
-@final
-class Status(Enum):
-    """What happens when a keyword is met."""
-
-    SERVED = "served"
-    NOTED = "noted"
-    REFUSED = "refused"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """One keyword of one block."""
-
-    name: str
-    args: str
-    doc: str
-    origin: str
-    """Who has it: K keepalived, T Taobao fork, D DPVS, L lvskeeper."""
-    read: v.Reader | None = None
-    least: int = 1
-    """Fewest words, the keyword included."""
-    most: int = 2
-    default: str = ""
-    key: str = ""
-    """Field of the model; the keyword's own name where nothing is said."""
-    block: bool = False
-    """It opens a block; every mention adds to the ones before."""
-    status: Status = Status.SERVED
-    reason: str = ""
-    whole: bool = False
-    """A plain YAML scalar is one word, blanks included."""
-    bare: bool = False
-    """keepalived takes no argument: whatever the word, the keyword switches on."""
-
-    def __post_init__(self) -> None:
-        if not self.key:
-            object.__setattr__(self, "key", self.name)
-
-
-def _flag(name: str, doc: str, origin: str = "K", *, default: str = "no") -> Keyword:
-    return Keyword(name, "[BOOL]", doc, origin, v.flag, default=default, key=name.replace("-", "_"))
-
-
-def _bare(name: str, doc: str, origin: str = "K") -> Keyword:
-    return Keyword(
-        name, "[BOOL]", doc, origin, v.flag, default="no", key=name.replace("-", "_"), bare=True
-    )
-
-
-def _value(
-    name: str, args: str, doc: str, read: v.Reader, *, default: str = "", origin: str = "K",
-    key: str = "",
-) -> Keyword:  # fmt: skip
-    return Keyword(name, args, doc, origin, read, least=2, default=default, key=key)
-
-
-def _text(name: str, args: str, doc: str, read: v.Reader, *, default: str = "") -> Keyword:
-    return Keyword(name, args, doc, "K", read, least=2, default=default, whole=True)
-
-
-def _command(name: str, doc: str) -> Keyword:
-    return Keyword(
-        name, '"CMD ARGS" [USER [GROUP]]', doc, "K", v.command, least=2, most=99, whole=True
-    )
-
-
-def _block(
-    name: str, args: str, doc: str, origin: str = "K", *, read: v.Reader | None = None,
-    least: int = 1, most: int = 1, key: str = "",
-) -> Keyword:  # fmt: skip
-    return Keyword(
-        name, args, doc, origin, read, least=least, most=most, block=True,
-        key=key,
-    )  # fmt: skip
-
-
-def _refused(name: str, doc: str, reason: str, origin: str = "K") -> Keyword:
-    return Keyword(name, "", doc, origin, most=99, status=Status.REFUSED, reason=reason)
-
-
 _SECONDS: Final = v.seconds()
 _SECONDS_OR_ZERO: Final = v.seconds(zero=True)
 _RETRY: Final = v.integer(0, 1000)
 
 _ROOT: Final = (
-    _block("global_defs", "", "What holds for the whole director."),
-    _block(
+    k.block("global_defs", "", "What holds for the whole director."),
+    k.block(
         "local_address_group", "NAME",
         "A pool of local addresses (LIPs) for FNAT; one `ADDRESS[-LAST] [DEVICE]` a line. LAST is "
         "the last byte, decimal for IPv4 and hexadecimal for IPv6. With a device the director puts "
         "the addresses there.",
         "TD", read=v.text, least=2, most=2, key="local_address_groups",
     ),
-    _block(
+    k.block(
         "virtual_server_group", "NAME",
         "Services that share their real servers; one `ADDRESS[-LAST] PORT` or "
         "`fwmark N [inet|inet6]` a line. LAST is the last byte in decimal for IPv4, the last 16 "
         "bits in hexadecimal for IPv6. Networks such as 192.0.2.0/28 are not served.",
         read=v.text, least=2, most=2, key="virtual_server_groups",
     ),
-    _block(
+    k.block(
         "virtual_server", "ADDRESS [PORT] | fwmark N | group NAME",
         "A virtual server. Without a port, or with 0, it takes all ports.",
         read=v.virtual_server, least=2, most=3, key="virtual_servers",
     ),
+    *vrrp.ROOT_BLOCKS,
 )  # fmt: skip
 
 _NO_FLUSH_ON_STOP: Final = (
@@ -129,52 +50,53 @@ _NO_FLUSH_ON_STOP: Final = (
 )
 
 _GLOBAL: Final = (
-    _text("router_id", "NAME", "Name of this director in logs.", v.text, default="host name"),
+    k.text("router_id", "NAME", "Name of this director in logs.", v.text, default="host name"),
     Keyword(
         "script_user", "USER [GROUP]", "Who runs scripts that name no user.", "K", v.user,
         least=2, most=3, default="the daemon's user",
     ),
-    _flag(
+    k.flag(
         "lvs_manage_sysctls",
         "Set the kernel settings that forwarding needs; `no` only reports them.", "L",
         default="yes",
     ),
-    _flag(
+    k.flag(
         "lvs_keep_on_stop", "Leave services and rules in the kernel at a clean stop.", "L",
     ),
-    _refused(
+    *vrrp.GLOBALS,
+    k.refused(
         "lvs_flush", "Empty the IPVS table at start.",
         "lvskeeper never flushes: it changes what is its own and differs, so that connections "
         "survive a restart; remove the line",
     ),
-    _refused("lvs_flush_on_stop", "Empty the IPVS table at stop.", _NO_FLUSH_ON_STOP),
-    _refused("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", _NO_FLUSH_ON_STOP),
+    k.refused("lvs_flush_on_stop", "Empty the IPVS table at stop.", _NO_FLUSH_ON_STOP),
+    k.refused("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", _NO_FLUSH_ON_STOP),
 )  # fmt: skip
 
 _TIMING: Final = (
-    _value(
+    k.value(
         "connect_timeout", "SECONDS", "Limit of one probe, from connect to the end.", _SECONDS,
         default="5",
     ),
-    _value(
+    k.value(
         "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
         default="1",
     ),
-    _value(
+    k.value(
         "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
         default="1, HTTP_GET 3",
     ),
-    _value(
+    k.value(
         "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
         _SECONDS_OR_ZERO, default="0; in keepalived delay_loop",
     ),
-    _value(
+    k.value(
         "delay_loop", "SECONDS", "Time between probes while nothing changes.", _SECONDS,
         default="60",
     ),
 )  # fmt: skip
 
-_VIRTUALHOST: Final = _text(
+_VIRTUALHOST: Final = k.text(
     "virtualhost", "NAME", "`Host` of HTTP checks.", v.header, default="ADDRESS:PORT"
 )
 
@@ -183,7 +105,7 @@ _INHIBIT: Final = "Keep a failed real server in the table with weight 0."
 _ALPHA: Final = "Start as down, and come up with the first success."
 
 _VIRTUAL: Final = (
-    _value(
+    k.value(
         "protocol", "TCP|UDP|SCTP",
         "Transport protocol; required, but for a fwmark, which has none.",
         v.choice("TCP", "UDP", "SCTP", fold=True),
@@ -208,13 +130,13 @@ _VIRTUAL: Final = (
     Keyword(
         "laddr_group_name", "NAME", "Local-address group, for FNAT.", "TD", v.text, least=2,
     ),
-    _bare("syn_proxy", "Answer SYNs with cookies; its data path comes in a later release.", "TD"),
-    _bare("ops", "One-packet scheduling (UDP)."),
-    _bare("sh-port", "Scheduler sh: hash the source port too."),
-    _bare("sh-fallback", "Scheduler sh: choose another server where the hashed one is down."),
-    _bare("mh-port", "Scheduler mh: hash the source port too."),
-    _bare("mh-fallback", "Scheduler mh: choose another server where the hashed one is down."),
-    _value(
+    k.bare("syn_proxy", "Answer SYNs with cookies; its data path comes in a later release.", "TD"),
+    k.bare("ops", "One-packet scheduling (UDP)."),
+    k.bare("sh-port", "Scheduler sh: hash the source port too."),
+    k.bare("sh-fallback", "Scheduler sh: choose another server where the hashed one is down."),
+    k.bare("mh-port", "Scheduler mh: hash the source port too."),
+    k.bare("mh-fallback", "Scheduler mh: choose another server where the hashed one is down."),
+    k.value(
         "ip_family", "inet|inet6", "Address family of a fwmark service.",
         v.choice("inet", "inet6"), default="that of the real servers",
     ),
@@ -222,12 +144,12 @@ _VIRTUAL: Final = (
         "persistence_timeout", "[SECONDS]", "A client stays with its server for this long.", "K",
         v.persistence_timeout, default="off; 360 without a number",
     ),
-    _value(
+    k.value(
         "persistence_granularity", "NETMASK|PREFIX",
         "Clients of one such network stay together; implies persistence.", v.granularity,
         default="one client",
     ),
-    _value(
+    k.value(
         "persistence_engine", "sip", "Persistence by SIP call (UDP); implies persistence.",
         v.choice("sip"),
     ),
@@ -241,75 +163,75 @@ _VIRTUAL: Final = (
         v.established, least=2, key="est_timeout",
     ),
     *_TIMING,
-    _bare("inhibit_on_failure", _INHIBIT),
+    k.bare("inhibit_on_failure", _INHIBIT),
     _VIRTUALHOST,
-    _bare("alpha", _ALPHA),
-    _bare("omega", "Run `notify_down` and `quorum_down` at a clean stop."),
-    _value(
+    k.bare("alpha", _ALPHA),
+    k.bare("omega", "Run `notify_down` and `quorum_down` at a clean stop."),
+    k.value(
         "quorum", "N", "Weight that must be up for the service to count as served.",
         v.integer(1, 2**31 - 1), default="1",
     ),
-    _value(
+    k.value(
         "hysteresis", "N", "Gained at quorum plus this, lost below quorum minus this.",
         v.integer(0, 2**31 - 1), default="0",
     ),
-    _command("quorum_up", "Run when the quorum is gained."),
-    _command("quorum_down", "Run when the quorum is lost."),
-    _value("weight", "N", "Weight of real servers that give none.", v.integer(0, 2**31 - 1),
+    k.command("quorum_up", "Run when the quorum is gained."),
+    k.command("quorum_down", "Run when the quorum is lost."),
+    k.value("weight", "N", "Weight of real servers that give none.", v.integer(0, 2**31 - 1),
            default="1"),
     Keyword(
         "sorry_server", "ADDRESS [PORT]", "Serves while the quorum is lost.", "K", v.endpoint,
         least=2, most=3,
     ),
-    _block(
+    k.block(
         "real_server", "ADDRESS [PORT]", "A real server; without a port it has the service's.",
         read=v.endpoint, least=2, most=3, key="real_servers",
     ),
 )  # fmt: skip
 
 _REAL: Final = (
-    _value("weight", "N", "Weight.", v.integer(0, 2**31 - 1), default="1"),
+    k.value("weight", "N", "Weight.", v.integer(0, 2**31 - 1), default="1"),
     Keyword(
         "lvs_method", "METHOD", "Forwarding method where it differs from the virtual server's.",
         "K", v.forwarding, least=2, most=7, default="lb_kind",
     ),
-    _value("uthreshold", "N", "No new connections above this many.", v.integer(0, 2**31 - 1),
+    k.value("uthreshold", "N", "No new connections above this many.", v.integer(0, 2**31 - 1),
            default="0: no limit"),
-    _value("lthreshold", "N", "New connections again below this many.", v.integer(0, 2**31 - 1),
+    k.value("lthreshold", "N", "New connections again below this many.", v.integer(0, 2**31 - 1),
            default="0: three quarters of uthreshold"),
-    _command("notify_up", "Run when the server comes up."),
-    _command("notify_down", "Run when the server goes down."),
+    k.command("notify_up", "Run when the server comes up."),
+    k.command("notify_down", "Run when the server goes down."),
     *_TIMING,
-    _flag("inhibit_on_failure", _INHIBIT),
+    k.flag("inhibit_on_failure", _INHIBIT),
     _VIRTUALHOST,
-    _flag("alpha", _ALPHA),
-    _block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
-    _block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
+    k.flag("alpha", _ALPHA),
+    k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
+    k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
 )  # fmt: skip
 
 _CHECK: Final = (
-    _value("connect_ip", "ADDRESS", "Address to connect to.", v.address,
+    k.value("connect_ip", "ADDRESS", "Address to connect to.", v.address,
            default="the real server's"),
-    _value("connect_port", "PORT", "Port to connect to.", v.integer(1, 65_535),
+    k.value("connect_port", "PORT", "Port to connect to.", v.integer(1, 65_535),
            default="the real server's"),
     *_TIMING,
-    _flag("alpha", _ALPHA),
+    k.flag("alpha", _ALPHA),
 )  # fmt: skip
 
 _HTTP: Final = (
     *_CHECK,
     Keyword("nb_get_retry", "N", "Old name of `retry`.", "K", _RETRY, least=2, key="retry"),
-    _text("virtualhost", "NAME", "`Host` of urls that give none.", v.header,
+    k.text("virtualhost", "NAME", "`Host` of urls that give none.", v.header,
           default="the real server's"),
-    _block("url", "", "What to get, and what must come back; one or more.", key="urls"),
+    k.block("url", "", "What to get, and what must come back; one or more.", key="urls"),
 )  # fmt: skip
 
 _URL: Final = (
-    _text("path", "PATH", "What to get.", v.path),
+    k.text("path", "PATH", "What to get.", v.path),
     Keyword("status_code", "N[-M] ...", "Status codes to accept.", "K", v.status_codes, least=2,
             most=99, default="200-299"),
-    _value("digest", "MD5", "MD5 sum that the body must have.", v.digest, default="any body"),
-    _text("virtualhost", "NAME", "`Host` of this request.", v.header, default="the check's"),
+    k.value("digest", "MD5", "MD5 sum that the body must have.", v.digest, default="any body"),
+    k.text("virtualhost", "NAME", "`Host` of this request.", v.header, default="the check's"),
 )  # fmt: skip
 
 
@@ -333,6 +255,7 @@ BLOCKS: Final[dict[str, dict[str, Keyword]]] = {
         ("TCP_CHECK", _CHECK),
         ("HTTP_GET", _HTTP),
         ("url", _URL),
+        *vrrp.TABLES,
     )
 }
 """Keywords of every served block that holds keywords."""

@@ -57,7 +57,7 @@ def load(path: str, files: Files) -> Loaded:
     gc.disable()
     try:
         tree = parse_file(path, files)
-        built = build(tree)
+        built = build(tree, files)
         diagnostics = [*tree.diagnostics, *built.diagnostics]
         if _SHAPE.isdisjoint(one.code for one in tree.diagnostics):
             diagnostics += lint(built)

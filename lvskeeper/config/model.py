@@ -3,11 +3,16 @@
 Inheritance and defaults of checks are left to :mod:`lvskeeper.daemon.compile`.
 """
 
-from typing import Annotated, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lvskeeper.units import NO_ADDRESS, Address
+
+if TYPE_CHECKING:
+    from lvskeeper.config.vrrp_model import VrrpConfig
+else:
+    VrrpConfig = object  # a value that is checked already; files without VRRP pay nothing for it
 
 
 class Model(BaseModel):
@@ -223,3 +228,4 @@ class Config(Model):
     local_address_groups: tuple[LocalAddressGroup, ...] = ()
     virtual_server_groups: tuple[VirtualServerGroup, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()
+    vrrp: VrrpConfig | None = None

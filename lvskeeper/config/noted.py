@@ -18,15 +18,12 @@ NOTED_BLOCKS: Final[dict[str, _Listed]] = {
     "": (
         (
             "K",
-            (
-                "vrrp_instance vrrp_sync_group vrrp_script vrrp_track_process vrrp_track_file "
-                "track_file track_group static_ipaddress static_routes static_rules garp_group "
-                "bfd_instance SSL linkbeat_interfaces interface_up_down_delays"
-            ),
+            ("bfd_instance SSL linkbeat_interfaces"),
         ),
         ("D", "deny_address_group allow_address_group tunnel_group"),
     ),
-    "global_defs": (("K", "notification_email"),),
+    "vrrp_instance": (("K", "track_bfd"),),
+    "vrrp_sync_group": (("K", "track_bfd"),),
     "real_server": (("K", _CHECKERS),),
 }
 
@@ -44,45 +41,32 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
         (
             "K",
             (
-                "notification_email_from smtp_server smtp_helo_name smtp_connect_timeout "
-                "smtp_alert smtp_alert_vrrp smtp_alert_checker no_email_faults no_checker_emails "
-                "checker_log_all_failures process_names process_name vrrp_process_name "
-                "checker_process_name bfd_process_name lvs_process_name use_symlink_paths "
-                "set_supplementary_groups startup_script shutdown_script startup_script_timeout "
-                "shutdown_script_timeout max_auto_priority min_auto_priority_delay "
-                "dynamic_interfaces default_interface disable_local_igmp v3_checksum_as_v2 "
-                "lvs_timeouts lvs_sync_daemon vrrp_mcast_group4 vrrp_mcast_group6 "
-                "vrrp_garp_master_delay vrrp_garp_master_repeat vrrp_garp_master_refresh "
-                "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay "
-                "vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval vrrp_min_garp "
-                "vrrp_garp_extra_if vrrp_vmac_garp_intvl vrrp_down_timer_adverts "
-                "vrrp_lower_prio_no_advert "
-                "vrrp_higher_prio_send_advert vrrp_version vrrp_iptables vrrp_ipsets nftables "
-                "nftables_priority nftables_ifindex nftables_counters nftables_ipvs "
-                "nftables_ipvs_priority nftables_ipvs_start_fwmark "
-                "vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict vrrp_priority "
-                "checker_priority bfd_priority vrrp_no_swap checker_no_swap bfd_no_swap "
-                "vrrp_rt_priority checker_rt_priority bfd_rt_priority vrrp_cpu_affinity "
-                "checker_cpu_affinity bfd_cpu_affinity vrrp_rlimit_rttime checker_rlimit_rttime "
-                "bfd_rlimit_rttime vrrp_rlimit_rtime checker_rlimit_rtime bfd_rlimit_rtime "
-                "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier "
-                "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_cmd_rcv_bufs_force "
-                "vrrp_netlink_monitor_rcv_bufs vrrp_netlink_monitor_rcv_bufs_force "
-                "lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force "
-                "lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force "
-                "process_monitor_rcv_bufs process_monitor_rcv_bufs_force "
-                "notify_fifo vrrp_notify_fifo lvs_notify_fifo notify_fifo_script "
-                "vrrp_notify_fifo_script lvs_notify_fifo_script vrrp_notify_priority_changes "
+                "smtp_alert_checker no_checker_emails checker_log_all_failures process_names "
+                "process_name vrrp_process_name checker_process_name bfd_process_name "
+                "lvs_process_name use_symlink_paths set_supplementary_groups startup_script "
+                "shutdown_script startup_script_timeout shutdown_script_timeout "
+                "max_auto_priority min_auto_priority_delay disable_local_igmp lvs_timeouts "
+                "vrrp_iptables vrrp_ipsets nftables nftables_priority nftables_ifindex "
+                "nftables_counters nftables_ipvs nftables_ipvs_priority "
+                "nftables_ipvs_start_fwmark checker_priority bfd_priority checker_no_swap "
+                "bfd_no_swap checker_rt_priority bfd_rt_priority checker_cpu_affinity "
+                "bfd_cpu_affinity checker_rlimit_rttime bfd_rlimit_rttime "
+                "checker_rlimit_rtime bfd_rlimit_rtime vrrp_rx_bufs_policy "
+                "vrrp_rx_bufs_multiplier vrrp_netlink_cmd_rcv_bufs "
+                "vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs "
+                "vrrp_netlink_monitor_rcv_bufs_force lvs_netlink_cmd_rcv_bufs "
+                "lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs "
+                "lvs_netlink_monitor_rcv_bufs_force process_monitor_rcv_bufs "
+                "process_monitor_rcv_bufs_force lvs_notify_fifo lvs_notify_fifo_script "
                 "fifo_write_vrrp_states_on_reload snmp_socket enable_traps enable_snmp_vrrp "
                 "enable_snmp_keepalived enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 "
                 "enable_snmp_checker snmp_vs_stats_update_interval "
-                "snmp_rs_stats_update_interval "
-                "enable_dbus dbus_service_name dbus_no_interface_name enable_script_security "
-                "rs_init_notifies vrrp_startup_delay vrrp_delay_after_boot log_unknown_vrids "
-                "vrrp_owner_ignore_adverts vmac_prefix vmac_addr_prefix umask random_seed "
-                "reload_check_config reload_time_file reload_repeat reload_file include_check "
-                "config_save_dir tmp_config_directory data_use_instance json_version "
-                "iproute_usr_dir iproute_etc_dir state_dump_file stats_dump_file json_dump_file"
+                "snmp_rs_stats_update_interval enable_dbus dbus_service_name "
+                "dbus_no_interface_name rs_init_notifies vrrp_delay_after_boot umask "
+                "random_seed reload_check_config reload_time_file reload_repeat reload_file "
+                "include_check config_save_dir tmp_config_directory data_use_instance "
+                "json_version iproute_usr_dir iproute_etc_dir state_dump_file stats_dump_file "
+                "json_dump_file"
             ),
         ),
         ("T", "plugin_dir"),
@@ -106,6 +90,8 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
         ),
     ),
     "real_server": (("K", "smtp_alert snmp_name"),),
+    "vrrp_instance": (("K", "vrf debug linkbeat_use_polling kernel_rx_buf_size"),),
+    "vrrp_sync_group": (("K", "global_tracking"),),
     "TCP_CHECK": (("K", _CONNECTION),),
     "HTTP_GET": (
         (

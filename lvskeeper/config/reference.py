@@ -4,7 +4,8 @@ import sys
 from typing import Final
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.keywords import BLOCKS, ROOT, Keyword, Status
+from lvskeeper.config.keyword import Keyword, Status
+from lvskeeper.config.keywords import BLOCKS
 
 _INTRO: Final = """\
 # Configuration
@@ -43,6 +44,11 @@ The same keywords with the same values. Every plain value is read as the keyword
 - A block is a mapping; a keyword without a value is `keyword: yes`.
 - `virtual_servers`, `real_servers` and `urls` are lists of mappings. What stands on the block's
   own line is the keys `address` and `port`, or `fwmark`, or `group`.
+- `vrrp_instances`, `vrrp_sync_groups`, `vrrp_scripts`, `vrrp_track_processes`, `track_files`,
+  `track_groups` and `garp_groups` are lists of mappings, too. A name on the block's own line is the
+  key `name`.
+- A block that holds entries is a list of them, each written as in the other form:
+  `virtual_ipaddress: [192.0.2.10/24, 192.0.2.11/24 dev eth1]`.
 - `local_address_groups` and `virtual_server_groups` are mappings from a name to a list of entries,
   and an entry is written as in the other form: `192.0.2.16-19 80`.
 - A command is one value, arguments and all; a list adds user and group:
@@ -59,16 +65,6 @@ A check takes a time or a count from the innermost block that gives it: the chec
 the virtual server, else the default. The first check comes after a random time up to `warmup`.
 """
 
-_TITLES: Final = {
-    ROOT: "Top level",
-    "global_defs": "global_defs",
-    "virtual_server": "virtual_server",
-    "real_server": "real_server",
-    "TCP_CHECK": "TCP_CHECK",
-    "HTTP_GET": "HTTP_GET",
-    "url": "url",
-}
-
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
@@ -83,7 +79,7 @@ def _row(keyword: Keyword) -> str:
 
 def _section(block: str) -> list[str]:
     keywords = BLOCKS[block].values()
-    lines = ["", f"### {_TITLES[block]}", "", "| Keyword | Default | Meaning | From |"]
+    lines = ["", f"### {block or 'Top level'}", "", "| Keyword | Default | Meaning | From |"]
     lines.append("| --- | --- | --- | --- |")
     lines += [_row(keyword) for keyword in keywords if keyword.status is Status.SERVED]
     for keyword in keywords:

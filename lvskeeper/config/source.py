@@ -19,6 +19,10 @@ class Files(Protocol):
         """
         ...
 
+    def exposed(self, path: str) -> bool:
+        """Whether others than the owner of *path* can read or write it; raise ``OSError``."""
+        ...
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)

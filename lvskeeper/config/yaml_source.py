@@ -18,6 +18,7 @@ from lvskeeper.config.diagnostics import error
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.source import Source, Span
 from lvskeeper.config.tree import INCLUDES, Directive
+from lvskeeper.config.vrrp_keywords import NAMED
 
 if TYPE_CHECKING:
     from lvskeeper.config.tree import Parser
@@ -30,10 +31,19 @@ PLURALS: Final = {
     "urls": "url",
     "local_address_groups": "local_address_group",
     "virtual_server_groups": "virtual_server_group",
+    "vrrp_instances": "vrrp_instance",
+    "vrrp_sync_groups": "vrrp_sync_group",
+    "vrrp_scripts": "vrrp_script",
+    "vrrp_track_processes": "vrrp_track_process",
+    "track_files": "track_file",
+    "vrrp_track_files": "vrrp_track_file",
+    "track_groups": "track_group",
+    "garp_groups": "garp_group",
 }
 HEADS: Final = {
     "virtual_server": ("address", "port", "fwmark", "group"),
     "real_server": ("address", "port"),
+    **dict.fromkeys(NAMED, ("name",)),
 }
 """Keys of a list item that stand on the block's own line in keepalived.conf."""
 
@@ -195,6 +205,12 @@ class _Walk:
         if key.value in PLURALS and _is_null(value):
             return
         keyword = BLOCKS.get(block, {}).get(name)
+        if keyword is not None and keyword.entries is not None:
+            mark = self.mark(key)
+            holder = Directive([name], self.source, mark[0], marks=[mark])
+            holder.children = self.entries(value)
+            found.append(holder)
+            return
         if (keyword is not None and keyword.block) or _has_mapping(value):
             for item in _items(value):
                 try:
@@ -255,7 +271,7 @@ class _Walk:
             for key, value in node.value
             if isinstance(key, yaml.ScalarNode) and key.value in heads
         }
-        forms = (("fwmark",), ("group",), ("address", "port"))
+        forms = (("fwmark",), ("group",), ("name",), ("address", "port"))
         form = next((form for form in forms if form[0] in given), None)
         if form is None:
             raise _ShapeError(node, f"one of {', '.join(heads)} is needed here")
@@ -278,13 +294,18 @@ class _Walk:
             mark = self.mark(key)
             group = Directive([name, key.value], self.source, mark[0])
             group.marks = [mark, mark]
-            group.children = []
-            for item in () if _is_null(value) else _items(value):
-                entry = Directive([], self.source, item.start_mark.line + 1)
-                entry.words, entry.marks = self.words(item, whole=False)
-                if entry.words:
-                    group.children.append(entry)
+            group.children = self.entries(value)
             found.append(group)
+        return found
+
+    def entries(self, node: yaml.Node) -> list[Directive]:
+        """Return the entries of a list, or the one entry that stands for it."""
+        found: list[Directive] = []
+        for item in () if _is_null(node) else _items(node):
+            entry = Directive([], self.source, item.start_mark.line + 1)
+            entry.words, entry.marks = self.words(item, whole=False)
+            if entry.words:
+                found.append(entry)
         return found
 
 

@@ -22,17 +22,21 @@ def load_file(path: str) -> Loaded:
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile import compile_director  # noqa: PLC0415 - heavy
+    from lvskeeper.daemon.compile_router import compile_router  # noqa: PLC0415 - heavy
     from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - heavy
 
     loaded = load(path, LocalFiles())
-    spec = NOTHING
+    spec = router = NOTHING
     if loaded.config is not None:
         spec = msgspec.Raw(msgspec.json.encode(compile_director(loaded.config)))
+        if (of_vrrp := compile_router(loaded.config)) is not None:
+            router = msgspec.Raw(msgspec.json.encode(of_vrrp))
     return Loaded(
         spec=spec,
         errors=tuple(map(str, loaded.errors)),
         warnings=tuple(map(str, loaded.warnings)),
         report="".join(f"{render_text(item)}\n" for item in loaded.diagnostics),
+        router=router,
     )
 
 

@@ -46,6 +46,11 @@ class LocalFiles:
         found = {path for plain in expand_braces(pattern) for path in glob(plain)}  # noqa: PTH207 - patterns may be absolute
         return sorted(path for path in found if Path(path).is_file())
 
+    def exposed(self, path: str) -> bool:
+        """Whether others than the owner of *path* can read or write it; raise ``OSError``."""
+        _check_name(path)
+        return bool(Path(path).stat().st_mode & 0o066)
+
 
 def expand_braces(pattern: str) -> list[str]:
     """Return the patterns that ``x{a,b}y`` stands for; unbalanced braces stay as they are.

@@ -71,7 +71,12 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is True
     assert (document["errors"], document["warnings"]) == (0, 1)
-    assert document["counts"] == {"virtual_servers": 1, "real_servers": 1, "checks": 1}
+    assert document["counts"] == {
+        "virtual_servers": 1,
+        "real_servers": 1,
+        "checks": 1,
+        "vrrp_instances": 0,
+    }
     assert document["diagnostics"][0]["code"] == "LK0321"
     path = write(tmp_path, "}")
     assert run(path, "--format", "json") == 2

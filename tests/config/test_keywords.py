@@ -6,7 +6,8 @@ import pytest
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.keywords import BLOCKS, ROOT, Status, suggest
+from lvskeeper.config.keyword import Status
+from lvskeeper.config.keywords import BLOCKS, ROOT, suggest
 from lvskeeper.config.load import Loaded, load
 from lvskeeper.config.model import Command, Config, Forwarding, ScriptUser, SorryServer
 from lvskeeper.units import parse_address

@@ -7,7 +7,8 @@ from support.memfiles import MemoryFiles
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, Severity
-from lvskeeper.config.keywords import BLOCKS, Status
+from lvskeeper.config.keyword import Status
+from lvskeeper.config.keywords import BLOCKS
 from lvskeeper.config.load import Loaded, load
 from lvskeeper.kernel.files import LocalFiles
 from lvskeeper.units import parse_address
@@ -104,9 +105,9 @@ def test_old_keywords_do_not_refuse_the_file() -> None:
     ]
     bufs.append("process_monitor_rcv_bufs")
     names = [
-        *bufs, *(f"{name}_force" for name in bufs), "vrrp_rx_bufs_policy", "vrrp_vmac_garp_intvl",
+        *bufs, *(f"{name}_force" for name in bufs), "vrrp_rx_bufs_policy",
         "vrrp_rx_bufs_multiplier", "nftables_ipvs_priority", "nftables_ipvs_start_fwmark",
-        "vrrp_rlimit_rtime", "checker_rlimit_rtime", "bfd_rlimit_rtime",
+        "checker_rlimit_rtime", "bfd_rlimit_rtime",
     ]  # fmt: skip
     lines = "\n".join(f"{name} 1" for name in names)
     assert codes(read(f"global_defs {{\n{lines}\n}}\n")) == [Code.NOTED] * len(names)

@@ -97,6 +97,9 @@ def test_a_loop_that_branches_ends() -> None:
         def glob(self, pattern: str) -> list[str]:
             raise AssertionError(pattern)
 
+        def exposed(self, path: str) -> bool:
+            raise AssertionError(path)
+
     codes = {one.code for one in parse_file("a", Links()).diagnostics}
     assert codes == {Code.INCLUDE_DEPTH}
 

@@ -66,7 +66,7 @@ def test_the_two_forms_include_each_other() -> None:
 
 
 def test_unserved_blocks_are_skipped_with_a_warning() -> None:
-    loaded = read("vrrp_instance:\n  - name: a\n    state: MASTER\n")
+    loaded = read("bfd_instance:\n  - name: a\n    passive: yes\n")
     assert loaded.config is not None
     assert [one.code.number for one in loaded.diagnostics] == ["LK0203"]
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import final
 
@@ -12,8 +12,9 @@ from typing import final
 class MemoryFiles:
     """A ``Files`` whose contents are given."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], exposed: Collection[str] = ()) -> None:
         self.texts = texts
+        self.open = exposed
 
     def read_text(self, path: str) -> str:
         try:
@@ -23,3 +24,6 @@ class MemoryFiles:
 
     def glob(self, pattern: str) -> Sequence[str]:
         return sorted(path for path in self.texts if fnmatch(path, pattern))
+
+    def exposed(self, path: str) -> bool:
+        return path in self.open

@@ -1,0 +1,456 @@
+"""Readers of what only the VRRP half has: weights, peers, virtual devices, keys.
+
+Those of entries get the entry's own words, the first at index 0; the others the keyword first.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from lvskeeper.config import values as v
+from lvskeeper.config.bad import BadValueError
+from lvskeeper.config.numbers import to_address, to_int, to_port
+
+MAX_WEIGHT: Final = 253
+MAX_FILE_WEIGHT: Final = 254
+MAX_CPU: Final = 1023
+
+_SIGNED: Final = re.compile(r"\A[+-]?[0-9]{1,9}\Z")
+_DEVICE: Final = re.compile(r"\A[^\s/:]{1,15}\Z")
+_PREFIX: Final = re.compile(r"\A[^\s/:]{0,8}\Z")
+_MAC: Final = re.compile(r"\A[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}\Z")
+_UNFILLED: Final = re.compile(r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@")
+_NO_GROUP: Final = "leave 'group' and its value out"
+
+
+def address_entry(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry of ``virtual_ipaddress`` and its like."""
+    from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
+
+    return holding_entries.address_entry(words)
+
+
+def route_entry(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry of ``virtual_routes`` and its like."""
+    from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
+
+    return holding_entries.route_entry(words)
+
+
+def rule_entry(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry of ``virtual_rules`` and its like."""
+    from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
+
+    return holding_entries.rule_entry(words)
+
+
+def to_signed(word: str, index: int, low: int, high: int) -> int:
+    """Return *word* as a whole number that may have a sign."""
+    if not _SIGNED.match(word):
+        raise BadValueError(index, f"'{word}' is not a whole number", f"from {low} to {high}")
+    if not low <= (number := int(word)) <= high:
+        raise BadValueError(index, f"{word} is not within {low} to {high}")
+    return number
+
+
+def signed(low: int, high: int) -> v.Reader:
+    """Return a reader of a number that may be negative."""
+
+    def read(words: Sequence[str]) -> int:
+        return to_signed(words[1], 1, low, high)
+
+    return read
+
+
+def weight(high: int) -> v.Reader:
+    """Return a reader of ``weight N [reverse]`` with N from -*high* to *high*."""
+
+    def read(words: Sequence[str]) -> dict[str, object]:
+        return _weight(words, 1, high, ("reverse",))
+
+    return read
+
+
+def _weight(words: Sequence[str], index: int, high: int, tails: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {"weight": to_signed(words[index], index, -high, high)}
+    if len(words) > index + 1:
+        word = words[index + 1]
+        if word not in tails:
+            raise BadValueError(index + 1, f"'{word}' has no meaning here", v.one_of(tails))
+        values["reverse"] = word == "reverse"
+    if len(words) > index + 2:
+        raise BadValueError(index + 2, f"'{words[index + 2]}' has no meaning here")
+    return values
+
+
+def track(high: int, *, link: bool = False) -> v.Reader:
+    """Return a reader of an entry ``NAME [weight N [reverse|noreverse]]``.
+
+    With *link* the name is that of an interface.
+    """
+
+    def read(words: Sequence[str]) -> dict[str, object]:
+        name = _device(words[0], 0) if link else _name(words[0], 0)
+        if len(words) == 1:
+            return {"name": name}
+        form = "the form is: NAME [weight N [reverse|noreverse]]"
+        if words[1] != "weight":
+            raise BadValueError(1, f"'{words[1]}' has no meaning here", form)
+        if len(words) == 2:
+            raise BadValueError(1, "'weight' needs a number", form)
+        return {"name": name, **_weight(words, 2, high, ("reverse", "noreverse"))}
+
+    return read
+
+
+def _name(word: str, index: int) -> str:
+    if not word or v.is_placeholder(word):
+        raise BadValueError(index, f"'{word}' is not a name")
+    return word
+
+
+def names(words: Sequence[str]) -> list[str]:
+    """Read an entry of one or more names."""
+    return [_name(word, index) for index, word in enumerate(words)]
+
+
+def _device(word: str, index: int) -> str:
+    if not _DEVICE.match(word) or v.is_placeholder(word):
+        raise BadValueError(index, f"'{word}' is not the name of a network device")
+    return word
+
+
+def devices(words: Sequence[str]) -> list[str]:
+    """Read an entry of one or more interfaces."""
+    return [_device(word, index) for index, word in enumerate(words)]
+
+
+def device(words: Sequence[str]) -> str:
+    """Read ``keyword INTERFACE``."""
+    return _device(words[1], 1)
+
+
+def name_prefix(words: Sequence[str]) -> str:
+    """Read the start of the names of devices."""
+    if not _PREFIX.match(words[1]) or v.is_placeholder(words[1]):
+        message = f"'{words[1]}' cannot start the name of a device"
+        raise BadValueError(1, message, "at most 8 characters: a dot and the VRID follow")
+    return words[1]
+
+
+def off(words: Sequence[str]) -> bool:
+    """Read a keyword that switches another one off."""
+    return not v.flag(words)
+
+
+def version(words: Sequence[str]) -> int:
+    """Read a version of VRRP."""
+    return to_int(words[1], 1, 2, 3)
+
+
+def seconds(low: float, high: float) -> v.Reader:
+    """Return a reader of a time from *low* to *high* seconds."""
+    plain = v.seconds(zero=True, high=high)
+
+    def read(words: Sequence[str]) -> float:
+        value = plain(words)
+        assert isinstance(value, float)
+        if value < low:
+            raise BadValueError(1, f"{words[1]} is less than {low:g} seconds")
+        return value
+
+    return read
+
+
+def whole_seconds(high: int) -> v.Reader:
+    """Return a reader of a time in whole seconds."""
+
+    def read(words: Sequence[str]) -> float:
+        return float(to_int(words[1], 1, 0, high))
+
+    return read
+
+
+def source(words: Sequence[str]) -> object:
+    """Read an address; keepalived passes over a prefix length behind it."""
+    head, slash, length = words[1].partition("/")
+    if slash and length.isdecimal():
+        return to_address(head, 1)
+    return to_address(words[1], 1)
+
+
+def peer(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry ``ADDRESS [min_ttl N] [max_ttl N]``."""
+    values: dict[str, object] = {"address": to_address(words[0], 0)}
+    for index in range(1, len(words), 2):
+        if words[index] not in {"min_ttl", "max_ttl"}:
+            form = "the form is: ADDRESS [min_ttl N] [max_ttl N]"
+            raise BadValueError(index, f"'{words[index]}' has no meaning here", form)
+        if index + 1 == len(words):
+            raise BadValueError(index, f"'{words[index]}' needs a number")
+        values[words[index]] = to_int(words[index + 1], index + 1, 0, 255)
+    low, high = values.get("min_ttl", 0), values.get("max_ttl", 255)
+    if isinstance(low, int) and isinstance(high, int) and low > high:
+        raise BadValueError(0, f"no TTL is at least {low} and at most {high}")
+    return values
+
+
+def group4(words: Sequence[str]) -> object:
+    """Read a multicast group of IPv4."""
+    return _multicast(words, 4)
+
+
+def group6(words: Sequence[str]) -> object:
+    """Read a multicast group of IPv6."""
+    return _multicast(words, 16)
+
+
+def multicast(words: Sequence[str]) -> object:
+    """Read a multicast group of either family."""
+    return _multicast(words, 0)
+
+
+def _multicast(words: Sequence[str], size: int) -> object:
+    address = to_address(words[1], 1)
+    if size and len(address) != size:
+        family = "IPv4" if size == 4 else "IPv6"
+        raise BadValueError(1, f"'{words[1]}' is not an {family} address")
+    if not (224 <= address[0] < 240 if len(address) == 4 else address[0] == 0xFF):
+        raise BadValueError(1, f"'{words[1]}' is not a multicast address")
+    return address
+
+
+def password(words: Sequence[str]) -> str:
+    """Read a password; ``$`` is a character like others."""
+    if not words[1]:
+        raise BadValueError(1, "the password is empty")
+    if _UNFILLED.fullmatch(words[1]):
+        raise BadValueError(1, "the value is a placeholder")
+    if "\0" in words[1]:
+        raise BadValueError(1, "a password cannot hold a NUL character")
+    return words[1]
+
+
+def extra_interfaces(words: Sequence[str]) -> float:
+    """Read ``[all] SECONDS``; all interfaces are the only choice here."""
+    index = 2 if words[1] == "all" else 1
+    if index == len(words):
+        raise BadValueError(1, "'all' needs a time in seconds behind it")
+    return float(to_int(words[index], index, 0, 86_400, "a time in whole seconds"))
+
+
+def timer_expired(words: Sequence[str]) -> int:
+    """Read ``[PRIORITY]``; alone it means 254."""
+    return to_int(words[1], 1, 1, 254) if len(words) > 1 else 254
+
+
+def old_checksum(words: Sequence[str]) -> str:
+    """Read ``[never]``."""
+    if len(words) > 1 and words[1] != "never":
+        raise BadValueError(1, f"'{words[1]}' has no meaning here", "never, or nothing")
+    return "never" if len(words) > 1 else "send"
+
+
+def dynamic(words: Sequence[str]) -> bool:
+    """Read ``[allow_if_changes]``, or a flag."""
+    return words[1:2] == ["allow_if_changes"] or v.flag(words)
+
+
+def cpus(words: Sequence[str]) -> tuple[int, ...]:
+    """Read numbers of processors."""
+    return tuple(to_int(word, index, 0, MAX_CPU) for index, word in enumerate(words[1:], 1))
+
+
+def fifo(words: Sequence[str]) -> dict[str, object]:
+    """Read ``keyword PATH [USER [GROUP]]``."""
+    if not words[1].startswith("/"):
+        raise BadValueError(1, f"'{words[1]}' is not a path", "a path from / on")
+    return {"path": words[1], **v.user(words[1:])} if len(words) > 2 else {"path": words[1]}
+
+
+def file_path(words: Sequence[str]) -> str:
+    """Read the path of a file."""
+    word = v.text(words)
+    if not word.startswith("/") or "\0" in word:
+        raise BadValueError(1, f"'{word}' is not a path", "a path from / on")
+    return word
+
+
+def mail_server(words: Sequence[str]) -> dict[str, object]:
+    """Read ``HOST [PORT]``."""
+    values: dict[str, object] = {"host": v.header(words)}
+    if len(words) > 2:
+        values["port"] = to_port(words[2], 2)
+    return values
+
+
+def mail_addresses(words: Sequence[str]) -> list[str]:
+    """Read an entry of one or more mail addresses."""
+    return [_mail(word, index) for index, word in enumerate(words)]
+
+
+def mail_address(words: Sequence[str]) -> str:
+    """Read one mail address."""
+    return _mail(words[1], 1)
+
+
+def _mail(word: str, index: int) -> str:
+    if not word or v.is_placeholder(word) or not word.isprintable():
+        raise BadValueError(index, f"'{word}' is not a mail address")
+    return word
+
+
+def _options(
+    words: Sequence[str], start: int, known: dict[str, v.Reader], form: str
+) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for index in range(start, len(words), 2):
+        word = words[index]
+        if word not in known:
+            raise BadValueError(index, f"'{word}' has no meaning here", form)
+        if index + 1 == len(words):
+            raise BadValueError(index, f"'{word}' needs a value", form)
+        try:
+            values[word] = known[word](words[index:])
+        except BadValueError as bad:
+            raise BadValueError(index + bad.index, bad.message, bad.hint) from None
+    return values
+
+
+_SYNC: Final[dict[str, v.Reader]] = {
+    "inst": v.text,
+    "id": v.integer(0, 255),
+    "maxlen": v.integer(1, 65_507),
+    "port": v.integer(1, 65_535),
+    "ttl": v.integer(1, 255),
+    "group": multicast,
+}
+
+
+def sync_daemon(words: Sequence[str]) -> dict[str, object]:
+    """Read ``INTERFACE [INSTANCE] [inst I] [id N] [maxlen N] [port N] [ttl N] [group A]``."""
+    values: dict[str, object] = {"interface": device(words)}
+    start = 2
+    if len(words) > 2 and words[2] not in _SYNC:
+        values["inst"] = _name(words[2], 2)
+        start = 3
+    form = "INTERFACE [INSTANCE] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]"
+    return {**values, **_options(words, start, _SYNC, f"the form is: {form}")}
+
+
+def vmac(words: Sequence[str]) -> dict[str, object]:
+    """Read ``use_vmac [[name] DEVICE] [MAC] [netlink_notify_msg]``."""
+    values: dict[str, object] = {}
+    index = 1
+    while index < len(words):
+        word = words[index]
+        if word == "group":
+            raise BadValueError(index, "a group of devices is not served", _NO_GROUP)
+        if _MAC.match(word):
+            values["mac"] = bytes(int(part, 16) for part in word.split(":"))
+        elif word != "netlink_notify_msg":
+            index = _device_name(words, index, values)
+        index += 1
+    return values
+
+
+def ipvlan(words: Sequence[str]) -> dict[str, object]:
+    """Read ``use_ipvlan [bridge|private|vepa] [[name] DEVICE] [ADDRESS[/LENGTH]]``."""
+    values: dict[str, object] = {}
+    index = 1
+    while index < len(words):
+        word = words[index]
+        if word == "group":
+            raise BadValueError(index, "a group of devices is not served", _NO_GROUP)
+        if word in {"bridge", "private", "vepa"} and "mode" not in values:
+            values["mode"] = word
+        elif "/" in word or ":" in word or re.fullmatch(r"[0-9.]+\.[0-9.]+", word):
+            head, slash, length = word.partition("/")
+            values["address"] = address = to_address(head, index)
+            most = len(address) * 8
+            values["prefix"] = to_int(length, index, 1, most, "a prefix length") if slash else most
+        else:
+            index = _device_name(words, index, values)
+        index += 1
+    return values
+
+
+def _device_name(words: Sequence[str], index: int, values: dict[str, object]) -> int:
+    if words[index] == "name":
+        index += 1
+        if index == len(words):
+            raise BadValueError(index - 1, "'name' needs the name of a device")
+    if "name" in values:
+        raise BadValueError(index, f"'{words[index]}' has no meaning here")
+    values["name"] = _device(words[index], index)
+    return index
+
+
+def hmac_key(words: Sequence[str]) -> dict[str, object]:
+    """Read ``key ID VALUE``, where VALUE may be ``hex:DIGITS`` or ``file:PATH``."""
+    values: dict[str, object] = {"id": to_int(words[1], 1, 1, 255)}
+    kind, colon, rest = words[2].partition(":")
+    if colon and kind == "hex":
+        try:
+            return {**values, "secret": bytes.fromhex(rest)}
+        except ValueError:
+            message = "what follows hex: is not hexadecimal"
+            raise BadValueError(2, message, "two digits for each byte") from None
+    if colon and kind == "file":
+        if not rest:
+            raise BadValueError(2, "file: needs the path of a file")
+        return {**values, "file": rest}
+    if _UNFILLED.fullmatch(words[2]):
+        raise BadValueError(2, "the value is a placeholder")
+    return {**values, "secret": words[2].encode()}
+
+
+def script(words: Sequence[str]) -> dict[str, object]:
+    """Read ``script "CMD ARGS"``; who runs it is said by ``user``."""
+    if len(words) > 2:
+        hint = 'quote a command with its arguments as one word: "/path/script arg"'
+        raise BadValueError(2, f"'{words[2]}' is not part of the command", hint)
+    return v.command(words)
+
+
+def process(words: Sequence[str]) -> dict[str, object]:
+    """Read ``process PATH [ARGUMENT ...]``."""
+    return {"path": v.text(words), "arguments": tuple(words[2:])}
+
+
+def argument_match(words: Sequence[str]) -> str:
+    """Read ``param_match [initial|partial]``."""
+    return str(v.choice("initial", "partial")(words)) if len(words) > 1 else "exact"
+
+
+def init_file(words: Sequence[str]) -> dict[str, object]:
+    """Read ``init_file [N] [overwrite]``."""
+    values: dict[str, object] = {}
+    for index, word in enumerate(words[1:], 1):
+        if word == "overwrite":
+            values["overwrite"] = True
+        else:
+            values["value"] = to_signed(word, index, -(2**31), 2**31 - 1)
+    return values
+
+
+def link_delay(words: Sequence[str]) -> dict[str, object]:
+    """Read an entry ``INTERFACE DOWN [UP]`` of ``interface_up_down_delays``."""
+    if len(words) not in {2, 3}:
+        message = f"'{words[0]}' needs one or two times in seconds"
+        raise BadValueError(0, message, "the form is: INTERFACE DOWN [UP]")
+    read = v.seconds(zero=True, high=255)
+    try:
+        down = read(words)
+        up = read(words[1:]) if len(words) > 2 else down
+    except BadValueError as bad:
+        at = next(index for index in range(1, len(words)) if words[index] in bad.message)
+        raise BadValueError(at, bad.message, bad.hint) from None
+    return {"interface": _device(words[0], 0), "down": down, "up": up}
+
+
+def interval(words: Sequence[str]) -> float:
+    """Read the spacing of announcements; 0 is off, though keepalived has a message for it."""
+    value = v.seconds(zero=True)(words)
+    assert isinstance(value, float)
+    return value

@@ -1,0 +1,91 @@
+"""From the configuration model to the router's: what is tracked, and who is told."""
+
+from collections.abc import Iterator
+
+from lvskeeper.config import vrrp_model as m
+from lvskeeper.config.model import Command, ScriptUser
+from lvskeeper.config.vrrp_resolve import first, used_names
+from lvskeeper.daemon import router_spec as r
+from lvskeeper.daemon.roles import Script
+from lvskeeper.vrrp.trackers import ProcessSpec, ScriptSpec
+
+
+def script(command: Command | None, user: ScriptUser) -> Script | None:
+    """Return a command with who runs it."""
+    if command is None:
+        return None
+    if command.user:
+        return Script(command.argv, command.user, command.group)
+    return Script(command.argv, user.user, user.group)
+
+
+def scripts(vrrp: m.VrrpConfig, user: ScriptUser) -> Iterator[r.TrackedScript]:
+    """Yield the scripts that something tracks."""
+    used = used_names(vrrp, "track_script")
+    for one in vrrp.scripts:
+        command = script(one.script, one.user or user)
+        if one.name in used and command is not None:
+            spec = ScriptSpec(one.interval, one.timeout, one.rise, one.fall, one.init_fail)
+            yield r.TrackedScript(one.name, command, spec)
+
+
+def files(vrrp: m.VrrpConfig) -> Iterator[r.TrackedFile]:
+    """Yield the files that something tracks."""
+    used = used_names(vrrp, "track_file")
+    for one in vrrp.files:
+        if one.name in used:
+            init = one.init_file
+            yield r.TrackedFile(
+                one.name,
+                one.file,
+                initial=init.value if init else None,
+                overwrite=init is not None and init.overwrite,
+            )
+
+
+def processes(vrrp: m.VrrpConfig) -> Iterator[r.TrackedProcess]:
+    """Yield the processes that something tracks."""
+    used = used_names(vrrp, "track_process")
+    for one in vrrp.processes:
+        if one.name in used:
+            compared = one.process.arguments or one.param_match is not None
+            yield r.TrackedProcess(
+                one.name,
+                one.process.path,
+                arguments=one.process.arguments if compared else None,
+                match=r.ArgumentMatch(one.param_match or "exact"),
+                full_command=one.full_command,
+                spec=ProcessSpec(
+                    quorum=one.quorum,
+                    quorum_max=one.quorum_max,
+                    up_delay=first(one.fork_delay, default=one.delay),
+                    down_delay=first(one.terminate_delay, default=one.delay),
+                ),
+            )
+
+
+def fifos(settings: m.VrrpGlobals, user: ScriptUser) -> Iterator[r.Fifo]:
+    """Yield the pipes, the general one first."""
+    for fifo, reader in (
+        (settings.notify_fifo, settings.notify_fifo_script),
+        (settings.vrrp_notify_fifo, settings.vrrp_notify_fifo_script),
+    ):
+        if fifo is not None:
+            who = (fifo.user, fifo.group) if fifo.user else (user.user, user.group)
+            yield r.Fifo(fifo.path, *who, reader=script(reader, user))
+
+
+def mail(settings: m.VrrpGlobals) -> r.MailSpec:
+    """Return how mail is sent; without a server none is."""
+    server = settings.smtp_server
+    if server is None:
+        return r.MailSpec()
+    return r.MailSpec(
+        server=server.host,
+        port=server.port,
+        helo=settings.smtp_helo_name,
+        timeout=settings.smtp_connect_timeout,
+        sender=settings.notification_email_from,
+        recipients=settings.notification_email,
+        faults=not settings.no_email_faults,
+    )
