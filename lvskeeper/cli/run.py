@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="least urgent events to tell (default: %(default)s)",
     )  # fmt: skip
     parser.epilog = (
-        "SIGHUP reloads the file: one with errors changes nothing. SIGTERM and SIGINT stop the "
+        "SIGHUP reloads the file: one with errors changes nothing. SIGUSR1 tells in the log how "
+        "every VRRP instance is. SIGTERM and SIGINT stop the "
         "daemon and take its virtual servers out of the kernel, unless lvs_keep_on_stop is set."
     )
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
     # A reload that is asked for during the imports would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from lvskeeper.daemon.role import RoleName  # noqa: PLC0415 - asyncio
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
     from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
     from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
@@ -52,9 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
         return director_main(sock, args.run_dir, make_emit("director", log_format, level))
 
+    def router(sock: socket.socket) -> int:
+        from lvskeeper.daemon.router import router_main  # noqa: PLC0415 - in the child only
+
+        return router_main(sock, args.run_dir, make_emit("router", log_format, level))
+
     supervisor = Supervisor(
         Settings(file=args.file, run_dir=args.run_dir),
-        director,
+        {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
         make_emit("supervisor", log_format, level),
         sys.stderr,
     )

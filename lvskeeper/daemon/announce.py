@@ -5,6 +5,7 @@ from typing import assert_never, final
 
 from lvskeeper.daemon.desired import server_key
 from lvskeeper.daemon.roles import RealServerSpec, Script, VirtualServerSpec
+from lvskeeper.daemon.script_log import script_events
 from lvskeeper.daemon.scripts import ScriptOutcome, ScriptRunner
 from lvskeeper.health.pool import (
     Pool,
@@ -116,26 +117,8 @@ class Announcer:
         self._scripts.submit(subject, script, known)
 
     def _on_script_done(self, outcome: ScriptOutcome) -> None:
-        command = " ".join(outcome.argv)
-        if outcome.skipped:
-            self._emit(events.ScriptsSkipped(outcome.subject, outcome.skipped))
-        if outcome.ok:
-            took = format_duration(outcome.seconds)
-            self._emit(events.ScriptDone(outcome.subject, command, took))
-            return
-        self._emit(
-            events.ScriptFailed(outcome.subject, command, _how(outcome), outcome.output.strip())
-        )
-
-
-def _how(outcome: ScriptOutcome) -> str:
-    if outcome.error:
-        return outcome.error
-    if outcome.timed_out:
-        return f"killed after {format_duration(outcome.seconds)}"
-    if outcome.signal is not None:
-        return f"killed by signal {outcome.signal}"
-    return f"exit status {outcome.status}"
+        for event in script_events(outcome):
+            self._emit(event)
 
 
 def _server(virtual: VirtualServerSpec, key: DestKey) -> RealServerSpec:

@@ -17,7 +17,7 @@ _LENGTH: Final = struct.Struct("!I")
 
 @final
 class Apply(msgspec.Struct, frozen=True, tag=True):
-    """Supervisor to director: make the kernel as *spec* says (an encoded ``DirectorSpec``)."""
+    """Supervisor to a role: be as *spec* says, an encoded ``DirectorSpec`` or ``RouterSpec``."""
 
     generation: int
     spec: msgspec.Raw
@@ -25,45 +25,74 @@ class Apply(msgspec.Struct, frozen=True, tag=True):
 
 @final
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """Supervisor to director: end; *remove* what is ours, unless `lvs_keep_on_stop` keeps it."""
+    """Supervisor to a role: end; *remove* what is ours, unless `lvs_keep_on_stop` keeps it."""
 
     remove: bool
 
 
 @final
+class DirectorBeat(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to router: the director's loop turns."""
+
+
+@final
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to router: tell how every instance is, as events."""
+
+
+@final
+class SyncRole(msgspec.Struct, frozen=True, tag=True):
+    """Router to supervisor to director: what the IPVS sync daemon is to follow."""
+
+    master: bool
+    """Send connections rather than receive them."""
+
+
+@final
+class Mail(msgspec.Struct, frozen=True, tag=True):
+    """Router to supervisor: send this, as *settings* (an encoded ``MailSpec``) say."""
+
+    settings: msgspec.Raw
+    subject: str
+    body: str
+
+
+@final
 class Beat(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor, once a second: the loop turns."""
+    """A role to the supervisor, once a second: the loop turns."""
 
 
 @final
 class Applied(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor: *generation* is in the kernel, read back and compared."""
+    """A role to the supervisor: *generation* is in the kernel, read back and compared."""
 
     generation: int
-    operations: int
-    refused: int
+    operations: int = 0
+    refused: int = 0
     """Operations that the kernel refused; each was told as an event and will be tried again."""
-    virtual_servers: int
-    real_servers: int
+    virtual_servers: int = 0
+    real_servers: int = 0
+    instances: int = 0
+    """VRRP instances."""
 
 
 @final
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor: *generation* could not be applied."""
+    """A role to the supervisor: *generation* could not be applied."""
 
     generation: int
     message: str
     hint: str
     status: ExitStatus
     intact: bool
-    """Nothing was changed: what ran before goes on. Else a new director has to clear it up."""
+    """Nothing was changed: what ran before goes on. Else a new role has to clear it up."""
 
 
 @final
 class Stopped(msgspec.Struct, frozen=True, tag=True):
-    """Director to supervisor: what was to be removed is gone, but for *left*."""
+    """A role to the supervisor: what was to be removed is gone, but for *left*."""
 
-    kept: bool
+    kept: bool = False
     left: tuple[str, ...] = ()
     """Why something of ours is still in the kernel, one sentence each."""
 
@@ -81,10 +110,13 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """All diagnostics as ``lvskeeper check`` prints them."""
     status: ExitStatus = ExitStatus.CONFIG
     """How a start ends that cannot use the file."""
+    router: msgspec.Raw = msgspec.Raw(b"null")
+    """The encoded ``RouterSpec``; JSON's ``null`` where there is nothing for the router role."""
 
 
-ToDirector: TypeAlias = Apply | Stop
-FromDirector: TypeAlias = Beat | Applied | Failed | Stopped
+ToDirector: TypeAlias = Apply | Stop | SyncRole
+ToRouter: TypeAlias = Apply | Stop | DirectorBeat | Report
+FromRole: TypeAlias = Beat | Applied | Failed | Stopped | SyncRole | Mail
 
 Message = TypeVar("Message")
 

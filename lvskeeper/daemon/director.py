@@ -7,9 +7,7 @@ a stop it leaves everything in place: the next director adopts it.
 import asyncio
 import contextlib
 import gc
-import os
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from lvskeeper.daemon.channel import (
     Failed,
     Stop,
     Stopped,
+    SyncRole,
     ToDirector,
 )
 from lvskeeper.daemon.desired import (
@@ -41,6 +40,7 @@ from lvskeeper.daemon.desired import (
 )
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
+from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
@@ -141,6 +141,8 @@ class Director:
                     await _drop(applying)
                     await self._stop(remove=remove)
                     return
+                case SyncRole():
+                    pass
                 case _:
                     assert_never(message)
         await _drop(applying)
@@ -156,11 +158,13 @@ class Director:
         intact = True
         self._changing = True
         try:
-            table = await self._open_table()
-            if not table.traits.native_fullnat:
-                await self._fullnat.prepare(spec)
-            intact = False
-            outcome = await self._apply(spec, table)
+            outcome = Outcome(0, 0)
+            if self._needs_table(spec):
+                table = await self._open_table()
+                if not table.traits.native_fullnat:
+                    await self._fullnat.prepare(spec)
+                intact = False
+                outcome = await self._apply(spec, table)
         except OperatorError as error:
             answer = Failed(message.generation, error.message, error.hint, error.status, intact)
         else:
@@ -202,6 +206,11 @@ class Director:
         await self._addresses.remove_others(spec.pools)
         self._save(table)
         return outcome
+
+    def _needs_table(self, spec: DirectorSpec) -> bool:
+        """Whether there is anything to do in the kernel: a router of VRRP alone needs no ip_vs."""
+        ours = self._owned.services or self._owned.addresses
+        return bool(spec.virtual_servers or spec.pools or ours or self._table)
 
     async def _open_table(self) -> TableKeeper:
         if self._table is None:
@@ -392,17 +401,6 @@ async def _drop(task: "asyncio.Task[None] | None") -> None:
     if task is not None:
         task.cancel()
         await asyncio.wait({task})
-
-
-def end_on_bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """End the process with what *context* tells: an exception handler for a role's loop.
-
-    A callback that broke would leave the daemon looking well while a part of it stands still. A
-    new director adopts the kernel as it is, and nobody who is served notices.
-    """
-    loop.default_exception_handler(context)
-    sys.stderr.flush()
-    os._exit(ExitStatus.INTERNAL)
 
 
 def director_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:

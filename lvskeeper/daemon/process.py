@@ -123,3 +123,14 @@ def describe_status(status: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit status {code}"
+
+
+def end_on_bug(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """End the process with what *context* tells: an exception handler for a role's loop.
+
+    A callback that broke would leave the daemon looking well while a part of it stands still. A
+    new role adopts the kernel as it is.
+    """
+    loop.default_exception_handler(context)
+    sys.stderr.flush()
+    os._exit(ExitStatus.INTERNAL)

@@ -72,7 +72,7 @@ class StateFile:
                 status=ExitStatus.PERMISSION,
                 hint="Run as the user of the daemon, root usually.",
             ) from error
-        if saved.kernel != _this_kernel():
+        if saved.kernel != this_kernel():
             return OwnedState()
         self._saved = saved.state
         return saved.state
@@ -87,7 +87,7 @@ class StateFile:
         draft = self._path.with_suffix(".new")
         try:
             with draft.open("wb") as file:
-                file.write(msgspec.json.encode(_Saved(_this_kernel(), state)))
+                file.write(msgspec.json.encode(_Saved(this_kernel(), state)))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
@@ -100,6 +100,7 @@ class StateFile:
         self._saved = state
 
 
-def _this_kernel() -> str:
+def this_kernel() -> str:
+    """Return what names the boot and the network namespace."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"

@@ -1,7 +1,8 @@
 """The supervisor: owns signals, the configuration and the roles; touches no kernel table.
 
-It loads a file in a child, hands the result to the director role, and starts that role again when
-it dies. A reload is a transaction: a file with errors never reaches the director.
+It loads a file in a child, hands the result to the roles, and starts a role again when it dies. A
+reload is a transaction: a file with errors never reaches a role. The router role is there only as
+long as the configuration has something for it.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO, TypeVar, assert_never, final
 
@@ -24,30 +25,28 @@ from lvskeeper.daemon.channel import (
     Apply,
     Beat,
     Channel,
+    DirectorBeat,
     Failed,
-    FromDirector,
     Loaded,
+    Mail,
+    Report,
     Stop,
     Stopped,
+    SyncRole,
 )
 from lvskeeper.daemon.loader import NOTHING, loader_main
-from lvskeeper.daemon.process import Child, describe_status, reaped, spawn
+from lvskeeper.daemon.process import describe_status, reaped, spawn
+from lvskeeper.daemon.role import News, Role, RoleName
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
-BEAT_LIMIT: Final = 15.0
-"""Seconds without a beat after which a role counts as stuck and is killed."""
-
-BIRTH_LIMIT: Final = 60.0
-"""Seconds until the first beat: a role imports its modules first, from a cold disk perhaps."""
-
 APPLY_LIMIT: Final = 120.0
-"""Seconds that the director may need for one configuration."""
+"""Seconds that a role may need for one configuration."""
 
 STOP_LIMIT: Final = 20.0
-"""Seconds that the director may need to take its services out of the kernel."""
+"""Seconds that a role may need to take what is ours out of the kernel."""
 
 LOAD_LIMIT: Final = 120.0
 """Seconds that parsing a file may take."""
@@ -74,66 +73,17 @@ class Settings:
 
 
 @final
-class _Director:
-    """The supervisor's view of one life of the director role."""
+@dataclass(slots=True)
+class _Post:
+    """The place of a role: who holds it now, and what it is to do."""
 
-    def __init__(self, child: Child, channel: Channel) -> None:
-        self.child = child
-        self.channel = channel
-        self.born = time.monotonic()
-        self.patience = BIRTH_LIMIT
-        self.last_sign = self.born
-        self.reaped = False
-        self._asked: Apply | Stop | None = None
-        self._answer: asyncio.Future[Applied | Failed | Stopped] | None = None
-        self._decoder: msgspec.json.Decoder[FromDirector] = msgspec.json.Decoder(FromDirector)
-
-    def kill(self) -> None:
-        """End it at once, if it still runs."""
-        if not self.reaped:
-            os.kill(self.child.pid, signal.SIGKILL)
-
-    async def ask(self, message: Apply | Stop, limit: float) -> Applied | Failed | Stopped:
-        """Send *message* and wait for its answer, *limit* seconds at most.
-
-        Raises ``ConnectionError`` where it ended and ``TimeoutError``.
-        """
-        self._asked = message
-        self._answer = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(limit):
-                await self.channel.send(message)
-                return await self._answer
-        finally:
-            self._asked = self._answer = None
-
-    async def listen(self) -> None:
-        """Take in messages until the role ends; an open question then fails."""
-        try:
-            while (message := await self.channel.receive(self._decoder)) is not None:
-                match message:
-                    case Beat():
-                        self.last_sign = time.monotonic()
-                        self.patience = BEAT_LIMIT
-                    case Applied() | Failed() | Stopped():
-                        self._take(message)
-                    case _:
-                        assert_never(message)
-        finally:
-            if self._answer is not None and not self._answer.done():
-                self._answer.set_exception(ConnectionResetError("the director role ended"))
-
-    def _take(self, message: Applied | Failed | Stopped) -> None:
-        """Give *message* to who asked for it; a late answer to an earlier question is dropped."""
-        match self._asked, message:
-            case Apply(generation=asked), Applied(generation=told) | Failed(generation=told):
-                fits = asked == told
-            case Stop(), Stopped():
-                fits = True
-            case _:
-                fits = False
-        if fits and self._answer is not None and not self._answer.done():
-            self._answer.set_result(message)
+    name: RoleName
+    main: Callable[[socket.socket], int]
+    role: Role | None = None
+    spec: msgspec.Raw = field(default_factory=lambda: NOTHING)
+    """What was applied last."""
+    backoff: float = BACKOFF_FIRST
+    died: bool = False
 
 
 @final
@@ -143,21 +93,21 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        director_main: Callable[[socket.socket], int],
+        mains: Mapping[RoleName, Callable[[socket.socket], int]],
         emit: Emit,
         report: TextIO,
     ) -> None:
+        """Make it; *mains* has what each role runs on its end of a channel."""
         self._settings = settings
-        self._director_main = director_main
+        self._posts = {name: _Post(name, mains[name]) for name in RoleName}
+        self._director = self._posts[RoleName.DIRECTOR]
+        self._router = self._posts[RoleName.ROUTER]
         self._emit = emit
         self._report = report
-        self._director: _Director | None = None
-        self._spec = NOTHING
         self._generation = 0
-        self._backoff = BACKOFF_FIRST
+        self._sync: SyncRole | None = None
         self._stop_reason = ""
         self._reload_wanted = False
-        self._died = False
         self._wake = asyncio.Event()
 
     async def run(self) -> ExitStatus:
@@ -187,6 +137,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ask_to_stop, number.name)
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._tell, self._router, Report())
 
     def _ask_to_stop(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
@@ -195,6 +146,11 @@ class Supervisor:
     def _ask_to_reload(self) -> None:
         self._reload_wanted = True
         self._wake.set()
+
+    def _tell(self, post: _Post, message: msgspec.Struct) -> None:
+        """Send *message* to the role of *post*, if one is there."""
+        if post.role is not None:
+            self._tasks.create_task(post.role.tell(message))
 
     async def _unless_stopped(self, work: Coroutine[object, object, Result]) -> Result | None:
         """Do *work*, but drop it where a stop is asked for meanwhile; then return ``None``."""
@@ -212,7 +168,8 @@ class Supervisor:
 
     async def _start(self, started: float) -> ExitStatus:
         """Bring the first configuration into the kernel."""
-        await self._spawn_director()
+        # It imports its modules while the file is being loaded.
+        await self._spawn(self._director)
         loaded = await self._load()
         if loaded.errors:
             self._show(loaded)
@@ -223,14 +180,14 @@ class Supervisor:
             )
             return loaded.status
         self._warn(loaded)
-        answer = await self._apply(loaded.spec)
+        answer = await self._apply_all(loaded)
         match answer:
             case Applied():
-                self._spec = loaded.spec
                 self._emit(
                     events.DaemonReady(
                         answer.virtual_servers,
                         answer.real_servers,
+                        answer.instances,
                         answer.operations,
                         answer.refused,
                         format_duration(time.monotonic() - started),
@@ -244,9 +201,10 @@ class Supervisor:
     async def _serve(self) -> None:
         """Answer what is asked until it is to stop."""
         while not self._stop_reason:
-            if self._died:
-                self._died = False
-                await self._unless_stopped(self._revive())
+            dead = next((post for post in self._posts.values() if post.died), None)
+            if dead is not None:
+                dead.died = False
+                await self._unless_stopped(self._revive(dead))
             elif self._reload_wanted:
                 self._reload_wanted = False
                 await self._unless_stopped(self._reload())
@@ -265,23 +223,20 @@ class Supervisor:
             )
             return
         self._warn(loaded)
-        answer = await self._apply(loaded.spec)
+        answer = await self._apply_all(loaded)
         match answer:
             case Applied():
-                self._spec = loaded.spec
                 self._emit(
                     events.ReloadApplied(
                         answer.operations,
                         answer.virtual_servers,
+                        answer.instances,
                         answer.refused,
                         format_duration(time.monotonic() - started),
                     )
                 )
             case Failed():
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
-                if not answer.intact and self._director is not None:
-                    # Half of the new configuration stands: a new director brings the old one back.
-                    self._director.kill()
 
     def _warn(self, loaded: Loaded) -> None:
         if loaded.warnings:
@@ -314,28 +269,58 @@ class Supervisor:
         if loaded is not None:
             return loaded
         problem = f"{self._settings.file}: loading it failed: {describe_status(status)}"
-        return Loaded(NOTHING, (problem,), (), f"{problem}\n", ExitStatus.INTERNAL)
+        return Loaded(NOTHING, (problem,), (), f"{problem}\n", status=ExitStatus.INTERNAL)
 
-    async def _apply(self, spec: msgspec.Raw) -> Applied | Failed:
+    async def _apply_all(self, loaded: Loaded) -> Applied | Failed:
+        """Give each role its part; where one cannot take it, those before it get theirs back."""
+        wanted = {RoleName.DIRECTOR: loaded.spec, RoleName.ROUTER: loaded.router}
+        total = Applied(self._generation)
+        done: list[tuple[_Post, msgspec.Raw]] = []
+        for post in self._posts.values():
+            before, spec = post.spec, wanted[post.name]
+            if spec == NOTHING:
+                await self._dismiss(post)
+                continue
+            answer = await self._apply(post, spec)
+            if isinstance(answer, Failed):
+                for earlier, old in reversed(done):
+                    if old != NOTHING:
+                        await self._apply(earlier, old)
+                return answer
+            done.append((post, before))
+            total = _sum(total, answer)
+        return total
+
+    async def _apply(self, post: _Post, spec: msgspec.Raw) -> Applied | Failed:
+        """Let the role of *post* do *spec*; one that did half of it is killed, and starts anew."""
+        if post.role is None:
+            await self._spawn(post)
+        role = post.role
+        assert role is not None
         self._generation += 1
-        director = self._director
-        assert director is not None
         try:
-            answer = await director.ask(Apply(self._generation, spec), APPLY_LIMIT)
+            answer = await role.ask(Apply(self._generation, spec), APPLY_LIMIT)
         except (ConnectionError, TimeoutError) as error:
-            director.kill()
-            return Failed(
+            answer = Failed(
                 self._generation,
-                f"the director role did not apply the configuration: {str(error) or 'no answer'}",
+                f"the {post.name} role did not apply the configuration: "
+                f"{str(error) or 'no answer'}",
                 "Look for its traceback above.",
                 ExitStatus.INTERNAL,
                 intact=False,
             )
         assert not isinstance(answer, Stopped)
+        if isinstance(answer, Applied):
+            post.spec = spec
+            if post is self._director and self._sync is not None:
+                self._tell(post, self._sync)
+        elif not answer.intact:
+            # A new one brings back what was applied last.
+            role.kill()
         return answer
 
-    async def _spawn_director(self) -> None:
-        child = spawn("director", self._director_main)
+    async def _spawn(self, post: _Post) -> None:
+        child = spawn(post.name, post.main)
         try:
             channel = await Channel.connect(child.sock)
         except BaseException:
@@ -343,73 +328,99 @@ class Supervisor:
             child.release()
             await reaped(child.pid)
             raise
-        self._director = _Director(child, channel)
-        self._tasks.create_task(self._watch(self._director))
+        post.role = Role(post.name, child, channel, lambda news: self._on_news(post, news))
+        self._tasks.create_task(self._watch(post, post.role))
 
-    async def _watch(self, director: _Director) -> None:
-        """Listen to one director until it has ended, and reap it."""
-        listening = asyncio.ensure_future(director.listen())
-        stuck = False
-        while not listening.done():
-            await asyncio.wait({listening}, timeout=1.0)
-            silent = time.monotonic() - director.last_sign
-            if not listening.done() and not stuck and silent > director.patience:
-                stuck = True
-                self._emit(events.RoleStuck("director", format_duration(silent)))
-                director.kill()
-        if listening.exception() is not None:
-            director.kill()
-        director.channel.close()
-        director.child.release()
-        status = await reaped(director.child.pid)
-        director.reaped = True
-        if self._director is director:
-            self._director = None
-            if time.monotonic() - director.born > STABLE_AFTER:
-                self._backoff = BACKOFF_FIRST
-            pause = format_duration(self._backoff)
-            self._emit(events.RoleDied("director", describe_status(status), pause))
-            self._died = True
+    def _on_news(self, post: _Post, news: News) -> None:
+        match news:
+            case Beat():
+                if post is self._director:
+                    self._tell(self._router, DirectorBeat())
+            case SyncRole():
+                self._sync = news
+                self._tell(self._director, news)
+            case Mail():
+                pass
+            case _:
+                assert_never(news)
+
+    async def _watch(self, post: _Post, role: Role) -> None:
+        """Wait for the end of *role*; where nobody asked for it, see to it that another starts."""
+
+        def stuck(silent: float) -> None:
+            self._emit(events.RoleStuck(role.name, format_duration(silent)))
+
+        status = await role.live(stuck)
+        if post.role is role:
+            post.role = None
+            if time.monotonic() - role.born > STABLE_AFTER:
+                post.backoff = BACKOFF_FIRST
+            pause = format_duration(post.backoff)
+            self._emit(events.RoleDied(role.name, describe_status(status), pause))
+            post.died = True
             self._wake.set()
 
-    async def _revive(self) -> None:
-        """Start the director again; it adopts what the dead one left in the kernel."""
-        await asyncio.sleep(self._backoff)
-        self._backoff = min(self._backoff * 2, BACKOFF_MAX)
-        await self._spawn_director()
-        answer = await self._apply(self._spec)
+    async def _revive(self, post: _Post) -> None:
+        """Start a role again; it adopts what the dead one left in the kernel."""
+        await asyncio.sleep(post.backoff)
+        post.backoff = min(post.backoff * 2, BACKOFF_MAX)
+        answer = await self._apply(post, post.spec)
         match answer:
             case Applied():
-                self._emit(events.RoleRevived("director", answer.operations))
+                self._emit(events.RoleRevived(post.name, answer.operations))
             case Failed():
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
-                if self._director is not None:
-                    self._director.kill()
+                if post.role is not None:
+                    post.role.kill()
+
+    async def _dismiss(self, post: _Post) -> tuple[bool, tuple[str, ...]]:
+        """Let a role take what is ours out of the kernel and end; return if it kept it, or why."""
+        role, post.role, post.spec = post.role, None, NOTHING
+        return (False, ()) if role is None else await self._end(role, remove=True)
+
+    async def _end(self, role: Role, *, remove: bool) -> tuple[bool, tuple[str, ...]]:
+        try:
+            answer = await role.ask(Stop(remove), STOP_LIMIT)
+            assert isinstance(answer, Stopped)
+        except (ConnectionError, TimeoutError) as error:
+            role.kill()
+            return False, (f"the {role.name} role did not stop: {str(error) or 'no answer'}",)
+        return answer.kept, answer.left
 
     async def _stop(self, *, remove: bool) -> ExitStatus:
-        """End the director, which takes what is ours out of the kernel if it is to *remove* it."""
+        """End the roles, which take what is ours out of the kernel if they are to *remove* it.
+
+        The router goes first: its peer has the addresses before the services here are gone.
+        """
         started = time.monotonic()
-        director, self._director = self._director, None
-        if director is None:
-            left: tuple[str, ...] = ("no director role is there to remove anything",)
-            kept = False
-        else:
-            try:
-                answer = await director.ask(Stop(remove), STOP_LIMIT)
-                assert isinstance(answer, Stopped)
-                left, kept = answer.left, answer.kept
-            except (ConnectionError, TimeoutError) as error:
-                director.kill()
-                left, kept = (
-                    (f"the director role did not stop: {str(error) or 'no answer'}",),
-                    False,
-                )
+        left: list[str] = []
+        kept = False
+        for post in reversed(self._posts.values()):
+            role, post.role = post.role, None
+            if role is None:
+                if post.spec != NOTHING:
+                    left.append(f"no {post.name} role is there to remove anything")
+                continue
+            ended = await self._end(role, remove=remove)
+            kept = kept or ended[0]
+            left += ended[1]
         if not remove:
             return ExitStatus.OK
         for reason in left:
             self._emit(events.StopIncomplete(reason))
         self._emit(events.DaemonStopped(kept, format_duration(time.monotonic() - started)))
         return ExitStatus.KERNEL if left else ExitStatus.OK
+
+
+def _sum(total: Applied, answer: Applied) -> Applied:
+    return Applied(
+        answer.generation,
+        total.operations + answer.operations,
+        total.refused + answer.refused,
+        total.virtual_servers + answer.virtual_servers,
+        total.real_servers + answer.real_servers,
+        total.instances + answer.instances,
+    )
 
 
 def _open_pid_file(run_dir: Path) -> TextIO:

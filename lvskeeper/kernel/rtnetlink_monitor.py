@@ -60,6 +60,8 @@ class AddressNews:
 
     present: PresentAddress
     gone: bool = False
+    port: int = 0
+    """Netlink port of who asked for it, usually its process id; 0 is the kernel itself."""
 
 
 @final
@@ -167,7 +169,8 @@ class RouteMonitor:
                     news.append(LinkNews(link, kind == RTM_DELLINK))
             elif kind in {RTM_NEWADDR, RTM_DELADDR}:
                 if address := decode_address(data, start, end):
-                    news.append(AddressNews(address, kind == RTM_DELADDR))
+                    port = HEADER.unpack_from(data, start)[4]
+                    news.append(AddressNews(address, kind == RTM_DELADDR, port))
             elif kind in {RTM_NEWROUTE, RTM_DELROUTE}:
                 replaces = bool(HEADER.unpack_from(data, start)[2] & NLM_F_REPLACE)
                 # Most are foreign, perhaps of a daemon that has a million: a look tells them

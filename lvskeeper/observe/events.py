@@ -49,6 +49,7 @@ class DaemonReady(Event):
     LEVEL: ClassVar = Level.NOTICE
     virtual_servers: Annotated[int, "virtual servers served"]
     real_servers: Annotated[int, "real servers configured"]
+    vrrp_instances: Annotated[int, "VRRP instances that take part"]
     operations: Annotated[int, "changes that the kernel's table needed; 0 after a clean adoption"]
     refused: Annotated[int, "operations that the kernel refused, each told on its own"]
     took: Annotated[str, "time from start to here"]
@@ -89,6 +90,7 @@ class ReloadApplied(Event):
     LEVEL: ClassVar = Level.NOTICE
     operations: Annotated[int, "changes made to the kernel's table"]
     virtual_servers: Annotated[int, "virtual servers served"]
+    vrrp_instances: Annotated[int, "VRRP instances that take part"]
     refused: Annotated[int, "operations that the kernel refused, each told on its own"]
     took: Annotated[str, "time from the begin of the reload to here"]
 
@@ -505,5 +507,7 @@ class ScriptFailed(Event):
 
 def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
+    import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415 - its classes register themselves
+
     by_name = {kind.NAME: kind for kind in Event.__subclasses__()}
     return tuple(by_name[name] for name in sorted(by_name))

@@ -38,9 +38,9 @@ class LogFormat(Enum):
 
 
 def event_fields(event: Event) -> dict[str, object]:
-    """Return the fields of *event* by name; empty texts are left out."""
+    """Return the fields of *event* by name; empty texts, and what is none, are left out."""
     values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return {name: value for name, value in values.items() if value != ""}
+    return {name: value for name, value in values.items() if value not in ("", None)}
 
 
 def make_emit(

@@ -14,7 +14,7 @@ Ours, where keepalived differs:
 - a priority of 0 counts only from the master that is heard, as long as one is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
@@ -112,11 +112,20 @@ class Instance:
     __slots__ = ("_record",)
 
     def __init__(
-        self, spec: InstanceSpec, *, grouped: bool = False, verdict: Verdict | None = None
+        self,
+        spec: InstanceSpec,
+        *,
+        grouped: bool = False,
+        verdict: Verdict | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
-        """Make the instance in INIT; *verdict* is what tracking says, if anything is known yet."""
+        """Make the instance in INIT, with the *faults* that are known already.
+
+        *verdict* is what tracking says, if anything is known yet.
+        """
         verdict = verdict or judge(spec.priority, spec.tracks, {})
         self._record = Record(spec, grouped, verdict, spec.source, spec.interval)
+        self._record.faults.update(faults)
         if spec.source == NO_ADDRESS:
             self._record.faults.add(Fault(FaultKind.NO_SOURCE))
 

@@ -25,12 +25,13 @@ from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.group import SyncGroup
 from lvskeeper.vrrp.instance import Instance
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
-from lvskeeper.vrrp.states import State
+from lvskeeper.vrrp.states import Fault, State
 from lvskeeper.vrrp.timers import Deadlines
 from lvskeeper.vrrp.tracking import Status, Track, TrackId, Verdict, in_group, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
 Effects: TypeAlias = list[fx.Effect]
+Faults: TypeAlias = Mapping[InstanceKey, Iterable[Fault]]
 
 
 @final
@@ -44,8 +45,11 @@ class Router:
         specs: Iterable[InstanceSpec],
         groups: Iterable[GroupSpec] = (),
         statuses: Mapping[TrackId, Status] | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        """Make the instances of *specs*; *statuses* are what is known of tracked things already.
+        """Make the instances of *specs*.
+
+        *statuses* are what is known of tracked things already, *faults* what instances begin with.
 
         An instance is in one group at most, and members that have no spec are left out: the
         configuration names both.
@@ -58,12 +62,13 @@ class Router:
         self._group_of: dict[InstanceKey, SyncGroup] = {}
         group_of = _groups_by_member(groups)
         for spec in specs:
-            self._make(spec, group_of.get(spec.key))
+            self._make(spec, group_of.get(spec.key), faults or {})
         self._couple(group_of)
 
-    def _make(self, spec: InstanceSpec, group: GroupSpec | None) -> Instance:
+    def _make(self, spec: InstanceSpec, group: GroupSpec | None, faults: Faults) -> Instance:
         verdict = self._judge(spec, group)
-        made = Instance(spec, grouped=group is not None, verdict=verdict)
+        own = faults.get(spec.key, ())
+        made = Instance(spec, grouped=group is not None, verdict=verdict, faults=own)
         self._instances[spec.key] = made
         return made
 
@@ -82,11 +87,16 @@ class Router:
                 self._group_of.update((member.key, made) for member in members)
 
     def reload(
-        self, specs: Iterable[InstanceSpec], groups: Iterable[GroupSpec], now: float
+        self,
+        specs: Iterable[InstanceSpec],
+        groups: Iterable[GroupSpec],
+        now: float,
+        faults: Faults | None = None,
     ) -> Effects:
         """Go on with another configuration; instances are matched by key and version.
 
-        What is gone leaves in order, what is new starts, and the rest keeps state and timers.
+        What is gone leaves in order, what is new starts, with its *faults*, and the rest keeps
+        state and timers.
         """
         effects: Effects = []
         group_of = _groups_by_member(groups)
@@ -106,7 +116,7 @@ class Router:
             effects += instance.on(changed, now)
         for key, spec in wanted.items():
             if key not in self._instances:
-                effects += self._make(spec, group_of.get(key)).on(ev.Started(), now)
+                effects += self._make(spec, group_of.get(key), faults or {}).on(ev.Started(), now)
         self._couple(group_of)
         for coupled in self._groups.values():
             effects += coupled.settle(now)

@@ -24,7 +24,7 @@ from lvskeeper.daemon.channel import (
     Beat,
     Channel,
     Failed,
-    FromDirector,
+    FromRole,
     Stop,
     Stopped,
 )
@@ -84,12 +84,12 @@ class Site:
 
     async def ask(self, message: msgspec.Struct) -> Applied | Failed | Stopped:
         await self.channel.send(message)
-        decoder: msgspec.json.Decoder[FromDirector] = msgspec.json.Decoder(FromDirector)
+        decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
         async with asyncio.timeout(20):
             while True:
                 answer = await self.channel.receive(decoder)
                 assert answer is not None
-                if not isinstance(answer, Beat):
+                if not isinstance(answer, Beat | SyncRole | Mail):
                     return answer
 
     async def apply(self, text: str) -> Applied | Failed | Stopped:

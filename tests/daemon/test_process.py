@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lvskeeper.daemon.director import end_on_bug
+from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.process import describe_status, spawn
 
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from lvskeeper.daemon.channel import Applied, Apply, Beat, Failed, Stop, Stopped, ToDirector, encode
+from lvskeeper.daemon.role import RoleName
 from lvskeeper.daemon.supervisor import Settings, Supervisor
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.events import Event
@@ -65,7 +66,10 @@ class Running:
         self.report = StringIO()
         self.file = tmp_path / "lvskeeper.conf"
         self.supervisor = Supervisor(
-            Settings(self.file, tmp_path), director, self.events.append, self.report
+            Settings(self.file, tmp_path),
+            {RoleName.DIRECTOR: director, RoleName.ROUTER: director},
+            self.events.append,
+            self.report,
         )
         self.task: asyncio.Task[ExitStatus] | None = None
 
@@ -253,7 +257,7 @@ async def test_a_reload_that_fails_half_way_brings_the_old_configuration_back(
 async def test_a_role_that_does_not_beat_is_killed_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvskeeper.daemon.supervisor.BEAT_LIMIT", 0.5)
+    monkeypatch.setattr("lvskeeper.daemon.role.BEAT_LIMIT", 0.5)
     async with running(tmp_path, GOOD) as daemon:
         await daemon.until("daemon_ready")
         stuck = await daemon.until("role_stuck")

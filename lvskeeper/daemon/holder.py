@@ -1,0 +1,219 @@
+"""Holds addresses, routes and rules for instances, puts back what is lost, and takes them away.
+
+The calls are synchronous: the kernel needs some ten microseconds for an address. What a router may
+come to hold stands in ``router.json`` of the runtime directory, so that the next one can remove
+what a killed one has left.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias, final
+
+import msgspec
+
+from lvskeeper.daemon.links import Links
+from lvskeeper.daemon.state import this_kernel
+from lvskeeper.kernel.rtnetlink import Refusal, RouteClient
+from lvskeeper.kernel.rtnetlink_changes import (
+    AddAddress,
+    AddRoute,
+    AddRule,
+    Change,
+    DeleteAddress,
+    DeleteRoute,
+    DeleteRule,
+)
+from lvskeeper.kernel.rtnetlink_codec import comparable
+from lvskeeper.units import Address
+from lvskeeper.vrrp.holdings import HeldAddress, Route, Rule
+
+STATE_FILE: Final = "router.json"
+AddressName: TypeAlias = tuple[Address, int, str]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What one instance holds while it is master."""
+
+    addresses: tuple[HeldAddress, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.routes or self.rules)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, (*self.addresses, *self.routes, *self.rules)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a change."""
+
+    seconds: float
+    refusals: tuple[Refusal, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    kernel: str
+    holdings: Holdings = field(default_factory=Holdings)
+
+
+@final
+class Holder:
+    """The only writer of what the instances hold; *fence* is in seconds, 0 for none."""
+
+    def __init__(self, client: RouteClient, links: Links, run_dir: Path) -> None:
+        self._client = client
+        self._links = links
+        self._path = run_dir / STATE_FILE
+        self._held: dict[str, Holdings] = {}
+        self._foreign: set[AddressName] = set()
+        """Addresses that were there before we came to hold them: never taken away."""
+        self.fence = 0.0
+
+    @property
+    def held(self) -> Mapping[str, Holdings]:
+        """What is held by name of the owner."""
+        return self._held
+
+    @property
+    def addresses(self) -> set[Address]:
+        """All addresses that are held."""
+        return {each.address for held in self._held.values() for each in held.addresses}
+
+    def hold(self, owner: str, wanted: Holdings) -> Result:
+        """Put *wanted* in place, and take away what *owner* held besides."""
+        before = self._held.get(owner, Holdings())
+        for held in wanted.addresses:
+            if held not in before.addresses and self._links.stands(*held.name):
+                self._foreign.add(held.name)
+        self._held[owner] = wanted
+        return self._apply([*self._removals(before, wanted), *self._additions(wanted)])
+
+    def release(self, owner: str) -> Result:
+        """Take away what *owner* holds; nothing held is nothing done."""
+        before = self._held.pop(owner, Holdings())
+        result = self._apply(self._removals(before, Holdings()))
+        for each in before.addresses:
+            self._links.forget(*each.name)
+        return result
+
+    def refresh(self) -> Result:
+        """Give fenced addresses their lifetime anew."""
+        changes = [
+            AddAddress(each, self.fence) for held in self._held.values() for each in held.addresses
+        ]
+        return self._apply(changes)
+
+    def restore(self, owner: str) -> Result:
+        """Put in place again what *owner* holds."""
+        return self._apply(self._additions(self._held.get(owner, Holdings())))
+
+    def remove_leftovers(self, configured: Holdings, owned: set[Address]) -> tuple[str, Result]:
+        """Take away what an earlier router left; return its names, and what came of it.
+
+        That is what it has noted, and of what is *configured* now, whatever is there: a keepalived
+        that was killed leaves it as well. Addresses in *owned* are the machine's own, which it may
+        have from elsewhere, so they go only where they were noted.
+        """
+        noted = self._load()
+        addresses = dict.fromkeys(
+            (*noted.addresses, *(a for a in configured.addresses if a.address not in owned))
+        )
+        there = [each for each in addresses if self._links.stands(*each.name)]
+        left = Holdings(tuple(there), noted.routes, noted.rules)
+        result = self._apply(self._removals(left, Holdings()))
+        for each in there:
+            self._links.forget(*each.name)
+        return ", ".join(map(str, there)), result
+
+    def note(self, possible: Holdings) -> None:
+        """Write down what may come to be held, before it is; a failure raises ``OSError``."""
+        # Neither synced nor waited for: after a crash of the machine nothing of it is there.
+        draft = self._path.with_suffix(".new")
+        draft.write_bytes(msgspec.json.encode(_Saved(this_kernel(), possible)))
+        draft.replace(self._path)
+
+    def forget(self) -> None:
+        """Remove the note: nothing is held any more."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _load(self) -> Holdings:
+        try:
+            saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
+        except (OSError, msgspec.DecodeError):
+            return Holdings()
+        return saved.holdings if saved.kernel == this_kernel() else Holdings()
+
+    def _additions(self, wanted: Holdings) -> list[Change]:
+        lifetime = self.fence or None
+        return [
+            *(AddAddress(each, lifetime) for each in wanted.addresses),
+            *map(AddRoute, wanted.routes),
+            *map(AddRule, wanted.rules),
+        ]
+
+    def _removals(self, before: Holdings, wanted: Holdings) -> list[Change]:
+        """Return what takes away *before* but *wanted* and what others still hold."""
+        addresses = {each.name for each in wanted.addresses}
+        routes, rules = set(wanted.routes), set(wanted.rules)
+        for held in self._held.values():
+            addresses |= {each.name for each in held.addresses}
+            routes |= set(held.routes)
+            rules |= set(held.rules)
+        gone = [each for each in before.addresses if each.name not in addresses]
+        kept, self._foreign = self._foreign, self._foreign - {each.name for each in gone}
+        return [
+            *(DeleteRule(rule) for rule in reversed(before.rules) if rule not in rules),
+            *(DeleteRoute(route) for route in reversed(before.routes) if route not in routes),
+            *(DeleteAddress(each) for each in reversed(gone) if each.name not in kept),
+        ]
+
+    def _apply(self, changes: Iterable[Change]) -> Result:
+        started = time.monotonic()
+        refusals = self._client.apply([*changes])
+        return Result(time.monotonic() - started, refusals)
+
+    def owners_of_address(self, address: Address, prefix: int, device: str) -> list[str]:
+        """Return who holds this address and wants it back when it is lost."""
+        return [
+            owner
+            for owner, held in self._held.items()
+            for each in held.addresses
+            if each.name == (address, prefix, device) and each.watched
+        ]
+
+    def owners_of_rule(self, rule: Rule) -> list[str]:
+        """Return who holds *rule*, in its comparable form, and wants it back."""
+        return [
+            owner
+            for owner, held in self._held.items()
+            for each in held.rules
+            if each.watched and comparable(each) == rule
+        ]
+
+    def missing_routes(self) -> dict[str, list[Route]]:
+        """Return the watched routes that the kernel does not have, by owner."""
+        watched = {
+            owner: [route for route in held.routes if route.watched]
+            for owner, held in self._held.items()
+        }
+        places = {(route.table, route.protocol) for routes in watched.values() for route in routes}
+        present = [route for place in places for route in self._client.routes(*place)]
+        missing: dict[str, list[Route]] = {}
+        for owner, routes in watched.items():
+            for route in routes:
+                link = self._links.link(route.device) if route.device else None
+                index = link.index if link else 0
+                if not any(found.is_like(route, index) for found in present):
+                    missing.setdefault(owner, []).append(route)
+        return missing

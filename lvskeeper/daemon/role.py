@@ -1,0 +1,146 @@
+"""The supervisor's view of a role: one life of a child process, and what is asked of it."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, TypeAlias, assert_never, final
+
+import msgspec
+
+from lvskeeper.daemon.channel import (
+    Applied,
+    Apply,
+    Beat,
+    Channel,
+    Failed,
+    FromRole,
+    Mail,
+    Stop,
+    Stopped,
+    SyncRole,
+)
+from lvskeeper.daemon.process import Child, reaped
+
+BEAT_LIMIT: Final = 15.0
+"""Seconds without a beat after which a role counts as stuck and is killed."""
+
+BIRTH_LIMIT: Final = 60.0
+"""Seconds until the first beat: a role imports its modules first, from a cold disk perhaps."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks at the time of the last beat."""
+
+
+@final
+class RoleName(StrEnum):
+    """The roles, in the order in which they get a configuration; they stop in the other one."""
+
+    DIRECTOR = "director"
+    ROUTER = "router"
+
+
+News: TypeAlias = Beat | SyncRole | Mail
+"""What a role tells without being asked."""
+Answer: TypeAlias = Applied | Failed | Stopped
+
+
+@final
+class Role:
+    """One life of a role; it ends with the process."""
+
+    def __init__(
+        self, name: RoleName, child: Child, channel: Channel, on_news: Callable[[News], None]
+    ) -> None:
+        self.name: Final = name
+        self.born: Final = time.monotonic()
+        self._child = child
+        self._channel = channel
+        self._on_news = on_news
+        self._patience = BIRTH_LIMIT
+        self._last_sign = self.born
+        self._reaped = False
+        self._asked: Apply | Stop | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+        self._decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        if not self._reaped:
+            os.kill(self._child.pid, signal.SIGKILL)
+
+    async def tell(self, message: msgspec.Struct) -> None:
+        """Send *message*; a role that is gone does not hear it."""
+        try:
+            await self._channel.send(message)
+        except ConnectionError:
+            return
+
+    async def ask(self, message: Apply | Stop, limit: float) -> Answer:
+        """Send *message* and wait for its answer, *limit* seconds at most.
+
+        Raises ``ConnectionError`` where it ended and ``TimeoutError``.
+        """
+        self._asked = message
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limit):
+                await self._channel.send(message)
+                return await self._answer
+        finally:
+            self._asked = self._answer = None
+
+    async def live(self, on_stuck: Callable[[float], None]) -> int:
+        """Listen until it has ended, kill it if it is stuck, and return its exit status.
+
+        *on_stuck* gets the seconds without a beat before it is killed for that.
+        """
+        listening = asyncio.ensure_future(self._listen())
+        stuck = False
+        while not listening.done():
+            await asyncio.wait({listening}, timeout=LOOK)
+            silent = time.monotonic() - self._last_sign
+            if not listening.done() and not stuck and silent > self._patience:
+                stuck = True
+                on_stuck(silent)
+                self.kill()
+        if listening.exception() is not None:
+            self.kill()
+        self._channel.close()
+        self._child.release()
+        status = await reaped(self._child.pid)
+        self._reaped = True
+        return status
+
+    async def _listen(self) -> None:
+        """Take in messages until the role ends; an open question then fails."""
+        try:
+            while (message := await self._channel.receive(self._decoder)) is not None:
+                match message:
+                    case Beat():
+                        self._last_sign = time.monotonic()
+                        self._patience = BEAT_LIMIT
+                        self._on_news(message)
+                    case SyncRole() | Mail():
+                        self._on_news(message)
+                    case Applied() | Failed() | Stopped():
+                        self._take(message)
+                    case _:
+                        assert_never(message)
+        finally:
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_exception(ConnectionResetError(f"the {self.name} role ended"))
+
+    def _take(self, message: Answer) -> None:
+        """Give *message* to who asked for it; a late answer to an earlier question is dropped."""
+        match self._asked, message:
+            case Apply(generation=asked), Applied(generation=told) | Failed(generation=told):
+                fits = asked == told
+            case Stop(), Stopped():
+                fits = True
+            case _:
+                fits = False
+        if fits and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)

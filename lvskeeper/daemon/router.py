@@ -1,0 +1,276 @@
+"""The router role: VRRP, virtual addresses, announcements, tracking, notifies.
+
+It obeys the supervisor's messages. When the channel ends, in order or not, it leaves in order: a
+router without a supervisor has nobody who checks real servers, so a peer is to take over.
+"""
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, assert_never, final
+
+import msgspec
+
+from lvskeeper.daemon.channel import (
+    Applied,
+    Apply,
+    Beat,
+    Channel,
+    DirectorBeat,
+    Failed,
+    Report,
+    Stop,
+    Stopped,
+    ToRouter,
+)
+from lvskeeper.daemon.guard import Guard
+from lvskeeper.daemon.heralds import Heralds
+from lvskeeper.daemon.process import end_on_bug
+from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
+from lvskeeper.daemon.seat import Seat
+from lvskeeper.daemon.trackers import Trackers
+from lvskeeper.daemon.vrrp_shell import Shell
+from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.kernel.scheduling import set_scheduling
+from lvskeeper.observe import vrrp_events as told
+from lvskeeper.observe.log import Emit
+from lvskeeper.units import format_duration
+from lvskeeper.vrrp import effects as fx
+from lvskeeper.vrrp import events as ev
+from lvskeeper.vrrp.states import Fault, FaultKind
+from lvskeeper.vrrp.types import InstanceKey
+
+BEAT_INTERVAL: Final = 1.0
+"""Seconds between two beats to the supervisor."""
+
+UPKEEP_INTERVAL: Final = 1.0
+"""Seconds between two attempts at what did not work: sockets, VMACs."""
+
+SCRIPT_PATIENCE: Final = 2.0
+"""Seconds that notify scripts get to end at a stop."""
+
+_DIRECTOR: Final = Fault(FaultKind.DIRECTOR)
+
+
+@final
+class RouterRole:
+    """One life of the router role."""
+
+    def __init__(self, channel: Channel, run_dir: Path, emit: Emit) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._shell = Shell(emit, self)
+        self._guard = Guard(self._shell, run_dir)
+        self._heralds = Heralds(self._shell.tell, self._send_soon)
+        self._trackers = Trackers(self._shell.on_status, self._heralds.on_track)
+        self._spec: RouterSpec | None = None
+        self._retiring = False
+        """A reload is removing instances."""
+        self._beaten = self._loop.time()
+        """When the director was last known to be alive."""
+        self._silent = False
+        self._refused: set[str] = set()
+        """What scheduling the kernel did not grant, told once."""
+
+    async def run(self) -> None:
+        """Obey the supervisor until it says stop or is gone."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            background = [tasks.create_task(self._beat()), tasks.create_task(self._upkeep())]
+            try:
+                stopped = await self._obey()
+            finally:
+                for task in background:
+                    task.cancel()
+            await self._leave()
+            if stopped:
+                await self._send(Stopped())
+        self._channel.close()
+
+    async def _obey(self) -> bool:
+        """Do what the supervisor says; return whether it said stop."""
+        decoder: msgspec.json.Decoder[ToRouter] = msgspec.json.Decoder(ToRouter)
+        while (message := await self._channel.receive(decoder)) is not None:
+            match message:
+                case Apply():
+                    await self._send(await self._answer(message))
+                case DirectorBeat():
+                    self._hear_director()
+                case Report():
+                    self._shell.report()
+                case Stop():
+                    return True
+                case _:
+                    assert_never(message)
+        return False
+
+    async def _answer(self, message: Apply) -> Applied | Failed:
+        # Nothing of what comes is garbage, and a collection would cost an advert its time.
+        gc.disable()
+        spec = msgspec.json.decode(message.spec, type=RouterSpec)
+        try:
+            await self._apply(spec)
+        except OperatorError as error:
+            return Failed(message.generation, error.message, error.hint, error.status, intact=False)
+        except OSError as error:
+            text = f"the runtime directory cannot be written: {error.strerror}"
+            hint = "It must be writable and have room; /run is usual."
+            return Failed(message.generation, text, hint, ExitStatus.KERNEL, intact=False)
+        finally:
+            gc.freeze()
+            gc.enable()
+        return Applied(message.generation, instances=len(spec.instances))
+
+    async def _apply(self, spec: RouterSpec) -> None:
+        self._schedule(spec)
+        # Whatever waits comes first: from here on the instances go from old to new in one turn.
+        await self._trackers.replace(spec.scripts, spec.files, spec.processes)
+        before, self._spec = self._spec, spec
+        self._shell.unknown_vrids = spec.unknown_vrids
+        if before is None:
+            self._begin(spec)
+        else:
+            self._reload(spec)
+
+    def _begin(self, spec: RouterSpec) -> None:
+        self._guard.prepare(spec)
+        configs, faults = self._look(spec)
+        statuses = dict(self._trackers.statuses()) | dict(self._guard.statuses())
+        self._heralds.configure(spec)
+        groups = [group.spec for group in spec.groups]
+        self._shell.begin(configs, groups, statuses, faults)
+        self._beaten = self._loop.time()
+        if spec.startup_delay:
+            self._loop.call_later(spec.startup_delay, self._start)
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        if self._spec is not None:
+            self._shell.start()
+
+    def _look(
+        self, spec: RouterSpec
+    ) -> tuple[list[InstanceConfig], Mapping[InstanceKey, frozenset[Fault]]]:
+        """Return the instances with the sources that they have now, and the faults of new ones."""
+        configs = [self._guard.resolve(config) for config in spec.instances]
+        faults = dict(self._guard.faults(configs))
+        if self._silent:
+            faults = {key: found | {_DIRECTOR} for key, found in faults.items()}
+        return configs, faults
+
+    def _reload(self, spec: RouterSpec) -> None:
+        before = {key: seat.config for key, seat in self._shell.seats.items()}
+        wanted = {config.spec.key: config.spec.version for config in spec.instances}
+        leaving = {key for key, config in before.items() if wanted.get(key) != config.spec.version}
+        if leaving:
+            self._retiring = True
+            self._shell.retire(leaving)
+            self._retiring = False
+        self._guard.prepare(spec)
+        configs, faults = self._look(spec)
+        self._heralds.configure(spec)
+        self._shell.reload(configs, [group.spec for group in spec.groups], faults)
+        self._guard.follow({key: old for key, old in before.items() if key not in leaving})
+        now = self._shell.turn()
+        self._guard.survey(now)
+        self._shell.end_turn(now)
+
+    def _schedule(self, spec: RouterSpec) -> None:
+        wanted = spec.scheduling
+        refused = set_scheduling(
+            rr_priority=wanted.rr_priority,
+            nice=wanted.nice,
+            lock_memory=wanted.lock_memory,
+            cpus=wanted.cpus,
+            rttime=wanted.rttime,
+        )
+        for one in refused:
+            if one.what not in self._refused:
+                self._shell.tell(told.SchedulingFailed(one.what, one.reason))
+        self._refused = {one.what for one in refused}
+
+    # -- duties of the shell
+
+    def hold(self, seat: Seat) -> None:
+        """Put the addresses, routes and rules of *seat* in place."""
+        self._guard.hold(seat)
+
+    def release(self, seat: Seat) -> None:
+        """Take them away."""
+        self._guard.release(seat)
+
+    def on_state(self, seat: Seat, change: fx.StateChanged) -> None:
+        """Tell others of a transition."""
+        self._heralds.on_state(seat, change, deleted=self._retiring)
+
+    def on_group(self, change: fx.GroupChanged) -> None:
+        """Tell others of the transition of a sync group."""
+        self._heralds.on_group(change)
+
+    def on_effect(self, seat: Seat, effect: fx.Effect) -> None:
+        """Tell others of what has a notify of its own."""
+        self._heralds.on_effect(seat, self._shell.state(seat.key), effect)
+
+    def on_tick(self, now: float) -> None:
+        """See whether the director is alive."""
+        spec = self._spec
+        if spec is None or not spec.director_timeout or self._silent:
+            return
+        silent = now - self._beaten
+        if silent > spec.director_timeout:
+            self._silent = True
+            self._shell.tell(told.DirectorSilent(format_duration(silent)))
+            self._loop.call_soon(self._shell.event_for_all, ev.Faulted(_DIRECTOR))
+
+    def _hear_director(self) -> None:
+        now = self._loop.time()
+        silent, self._beaten = now - self._beaten, now
+        if self._silent:
+            self._silent = False
+            self._shell.tell(told.DirectorBack(format_duration(silent)))
+            self._shell.event_for_all(ev.Healed(_DIRECTOR))
+
+    # -- the rest of the life
+
+    async def _leave(self) -> None:
+        """Leave in order: priority 0, addresses away, scripts."""
+        self._shell.stop()
+        self._guard.close()
+        await self._trackers.close()
+        await self._heralds.close(SCRIPT_PATIENCE)
+        self._shell.close()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._send(Beat())
+            await asyncio.sleep(BEAT_INTERVAL)
+
+    async def _upkeep(self) -> None:
+        while True:
+            await asyncio.sleep(UPKEEP_INTERVAL)
+            if self._spec is not None:
+                self._guard.upkeep()
+
+    def _send_soon(self, message: msgspec.Struct) -> None:
+        self._tasks.create_task(self._send(message))
+
+    async def _send(self, message: msgspec.Struct) -> None:
+        # A supervisor that is gone ends the channel, and that ends the router.
+        with contextlib.suppress(ConnectionError):
+            await self._channel.send(message)
+
+
+def router_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
+    """Run the router role on *sock* until its supervisor stops it or is gone."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(end_on_bug)
+        channel = await Channel.connect(sock)
+        await RouterRole(channel, run_dir, emit).run()
+
+    asyncio.run(main())
+    return ExitStatus.OK
