@@ -401,7 +401,7 @@ def hint_for(change: Change, number: int) -> str:
             special = {errno.EACCES: off}
         case AddRoute():
             special = _ROUTE_HINTS
-        case AddMacvlan() | AddIpvlan():
+        case AddMacvlan() | AddIpvlan() | SetLink():
             special = _LINK_HINTS
         case _:
             pass
