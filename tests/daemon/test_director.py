@@ -25,8 +25,10 @@ from lvskeeper.daemon.channel import (
     Channel,
     Failed,
     FromRole,
+    Mail,
     Stop,
     Stopped,
+    SyncRole,
 )
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.loader import load_file

@@ -6,8 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.process import describe_status, spawn
+from lvskeeper.daemon.process import describe_status, end_on_bug, spawn
 
 
 def test_a_child_talks_over_its_channel_and_its_status_is_told() -> None:
