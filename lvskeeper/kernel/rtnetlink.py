@@ -9,7 +9,7 @@ state of the kernel's.
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias, TypeVar, final
 
@@ -30,13 +30,11 @@ from lvskeeper.kernel.netlink import (
     open_route_socket,
 )
 from lvskeeper.kernel.rtnetlink_changes import (
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWROUTE,
-    RTM_NEWRULE,
     Change,
+    DeleteGroup,
+    DeleteLink,
+    SetGroup,
     device_of,
-    encode,
     hint_for,
     is_settled,
 )
@@ -57,10 +55,19 @@ from lvskeeper.kernel.rtnetlink_codec import (
     decode_route,
     decode_rule,
 )
+from lvskeeper.kernel.rtnetlink_encode import (
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+    encode,
+)
 from lvskeeper.vrrp.holdings import MAIN_TABLE, Rule
 
 DUMPS: Final = 4
 """How often a dump is begun again that changes overtook."""
+CONDEMNED: Final = 0x6C76736B
+"""Group of the devices that are about to be deleted; any number that nobody else uses."""
 
 _RTM_GETLINK: Final = 18
 _RTM_GETADDR: Final = 22
@@ -168,6 +175,17 @@ class RouteClient:
             return self._apply(changes)
         except NetlinkLostError as error:
             raise _silent(error) from error
+
+    def delete_links(self, names: Collection[str]) -> tuple[Refusal, ...]:
+        """Delete virtual devices at once; those that are gone are no refusals.
+
+        One after another the kernel waits 20 milliseconds and more for each of them.
+        """
+        if len(names) <= 1:
+            return self.apply([DeleteLink(name) for name in names])
+        refusals = self.apply([SetGroup(name, CONDEMNED) for name in names])
+        rest = [each for each in refusals if each.reason != os.strerror(errno.ENODEV)]
+        return (*rest, *self.apply([DeleteGroup(CONDEMNED)]))
 
     def _apply(self, changes: Sequence[Change]) -> tuple[Refusal, ...]:
         indices: dict[str, int] = {"": 0}

@@ -9,17 +9,6 @@ from typing import Final, Self, TypeAlias, final
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.ipvs.wire import HEADER, messages
 from lvskeeper.kernel.netlink import DATAGRAM, NETLINK_ROUTE, SO_RCVBUFFORCE
-from lvskeeper.kernel.rtnetlink_changes import (
-    NLM_F_REPLACE,
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_DELROUTE,
-    RTM_DELRULE,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    RTM_NEWROUTE,
-    RTM_NEWRULE,
-)
 from lvskeeper.kernel.rtnetlink_codec import (
     Link,
     PresentAddress,
@@ -29,6 +18,17 @@ from lvskeeper.kernel.rtnetlink_codec import (
     decode_route,
     decode_rule,
     protocol_of_route,
+)
+from lvskeeper.kernel.rtnetlink_encode import (
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
 )
 from lvskeeper.vrrp.holdings import Rule
 

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, final
 
 from lvskeeper.kernel.held_sysctls import HeldSysctls
 from lvskeeper.kernel.rtnetlink import Refusal, RouteClient
-from lvskeeper.kernel.rtnetlink_changes import AddIpvlan, AddMacvlan, Change, DeleteLink, SetLink
+from lvskeeper.kernel.rtnetlink_changes import AddIpvlan, AddMacvlan, SetLink
 from lvskeeper.kernel.rtnetlink_codec import Link
 from lvskeeper.kernel.sysctls import ROOT, Finding, Requirement, State
 
@@ -68,12 +68,12 @@ class Vmacs:
         links = {link.name: link for link in self._client.links()}
         adopted = [device for device in wanted if _is_like(links.get(device.name), device, links)]
         absent = [device for device in wanted if device not in adopted]
-        changes: list[Change] = [
-            DeleteLink(device.name)
+        stale = [
+            device.name
             for device in absent
             if device.name in links and links[device.name].kind == _kind(device)
         ]
-        refusals = self._client.apply([*changes, *absent])
+        refusals = self._client.delete_links(stale) + self._client.apply(absent)
         refused = {refusal.change for refusal in refusals}
         made = [device for device in absent if device not in refused]
         findings: list[Finding] = []
@@ -90,7 +90,7 @@ class Vmacs:
     def remove(self, names: Iterable[str]) -> Outcome:
         """Delete those of *names* that are ours; put back the sysctls that the last one needed."""
         ours = [name for name in names if name in self._names]
-        refusals = self._client.apply([DeleteLink(name) for name in ours])
+        refusals = self._client.delete_links(ours)
         findings: list[Finding] = []
         for name in ours:
             del self._names[name]
