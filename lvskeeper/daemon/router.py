@@ -14,6 +14,7 @@ from typing import Final, assert_never, final
 
 import msgspec
 
+from lvskeeper.daemon.accept_guard import AcceptGuard
 from lvskeeper.daemon.channel import (
     Applied,
     Apply,
@@ -66,6 +67,7 @@ class RouterRole:
         self._guard = Guard(self._shell, run_dir)
         self._heralds = Heralds(self._shell.tell, self._send_soon)
         self._trackers = Trackers(self._shell.on_status, self._heralds.on_track)
+        self._accept = AcceptGuard(self._shell.tell)
         self._spec: RouterSpec | None = None
         self._retiring = False
         """A reload is removing instances."""
@@ -128,6 +130,7 @@ class RouterRole:
         self._schedule(spec)
         # Whatever waits comes first: from here on the instances go from old to new in one turn.
         await self._trackers.replace(spec.scripts, spec.files, spec.processes)
+        await self._accept.configure(spec)
         before, self._spec = self._spec, spec
         self._shell.unknown_vrids = spec.unknown_vrids
         if before is None:
@@ -174,7 +177,7 @@ class RouterRole:
         configs, faults = self._look(spec)
         self._heralds.configure(spec)
         self._shell.reload(configs, [group.spec for group in spec.groups], faults)
-        self._guard.follow({key: old for key, old in before.items() if key not in leaving})
+        self._guard.vips.follow({key: old for key, old in before.items() if key not in leaving})
         now = self._shell.turn()
         self._guard.survey(now)
         self._shell.end_turn(now)
@@ -197,11 +200,11 @@ class RouterRole:
 
     def hold(self, seat: Seat) -> None:
         """Put the addresses, routes and rules of *seat* in place."""
-        self._guard.hold(seat)
+        self._guard.vips.hold(seat)
 
     def release(self, seat: Seat) -> None:
         """Take them away."""
-        self._guard.release(seat)
+        self._guard.vips.release(seat)
 
     def on_state(self, seat: Seat, change: fx.StateChanged) -> None:
         """Tell others of a transition."""
@@ -241,6 +244,7 @@ class RouterRole:
         self._shell.stop()
         self._guard.close()
         await self._trackers.close()
+        await self._accept.close()
         await self._heralds.close(SCRIPT_PATIENCE)
         self._shell.close()
 
@@ -254,6 +258,7 @@ class RouterRole:
             await asyncio.sleep(UPKEEP_INTERVAL)
             if self._spec is not None:
                 self._guard.upkeep()
+                await self._accept.look_after()
 
     def _send_soon(self, message: msgspec.Struct) -> None:
         self._tasks.create_task(self._send(message))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TextIO, TypeVar, assert_never, final
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar, assert_never, final
 
 import msgspec
 
@@ -38,9 +38,12 @@ from lvskeeper.daemon.loader import NOTHING, loader_main
 from lvskeeper.daemon.process import describe_status, reaped, spawn
 from lvskeeper.daemon.role import News, Role, RoleName
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.observe import events
+from lvskeeper.observe import events, vrrp_events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
+
+if TYPE_CHECKING:
+    from lvskeeper.daemon.mail import MailQueue
 
 APPLY_LIMIT: Final = 120.0
 """Seconds that a role may need for one configuration."""
@@ -50,6 +53,9 @@ STOP_LIMIT: Final = 20.0
 
 LOAD_LIMIT: Final = 120.0
 """Seconds that parsing a file may take."""
+
+MAIL_PATIENCE: Final = 5.0
+"""Seconds that mails which wait get at a stop."""
 
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_MAX: Final = 5.0
@@ -106,6 +112,7 @@ class Supervisor:
         self._report = report
         self._generation = 0
         self._sync: SyncRole | None = None
+        self._mails: MailQueue | None = None
         self._stop_reason = ""
         self._reload_wanted = False
         self._wake = asyncio.Event()
@@ -340,9 +347,24 @@ class Supervisor:
                 self._sync = news
                 self._tell(self._director, news)
             case Mail():
-                pass
+                self._post_mail(news)
             case _:
                 assert_never(news)
+
+    def _post_mail(self, mail: Mail) -> None:
+        from lvskeeper.daemon.mail import MailQueue  # noqa: PLC0415 - few configurations mail
+        from lvskeeper.daemon.router_spec import MailSpec  # noqa: PLC0415 - see above
+
+        if self._mails is None:
+            self._mails = MailQueue(self._on_mail)
+        settings = msgspec.json.decode(mail.settings, type=MailSpec)
+        self._mails.put(settings, mail.subject, mail.body)
+
+    def _on_mail(self, sent: bool, detail: str) -> None:
+        if sent:
+            self._emit(vrrp_events.MailSent(detail))
+        else:
+            self._emit(vrrp_events.MailFailed(detail))
 
     async def _watch(self, post: _Post, role: Role) -> None:
         """Wait for the end of *role*; where nobody asked for it, see to it that another starts."""
@@ -404,6 +426,8 @@ class Supervisor:
             ended = await self._end(role, remove=remove)
             kept = kept or ended[0]
             left += ended[1]
+        if self._mails is not None:
+            await self._mails.close(MAIL_PATIENCE)
         if not remove:
             return ExitStatus.OK
         for reason in left:

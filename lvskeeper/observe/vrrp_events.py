@@ -320,7 +320,7 @@ class VipRefused(Event):
     NAME: ClassVar = "vip_refused"
     LEVEL: ClassVar = Level.ERROR
     CURE: ClassVar = "Correct the entry or its device; it is tried again with the next take-over."
-    instance: Annotated[str, "name of the instance"]
+    instance: Annotated[str, "name of the instance; empty for a virtual device"]
     what: Annotated[str, "what was refused"]
     reason: Annotated[str, "what the kernel says"]
     hint: Annotated[str, "what to do"]
@@ -378,12 +378,44 @@ class TrackTroubled(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class NotifyTroubled(Event):
-    """A FIFO, its reader or a mail could not be served as configured."""
+    """A FIFO or its reader could not be served as configured."""
 
     NAME: ClassVar = "notify_troubled"
     LEVEL: ClassVar = Level.WARNING
-    CURE: ClassVar = "Transitions go on; look at the FIFO, its reader, or the mail server."
+    CURE: ClassVar = "Transitions go on; look at the FIFO and its reader."
     detail: Annotated[str, "what is wrong"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class MailSent(Event):
+    """A mail alert was sent."""
+
+    NAME: ClassVar = "mail_sent"
+    detail: Annotated[str, "its subject"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class MailFailed(Event):
+    """A mail alert could not be sent, or is given up after some attempts."""
+
+    NAME: ClassVar = "mail_failed"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Look at `smtp_server` and at what it says; transitions go on without."
+    detail: Annotated[str, "its subject, and what went wrong"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class VmacSysctl(Event):
+    """A sysctl that a virtual device needs was changed for others too, or is not as it should."""
+
+    NAME: ClassVar = "vmac_sysctl"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Nothing, where it was set; else set it by hand. It is put back at the end."
+    what: Annotated[str, "the sysctl, its value, and what follows from it"]
+    good: Annotated[bool, "whether it is as it should be now"]
 
 
 @final

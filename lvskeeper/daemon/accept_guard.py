@@ -1,0 +1,71 @@
+"""Keeps the nftables table of VRRP as the configuration needs it: ``no_accept`` and VMACs."""
+
+from collections.abc import Callable
+from typing import final
+
+from lvskeeper.daemon.router_spec import RouterSpec, VmacKind
+from lvskeeper.errors import OperatorError
+from lvskeeper.kernel.nft import Generation
+from lvskeeper.kernel.vip_firewall import VipFirewall
+from lvskeeper.observe import events
+from lvskeeper.observe.events import Event
+
+
+@final
+class AcceptGuard:
+    """A failure is told, and VRRP goes on without."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._firewall = VipFirewall()
+        self._generation: Generation | None = None
+        self._seen = 0
+        """Generation of the ruleset that has our table as we put it there."""
+
+    async def configure(self, spec: RouterSpec) -> None:
+        """Block what *spec* wants blocked; addresses that are not here do no harm in the table."""
+        blocked = [
+            held
+            for config in spec.instances
+            if not config.accept and not config.spec.owner
+            for held in config.addresses
+        ]
+        vmacs = [
+            config.vmac.name
+            for config in spec.instances
+            if config.vmac is not None and config.vmac.kind is VmacKind.MACVLAN
+        ]
+        try:
+            if blocked or vmacs:
+                self._generation = self._generation or Generation()
+            await self._firewall.set(blocked=blocked, vmacs=vmacs)
+            self._look()
+        except OperatorError as error:
+            self._tell(events.UpkeepFailed(error.message, error.hint))
+        if not blocked and not vmacs and self._generation is not None:
+            self._generation.close()
+            self._generation = None
+
+    def _look(self) -> None:
+        if self._generation is not None:
+            self._seen = self._generation.read()
+
+    async def look_after(self) -> None:
+        """Put the table back where somebody changed the ruleset."""
+        if self._generation is None or self._generation.read() == self._seen:
+            return
+        try:
+            await self._firewall.renew()
+            self._look()
+        except OperatorError as error:
+            self._tell(events.UpkeepFailed(error.message, error.hint))
+
+    async def close(self) -> None:
+        """Remove the table."""
+        try:
+            await self._firewall.close()
+        except OperatorError as error:
+            self._tell(events.UpkeepFailed(error.message, error.hint))
+        if self._generation is not None:
+            self._generation.close()
+            self._generation = None
