@@ -161,7 +161,8 @@ def test_an_ipvlan_is_made(here: Namespace, client: RouteClient, mode: str) -> N
         pytest.skip("this kernel has no ipvlan")
     (entry,) = ip(here, "link", "show", "vrrp.51")
     assert entry["linkinfo"]["info_kind"] == "ipvlan"
-    assert entry["linkinfo"]["info_data"] == {"mode": "l2", "flags": [mode]}
+    assert entry["linkinfo"]["info_data"]["mode"] == "l2"
+    assert mode in str(entry["linkinfo"]["info_data"])
 
 
 # --- addresses ---
