@@ -1,5 +1,6 @@
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -70,12 +71,13 @@ def test_a_new_name_is_told_and_what_threads_do_is_not() -> None:
 @root
 def test_more_than_the_socket_holds_is_told_as_lost() -> None:
     with ProcessEvents() as events:
-        events._socket.setsockopt(1, 8, 2048)  # SO_RCVBUF
+        events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         for _ in range(20):
             subprocess.run(["/bin/true"], check=True)
         with pytest.raises(ProcessEventsLostError):
             events.read(1000)
         assert len(events.read(1000)) < 60, "the rest of what it could hold"
+        events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
         child = subprocess.Popen(["/bin/true"])
         child.wait()
         assert collect(events, lambda found: Forked(os.getpid(), child.pid) in found)

@@ -1,0 +1,215 @@
+"""The process that runs track scripts for the router role, so that the role itself never forks.
+
+Even a vfork holds up the whole parent until the child runs its program, and a child of a role
+with SCHED_RR is in the usual class: on a busy machine the role would wait for its turn. Looking up
+users may take long, too. So the role sends a packet, and this process, always in the usual class,
+does the rest. It ends when its socket does, and takes the scripts with it.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Final, TypeAlias, assert_never, final
+
+import msgspec
+
+from lvskeeper.daemon.children import (
+    KILL_DELAY,
+    OURSELVES,
+    Child,
+    Identity,
+    Output,
+    environment,
+    explain,
+    identity,
+)
+from lvskeeper.daemon.packets import Packets
+
+OUTPUT_TOLD: Final = 512
+"""Characters of a script's output that are told, the last ones."""
+STOP_GRACE: Final = 0.5
+"""Seconds from SIGTERM to SIGKILL for what still runs when the role ends."""
+
+
+@final
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Role to host: start a script. *id* names this run."""
+
+    id: int
+    argv: tuple[str, ...]
+    user: str
+    group: str
+
+
+@final
+class Signal(msgspec.Struct, frozen=True, tag=True):
+    """Role to host: send a signal to a run's process group."""
+
+    id: int
+    number: int
+
+
+@final
+class Abandon(msgspec.Struct, frozen=True, tag=True):
+    """Role to host: end a run, by and by; nobody asks how it ends."""
+
+    id: int
+
+
+@final
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """Host to role: what is sent from now on is done at once."""
+
+
+@final
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """Host to role: a run has begun."""
+
+    id: int
+    pid: int
+
+
+@final
+class Unstarted(msgspec.Struct, frozen=True, tag=True):
+    """Host to role: a run could not begin."""
+
+    id: int
+    reason: str
+
+
+@final
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """Host to role: a run is over; *code* is the exit status, or the negative signal number."""
+
+    id: int
+    code: int
+    seconds: float
+    output: str
+
+
+ToHost: TypeAlias = Run | Signal | Abandon
+ToRole: TypeAlias = Ready | Started | Unstarted | Ended
+
+
+@final
+class _Host:
+    def __init__(self, end: socket.socket) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._packets: Final = Packets(self._loop, end, self._on_packet, self._on_end)
+        self._decoder: Final[msgspec.json.Decoder[ToHost]] = msgspec.json.Decoder(ToHost)
+        self._encoder: Final = msgspec.json.Encoder()
+        self._runs: Final[dict[int, asyncio.Task[None]]] = {}
+        self._children: Final[dict[int, Child]] = {}
+        self._known: Final[dict[tuple[str, str], Identity]] = {}
+        self._over: Final = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Work until the role is gone, then end what still runs."""
+        self._send(Ready())
+        await self._over.wait()
+        for child in self._children.values():
+            child.condemned = True
+            child.signal(signal.SIGTERM)
+        runs = list(self._runs.values())
+        if runs:
+            await asyncio.wait(runs, timeout=STOP_GRACE)
+        for child in self._children.values():
+            child.signal(signal.SIGKILL)
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    def _on_end(self) -> None:
+        self._over.set()
+
+    def _on_packet(self, packet: bytes) -> None:
+        message = self._decoder.decode(packet)
+        match message:
+            case Run():
+                run = self._loop.create_task(self._run(message))
+                self._runs[message.id] = run
+                run.add_done_callback(lambda _: self._runs.pop(message.id, None))
+            case Signal():
+                self._signal(message.id, message.number)
+            case Abandon():
+                self._signal(message.id, signal.SIGTERM)
+                self._loop.call_later(KILL_DELAY, self._signal, message.id, signal.SIGKILL)
+            case _:
+                assert_never(message)
+
+    def _signal(self, number: int, what: int) -> None:
+        if child := self._children.get(number):
+            child.condemned = True
+            child.signal(what)
+        elif task := self._runs.get(number):
+            task.cancel()  # it waits for its user's entry
+
+    async def _run(self, run: Run) -> None:
+        start = self._loop.time()
+        try:
+            who = await self._who(run.user, run.group)
+            with Output() as output:
+                child = Child(run.argv, environment({}), who=who, output=output.write_end)
+                self._children[run.id] = child
+                self._send(Started(run.id, child.pid))
+                output.listen()
+                code = await asyncio.shield(child.ended)
+                text = output.finish()[-OUTPUT_TOLD:]
+        except (OSError, ValueError, LookupError) as error:
+            self._send(Unstarted(run.id, explain(error)))
+        except asyncio.CancelledError:
+            self._send(Unstarted(run.id, "its user and group are not known in time"))
+        else:
+            self._send(Ended(run.id, code, self._loop.time() - start, text))
+        finally:
+            self._children.pop(run.id, None)
+
+    async def _who(self, user: str, group: str) -> Identity:
+        """Look up who that is; a directory service may hang, so not in the loop."""
+        if not user and not group:
+            return OURSELVES
+        if (user, group) not in self._known:
+            self._known[user, group] = await asyncio.to_thread(identity, user, group)
+        return self._known[user, group]
+
+    def _send(self, message: ToRole) -> None:
+        self._packets.send(self._encoder.encode(message))
+
+
+def be_usual() -> None:
+    """Leave whatever scheduling class the role has: scripts inherit ours."""
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(OSError):
+        if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
+def _leave_to_role(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: this process ends with the role. Not SIG_IGN, which scripts would inherit."""
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the one argument."""
+    be_usual()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _leave_to_role)
+    end = socket.socket(fileno=int(sys.argv[1]))
+    end.setblocking(False)
+    # Not inherited by scripts: they would keep the role from seeing the end.
+    end.set_inheritable(False)
+
+    async def serve() -> None:
+        await _Host(end).serve()
+
+    asyncio.new_event_loop().run_until_complete(serve())
+    os._exit(0)  # a thread that waits for a directory service is not waited for
+
+
+if __name__ == "__main__":
+    main()
