@@ -365,6 +365,9 @@ class Director:
 
     async def _stop(self, *, remove: bool) -> None:
         kept = not remove or self._keep
+        if not kept and not self._needs_table(DirectorSpec()):
+            await self._send(Stopped())
+            return
         left = () if kept else await self._remove_all()
         await self._send(Stopped(kept=kept, left=left))
 
