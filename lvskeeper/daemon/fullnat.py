@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec
+from lvskeeper.daemon.sysctl_log import sysctl_event
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.pools import Pool
@@ -19,7 +20,6 @@ from lvskeeper.fullnat.ruleset import (
 )
 from lvskeeper.kernel.nft import Guard, Nft
 from lvskeeper.kernel.sysctls import (
-    Finding,
     State,
     ensure,
     recommended_for_fullnat,
@@ -135,11 +135,9 @@ class FullnatKeeper:
             name = finding.requirement.name.replace("/", ".")
             before = self._found.get(name)
             self._found[name] = finding.state
-            if finding.state is State.SET:
-                wanted = str(finding.requirement.wanted)
-                self._emit(events.SysctlSet(name, finding.found, wanted))
-            elif not finding.ok and finding.state is not before:
-                self._emit(_wrong(name, finding))
+            event = sysctl_event(finding)
+            if event is not None and (finding.ok or finding.state is not before):
+                self._emit(event)
 
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""
@@ -202,12 +200,6 @@ class FullnatKeeper:
             self._unguarded = True
         else:
             self._unguarded = False
-
-
-def _wrong(name: str, finding: Finding) -> events.SysctlWrong:
-    requirement = finding.requirement
-    value = " ".join(filter(None, (finding.found, finding.reason))) or finding.state.value
-    return events.SysctlWrong(name, value, str(requirement.wanted), requirement.consequence)
 
 
 def differences_from(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:

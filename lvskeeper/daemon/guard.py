@@ -75,6 +75,8 @@ class Guard:
         if self._vmacs.prepare(spec):
             self._fill()
         self._spec = spec
+        if not first:
+            self.vips.recover(self._shell.turn())
         self.vips.prepare(spec, first=first)
 
     def _listen(self, protocols: frozenset[int]) -> None:
@@ -93,6 +95,9 @@ class Guard:
             self._monitor = None
 
     def _fill(self) -> None:
+        """Take all from dumps; what was told before them is history."""
+        while self._monitor is not None and self._monitor.drain():
+            pass
         self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
 
     def resolve(self, config: InstanceConfig) -> InstanceConfig:

@@ -5,6 +5,7 @@ from typing import Final, final
 
 from lvskeeper.daemon.links import LINK_LOCAL, Links
 from lvskeeper.daemon.router_spec import RouterSpec, VmacKind, VmacSpec
+from lvskeeper.daemon.sysctl_log import sysctl_event
 from lvskeeper.kernel.rtnetlink import Refusal, RouteClient
 from lvskeeper.kernel.rtnetlink_changes import AddAddress, AddIpvlan, AddMacvlan
 from lvskeeper.kernel.sysctls import Finding
@@ -83,8 +84,9 @@ class VmacKeeper:
             if self._once(str(refusal)):
                 self._tell(told.VipRefused("", str(refusal.change), refusal.reason, refusal.hint))
         for finding in findings:
-            if self._once(str(finding)):
-                self._tell(told.VmacSysctl(str(finding), finding.ok))
+            event = sysctl_event(finding)
+            if event is not None and self._once(str(finding)):
+                self._tell(event)
 
     def _once(self, what: str) -> bool:
         first = what not in self._told

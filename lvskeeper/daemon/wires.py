@@ -10,6 +10,7 @@ from lvskeeper.daemon.seat import Seat
 from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.vrrp_socket import (
     InterfaceGoneError,
+    Membership,
     Receiver,
     Sender,
     SignedSender,
@@ -36,6 +37,8 @@ class Need:
     groups: tuple[Address, ...] = ()
     plain: bool = False
     signed: bool = False
+    below: str = ""
+    """The interface below a VMAC, where the groups have to be joined too."""
 
 
 @final
@@ -54,6 +57,8 @@ class _Wire:
             for protocol in (number for number, needed in protocols if needed):
                 receiver = Receiver(interface, key.family, protocol=protocol, groups=need.groups)
                 self.receivers.append(enter(receiver))
+            if need.below:
+                enter(Membership(find_interface(need.below), key.family, need.groups))
             self._stack: Final = undo.pop_all()
 
     def present(self) -> bool:
@@ -83,14 +88,22 @@ class Wires:
 
     def replace(self, seats: Iterable[Seat]) -> None:
         """Have the sockets that *seats* need, and no others."""
+        below: dict[WireKey, str] = {}
         groups: dict[WireKey, set[Address]] = {}
         kinds: dict[WireKey, set[bool]] = {}
         for seat in seats:
             key = wire_of(seat)
             groups.setdefault(key, set()).update(seat.groups)
+            if key.device != seat.key.interface:
+                below[key] = seat.key.interface
             kinds.setdefault(key, set()).add(seat.signed)
         self._needs = {
-            key: Need(tuple(sorted(found)), False in kinds[key], True in kinds[key])
+            key: Need(
+                tuple(sorted(found)),
+                plain=False in kinds[key],
+                signed=True in kinds[key],
+                below=below.get(key, ""),
+            )
             for key, found in groups.items()
         }
         for key in [*self._wires]:

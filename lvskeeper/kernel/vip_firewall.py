@@ -1,10 +1,10 @@
 """The nftables table of VRRP: what may reach the addresses of a master, what may leave a VMAC.
 
 With ``no_accept`` a master that does not own its addresses answers ARP and neighbour discovery
-there, and nothing else (RFC 5798, 6.1, Accept_Mode). IPVS takes its packets at the same place: an
-address with a virtual service must not be blocked. A VMAC must not tell switches of its MAC on a
-backup, so its IGMP and MLD reports are dropped; who wants the group on its switch joins it on the
-interface below.
+there, and nothing else (RFC 5798, 6.1, Accept_Mode). IPVS takes its packets before: the virtual
+services of such an address go on, unlike with keepalived. A VMAC must not tell switches of its MAC
+on a backup, so its IGMP and MLD reports are dropped; who wants the group on its switch joins it on
+the interface below.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ from lvskeeper.vrrp.holdings import HeldAddress
 FAMILY: Final = "inet"
 TABLE: Final = "lvskeeper_vrrp"
 PRIORITY: Final = -1
-"""Just before ``filter``, as keepalived's: the machine's own rules come after."""
+"""Of what leaves: just before ``filter``, as keepalived's; the machine's own rules come after."""
+AFTER_IPVS: Final = 110
+"""Of what comes in: IPVS has its hooks at 98 and 99 (``NF_IP_PRI_NAT_SRC`` less 2 and 1)."""
 
 _LINK_LOCAL: Final = 0xFE80
 _LINK_LOCAL_MASK: Final = 0xFFC0
@@ -114,7 +116,7 @@ def table_text(blocked: Collection[HeldAddress], vmacs: Collection[str]) -> str:
             _set("vips6", "ipv6_addr", map(format_address, sorted(six))),
             _set("link_local", "ipv6_addr . ifname", near),
             _set("vmacs", "ifname", map(_quoted, sorted(set(vmacs)))),
-            f"  chain in {{ type filter hook input priority {PRIORITY}; policy accept;",
+            f"  chain in {{ type filter hook input priority {AFTER_IPVS}; policy accept;",
             f"    {_DISCOVERY}",
             "    ip daddr @vips4 drop",
             "    ip6 daddr @vips6 drop",

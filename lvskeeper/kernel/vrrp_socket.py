@@ -304,6 +304,29 @@ def _open_sender(
 
 
 @final
+class Membership(_Socket):
+    """Only joins *groups* on an interface, so that a switch sends them there; hears nothing.
+
+    For the interface below a VMAC, whose own reports do not leave the host: a switch would learn
+    the virtual MAC from those of a backup. Raises :class:`OperatorError`.
+    """
+
+    def __init__(self, interface: Interface, family: int, groups: Iterable[Address]) -> None:
+        try:
+            raw = _raw_socket(family, VRRP, interface)
+            try:
+                _drop_all(raw)
+                for group in groups:
+                    _join(raw, interface, group)
+            except OSError:
+                raw.close()
+                raise
+        except OSError as error:
+            raise _refused(error, "join groups", interface, _OPEN_HINTS) from error
+        super().__init__(raw, interface)
+
+
+@final
 class Sender(_Socket):
     """Sends what :func:`lvskeeper.vrrp.packet.encode` returns; raises :class:`OperatorError`.
 

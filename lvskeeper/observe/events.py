@@ -421,7 +421,7 @@ class GuardMissing(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class SysctlSet(Event):
-    """A sysctl that FULLNAT needs was set."""
+    """A sysctl that FULLNAT or a VMAC needs was set."""
 
     NAME: ClassVar = "sysctl_set"
     LEVEL: ClassVar = Level.NOTICE
@@ -433,7 +433,7 @@ class SysctlSet(Event):
 @final
 @dataclass(frozen=True, slots=True)
 class SysctlWrong(Event):
-    """A sysctl does not have the value that FULLNAT needs."""
+    """A sysctl does not have the value that FULLNAT or a VMAC needs."""
 
     NAME: ClassVar = "sysctl_wrong"
     LEVEL: ClassVar = Level.WARNING

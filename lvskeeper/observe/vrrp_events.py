@@ -408,18 +408,6 @@ class MailFailed(Event):
 
 @final
 @dataclass(frozen=True, slots=True)
-class VmacSysctl(Event):
-    """A sysctl that a virtual device needs was changed for others too, or is not as it should."""
-
-    NAME: ClassVar = "vmac_sysctl"
-    LEVEL: ClassVar = Level.WARNING
-    CURE: ClassVar = "Nothing, where it was set; else set it by hand. It is put back at the end."
-    what: Annotated[str, "the sysctl, its value, and what follows from it"]
-    good: Annotated[bool, "whether it is as it should be now"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class RouterResumed(Event):
     """The machine was suspended; every master became backup, as its peers have gone on."""
 
