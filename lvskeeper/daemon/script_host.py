@@ -31,6 +31,10 @@ from lvskeeper.daemon.packets import Packets
 
 OUTPUT_TOLD: Final = 512
 """Characters of a script's output that are told, the last ones."""
+KNOWN_FOR: Final = 60.0
+"""Seconds until a user and group are looked up again."""
+NICE: Final = -10
+"""Nice value of this process: on a busy machine scripts are to start in time."""
 STOP_GRACE: Final = 0.5
 """Seconds from SIGTERM to SIGKILL for what still runs when the role ends."""
 
@@ -104,7 +108,7 @@ class _Host:
         self._encoder: Final = msgspec.json.Encoder()
         self._runs: Final[dict[int, asyncio.Task[None]]] = {}
         self._children: Final[dict[int, Child]] = {}
-        self._known: Final[dict[tuple[str, str], Identity]] = {}
+        self._known: Final[dict[tuple[str, str], tuple[float, Identity]]] = {}
         self._over: Final = asyncio.Event()
 
     async def serve(self) -> None:
@@ -172,22 +176,23 @@ class _Host:
         """Look up who that is; a directory service may hang, so not in the loop."""
         if not user and not group:
             return OURSELVES
-        if (user, group) not in self._known:
-            self._known[user, group] = await asyncio.to_thread(identity, user, group)
-        return self._known[user, group]
+        known = self._known.get((user, group))
+        if known is None or known[0] < self._loop.time():
+            found = await asyncio.to_thread(identity, user, group)
+            known = self._loop.time() + KNOWN_FOR, found
+            self._known[user, group] = known
+        return known[1]
 
     def _send(self, message: ToRole) -> None:
         self._packets.send(self._encoder.encode(message))
 
 
-def be_usual() -> None:
-    """Leave whatever scheduling class the role has: scripts inherit ours."""
+def _be_usual() -> None:
+    """Leave the scheduling class of the role, but stay ahead of others; scripts do neither."""
     with contextlib.suppress(OSError):
-        if os.sched_getscheduler(0) != os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    with contextlib.suppress(OSError):
-        if os.getpriority(os.PRIO_PROCESS, 0) < 0:
-            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        kind = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, kind, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def _leave_to_role(_number: int, _frame: FrameType | None) -> None:
@@ -196,7 +201,7 @@ def _leave_to_role(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Serve the socket whose descriptor is the one argument."""
-    be_usual()
+    _be_usual()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave_to_role)
     end = socket.socket(fileno=int(sys.argv[1]))

@@ -232,8 +232,10 @@ class ScriptTracks:
         if not track.late:
             self._judge(track, end)
         self._arm(track)
-        if self._turns:
-            self._wake(next(iter(self._turns.values())))
+        if self._turns and self._link.ready:
+            following = self._turns.pop(next(iter(self._turns)))
+            following.turn_by = asyncio.get_running_loop().time()
+            self._arm(following)
 
     def _judge(self, track: _Track, end: ScriptEnd) -> None:
         """Tell what a result has changed, after the machine has counted it."""

@@ -357,6 +357,45 @@ async def test_when_the_host_dies_its_scripts_do_and_another_goes_on(
     assert world.changes == [(TrackId(TrackKind.SCRIPT, "s"), WELL)]
 
 
+async def test_a_host_that_stands_still_is_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.track_scripts.HOST_ANSWER", 0.5)
+    await world.trackers.replace([sh("exit 0", ScriptSpec(interval=0.2, timeout=0.15))], [], [])
+    await world.until(lambda: world.script() == WELL)
+    child = world.trackers._scripts._link._child
+    assert child
+    os.kill(child.pid, signal.SIGSTOP)
+    await world.until(lambda: world.script() == FAILED)
+    await world.until(lambda: world.script() == WELL)
+    assert child.ended.result() == -signal.SIGKILL
+    assert [news.reason for news in world.of(ScriptHostLost)] == ["it does not answer"]
+
+
+async def test_without_a_host_all_scripts_fail_and_come_back_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.track_scripts.HOST_START", 0.2)
+    scripts = [sh("exit 0", name=f"s{number}") for number in range(255)]
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/nowhere/python")
+        await world.trackers.replace(scripts, [], [])
+        await world.until(lambda: len(world.changes) == 255)
+        assert set(world.trackers.statuses().values()) == {FAILED}
+        assert world.of(ScriptHostLost)[0].reason == "no such file or directory"
+    await world.until(lambda: set(world.trackers.statuses().values()) == {WELL}, 15)
+
+
+async def test_a_reload_to_no_scripts_and_back(world: World) -> None:
+    await world.trackers.replace([sh("exit 0")], [], [])
+    await world.until(lambda: world.script() == WELL)
+    await world.trackers.replace([], [], [])
+    assert world.trackers.statuses() == {}
+    await world.trackers.replace([sh("exit 0")], [], [])
+    assert world.script() == UNKNOWN
+    await world.until(lambda: world.script() == WELL)
+
+
 async def test_scripts_end_with_the_role(tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = (
