@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
     from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
     from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
+    from lvskeeper.observe.stream import RoleStream  # noqa: PLC0415 - asyncio
 
     log_format = LogFormat(args.log_format)
     level = Level[args.log_level.upper()]
@@ -52,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
     def director(sock: socket.socket) -> int:
         from lvskeeper.daemon.director import director_main  # noqa: PLC0415 - in the child only
 
-        return director_main(sock, args.run_dir, make_emit("director", log_format, level))
+        emit = make_emit("director", log_format, level, RoleStream())
+        return director_main(sock, args.run_dir, emit)
 
     def router(sock: socket.socket) -> int:
         from lvskeeper.daemon.router import router_main  # noqa: PLC0415 - in the child only
 
-        return router_main(sock, args.run_dir, make_emit("router", log_format, level))
+        return router_main(sock, args.run_dir, make_emit("router", log_format, level, RoleStream()))
 
     supervisor = Supervisor(
         Settings(file=args.file, run_dir=args.run_dir),

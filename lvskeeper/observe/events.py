@@ -505,6 +505,17 @@ class ScriptFailed(Event):
     output: Annotated[str, "its last output"]
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class LogLinesLost(Event):
+    """Nobody read the log for so long that lines had to be dropped; the role did not wait."""
+
+    NAME: ClassVar = "log_lines_lost"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Find out what holds up the reader: the journal, a pipe, a terminal."
+    lines: Annotated[int, "lines that were dropped"]
+
+
 def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
     import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415 - its classes register themselves

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
-from typing import Final, TextIO, TypeAlias, final
+from typing import Final, TextIO, TypeAlias, cast, final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from lvskeeper.observe.events import Event, Level
+from lvskeeper.observe.events import Event, Level, LogLinesLost
+from lvskeeper.observe.stream import RoleStream
 
 Emit: TypeAlias = Callable[[Event], None]
 """Where a role sends its events."""
@@ -47,30 +48,37 @@ def make_emit(
     role: str,
     log_format: LogFormat = LogFormat.AUTO,
     level: Level = Level.INFO,
-    stream: TextIO | None = None,
+    stream: TextIO | RoleStream | None = None,
 ) -> Emit:
-    """Return the function by which *role* tells its events, down to *level*, on *stream*."""
+    """Return the function by which *role* tells its events, down to *level*, on *stream*.
+
+    What a :class:`RoleStream` had to drop is told as soon as there is room again.
+    """
     stream = stream or sys.stderr
     chosen = _resolve(log_format, stream)
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
+        structlog.WriteLogger(cast("TextIO", stream)),
         processors=_processors(chosen, colors=stream.isatty()),
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
         role=role,
     )
 
-    def emit(event: Event) -> None:
-        if level < event.LEVEL:
-            return
+    def write(event: Event) -> None:
         # A log that cannot be written (disk full, reader gone) must not stop what it tells about.
         with contextlib.suppress(OSError, ValueError):
             logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
 
+    def emit(event: Event) -> None:
+        if isinstance(stream, RoleStream) and (lost := stream.take_lost()):
+            write(LogLinesLost(lost))
+        if level >= event.LEVEL:
+            write(event)
+
     return emit
 
 
-def _resolve(log_format: LogFormat, stream: TextIO) -> LogFormat:
+def _resolve(log_format: LogFormat, stream: TextIO | RoleStream) -> LogFormat:
     if log_format is not LogFormat.AUTO:
         return log_format
     if stream.isatty():
