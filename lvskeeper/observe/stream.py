@@ -42,6 +42,8 @@ class RoleStream:
     def write(self, text: str) -> int:
         """Write *text*, now or later; raise ``OSError`` where the reader is gone."""
         data = text.encode(errors="backslashreplace")
+        if self._kept:
+            self._push()
         if self._kept and self._size + len(data) > self._limit:
             self._lost += 1
             return 0
