@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.epilog = (
         "Health is taken from the table as it stands, as a starting daemon would. Nothing is "
-        "written. Exit status: 0 nothing would change, 1 there are changes, 2 the file is refused."
+        "written. What VRRP will hold depends on the peers, and is not planned. Exit status: 0 "
+        "nothing would change, 1 there are changes, 2 the file is refused."
     )
 
 
@@ -39,14 +40,16 @@ def run(args: argparse.Namespace) -> int:
         return ExitStatus.CONFIG
     import msgspec  # noqa: PLC0415 - see above
 
-    from lvskeeper.daemon.plan import plan  # noqa: PLC0415 - see above
+    from lvskeeper.daemon.plan import is_idle, plan  # noqa: PLC0415 - see above
     from lvskeeper.daemon.roles import DirectorSpec  # noqa: PLC0415 - see above
     from lvskeeper.kernel.ipvs import IpvsClient  # noqa: PLC0415 - see above
 
-    client = IpvsClient()
-    client.open()
     spec = msgspec.json.decode(loaded.spec, type=DirectorSpec)
-    changes = plan(spec, client, args.run_dir)
+    changes = []
+    if not is_idle(spec, args.run_dir):
+        client = IpvsClient()
+        client.open()
+        changes = plan(spec, client, args.run_dir)
     if args.format == "json":
         print(json.dumps([asdict(change) for change in changes], indent=2))
     else:

@@ -18,6 +18,7 @@ from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vip_guard import VipGuard
 from lvskeeper.daemon.vmac_keeper import VmacKeeper
 from lvskeeper.daemon.vrrp_shell import Shell
+from lvskeeper.daemon.wires import wire_of
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.kernel.rtnetlink_monitor import (
     AddressNews,
@@ -213,6 +214,9 @@ class Guard:
         if key not in self._shell.core.instances:
             return
         wanted = self._faults_of(seat.config)
+        if wire_of(seat) in self._shell.wires.failures:
+            # Deaf and dumb, it would take itself for the only router there is.
+            wanted.add(Fault(FaultKind.NO_SOCKET, seat.device))
         present = self._faults.setdefault(key, set())
         source = self._source(seat.config)
         if source != self._shell.core.instances[key].source and source != NO_ADDRESS:
@@ -266,7 +270,10 @@ class Guard:
         self._on_news()
         if self._vmacs.repair():
             self._on_news()
-        self._shell.wires.repair()
+        if self._shell.wires.failures:
+            now = self._shell.turn()
+            self.survey(now)
+            self._shell.end_turn(now)
         self.vips.retry()
 
     def close(self) -> None:

@@ -42,6 +42,12 @@ class Change:
     """Not done by the start itself, but by the first good check."""
 
 
+def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
+    """Whether a director has nothing to do in this kernel: VRRP alone needs no ip_vs."""
+    owned = StateFile(run_dir).load()
+    return not (spec.virtual_servers or spec.pools or owned.services or owned.addresses)
+
+
 def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     """Return what a daemon with *spec* would do to this kernel, in its order.
 

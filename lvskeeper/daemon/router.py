@@ -145,11 +145,19 @@ class RouterRole:
         self._heralds.configure(spec)
         groups = [group.spec for group in spec.groups]
         self._shell.begin(configs, groups, statuses, faults)
+        self._refuse_without_privilege()
+        self._guard.survey(self._shell.turn())
         self._beaten = self._loop.time()
         if spec.startup_delay:
             self._loop.call_later(spec.startup_delay, self._start)
         else:
             self._start()
+
+    def _refuse_without_privilege(self) -> None:
+        """Raise where sockets are forbidden: that does not mend itself."""
+        for error in self._shell.wires.failures.values():
+            if error.status is ExitStatus.PERMISSION:
+                raise error
 
     def _start(self) -> None:
         if self._spec is not None:

@@ -83,8 +83,8 @@ class Wires:
         self._loop = asyncio.get_running_loop()
         self._needs: dict[WireKey, Need] = {}
         self._wires: dict[WireKey, _Wire] = {}
-        self._told: dict[WireKey, str] = {}
-        """Last complaint of a wire that cannot be opened."""
+        self.failures: Final[dict[WireKey, OperatorError]] = {}
+        """Why a wire whose interface is there cannot be opened."""
 
     def replace(self, seats: Iterable[Seat]) -> None:
         """Have the sockets that *seats* need, and no others."""
@@ -124,13 +124,15 @@ class Wires:
         try:
             wire = self._wires[key] = _Wire(key, need)
         except InterfaceGoneError:
-            return  # told as a missing link
+            self.failures.pop(key, None)  # told as a missing link
+            return
         except OperatorError as error:
-            if self._told.get(key) != error.message:
-                self._told[key] = error.message
+            known = self.failures.get(key)
+            self.failures[key] = error
+            if known is None or known.message != error.message:
                 self._on_failure(key, error)
             return
-        self._told.pop(key, None)
+        self.failures.pop(key, None)
         for receiver in wire.receivers:
             self._loop.add_reader(receiver.fileno(), self._on_readable, key, receiver)
 

@@ -31,6 +31,7 @@ class FaultKind(Enum):
     NO_SOURCE = "no source address"
     DUPLICATE_VRID = "duplicate VRID"
     NO_PEER = "no unicast peer"
+    NO_SOCKET = "no socket for adverts"
     CONFIGURATION = "configuration"
     TRACKED_INTERFACE = "tracked interface down"
     SCRIPT = "script failed"

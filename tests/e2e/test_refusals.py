@@ -23,6 +23,20 @@ virtual_server 198.51.100.1 80 {
 }
 """
 
+ROUTER = """
+vrrp_instance VI_1 {
+    interface lo
+    virtual_router_id 1
+    unicast_src_ip 127.0.0.1
+    unicast_peer {
+        127.0.0.9
+    }
+    virtual_ipaddress {
+        192.0.2.100/32
+    }
+}
+"""
+
 without_ipvs = pytest.mark.skipif(
     os.geteuid() == 0 and ipvs_is_here(),
     reason="this kernel has ip_vs; the refusal is of one without",
@@ -90,6 +104,30 @@ def test_without_the_privilege() -> None:
         assert done.returncode == ExitStatus.PERMISSION, done.stderr
         assert "root" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.root
+def test_a_router_without_the_privilege_does_not_take_itself_for_the_only_one() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        good = Path(folder, "good.conf")
+        good.write_text(ROUTER)
+        done = lvskeeper(
+            "run", "-f", good, "--run-dir", Path(folder, "run"),
+            user="nobody", cwd="/", env={"HOME": "/"},
+        )  # fmt: skip
+    assert done.returncode == ExitStatus.PERMISSION, done.stderr
+    assert "CAP_NET_RAW" in done.stderr
+    assert "MASTER" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@without_ipvs
+def test_a_router_alone_needs_no_plan_of_tables(tmp_path: Path) -> None:
+    good = tmp_path / "router.conf"
+    good.write_text(ROUTER)
+    done = lvskeeper("plan", good, "--run-dir", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "nothing to do: the kernel is as configured\n")
 
 
 @pytest.mark.root
