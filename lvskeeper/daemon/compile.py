@@ -21,16 +21,20 @@ from lvskeeper.config.model import (
 )
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.site import family_of, label_of
+from lvskeeper.config.vrrp_model import VrrpConfig
+from lvskeeper.daemon.compile_router import synced_instance
 from lvskeeper.daemon.roles import (
     DirectorSpec,
     LocalAddressSpec,
     PoolSpec,
     RealServerSpec,
     Script,
+    SyncSpec,
     TunnelSpec,
     VirtualServerSpec,
 )
 from lvskeeper.health import spec as health
+from lvskeeper.ipvs.control import SyncDaemon, SyncState
 from lvskeeper.ipvs.types import (
     Family,
     Forward,
@@ -81,8 +85,27 @@ def compile_director(config: Config) -> DirectorSpec:
         virtual_servers=virtual_servers,
         pools=tuple(_pool(group) for group in config.local_address_groups),
         manage_sysctls=config.global_defs.lvs_manage_sysctls,
+        sync=_sync(config.vrrp) if config.vrrp else None,
         keep_on_stop=config.global_defs.lvs_keep_on_stop,
     )
+
+
+def _sync(vrrp: VrrpConfig) -> SyncSpec | None:
+    """Return the sync daemon; its id is that of the configuration, or the followed VRID."""
+    daemon, follows = vrrp.globals.lvs_sync_daemon, synced_instance(vrrp)
+    followed = next((one for one in vrrp.instances if one.name == follows), None)
+    vrid = followed.virtual_router_id if followed else 0
+    if daemon is not None:
+        sync_id = daemon.id if daemon.id is not None else vrid or 0
+        made = SyncDaemon(
+            SyncState.MASTER, daemon.interface, sync_id, daemon.maxlen, daemon.group,
+            daemon.port, daemon.ttl,
+        )  # fmt: skip
+        return SyncSpec(made, follows)
+    if followed is not None:
+        interface = followed.lvs_sync_daemon_interface
+        return SyncSpec(SyncDaemon(SyncState.MASTER, interface, vrid or 0), follows)
+    return None
 
 
 def _members(

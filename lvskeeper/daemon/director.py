@@ -43,6 +43,7 @@ from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
+from lvskeeper.daemon.sync import SyncKeeper
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool, PoolEffect
@@ -97,6 +98,7 @@ class Director:
         self._fullnat = FullnatKeeper(emit)
         self._addresses = AddressKeeper(emit, self._owned.addresses)
         self._announcer = Announcer(emit)
+        self._sync = SyncKeeper(emit)
         self._health = HealthLoop(self._on_effects)
         self._spec = DirectorSpec()
         self._keep = False
@@ -141,8 +143,9 @@ class Director:
                     await _drop(applying)
                     await self._stop(remove=remove)
                     return
-                case SyncRole():
-                    pass
+                case SyncRole(master=master):
+                    self._sync.follow(master=master)
+                    await self._guarded("sync daemon", self._follow)
                 case _:
                     assert_never(message)
         await _drop(applying)
@@ -204,13 +207,16 @@ class Director:
         if not table.traits.native_fullnat:
             await self._fullnat.settle(spec)
         await self._addresses.remove_others(spec.pools)
+        self._sync.configure(spec.sync)
+        # A kernel that refuses it serves all the same.
+        await self._guarded("sync daemon", self._follow)
         self._save(table)
         return outcome
 
     def _needs_table(self, spec: DirectorSpec) -> bool:
         """Whether there is anything to do in the kernel: a router of VRRP alone needs no ip_vs."""
         ours = self._owned.services or self._owned.addresses
-        return bool(spec.virtual_servers or spec.pools or ours or self._table)
+        return bool(spec.virtual_servers or spec.pools or spec.sync or ours or self._table)
 
     async def _open_table(self) -> TableKeeper:
         if self._table is None:
@@ -343,6 +349,10 @@ class Director:
     async def _check_ruleset(self) -> None:
         await self._fullnat.check_drift()
 
+    async def _follow(self) -> None:
+        if self._table is not None:
+            self._sync.settle(self._table.client)
+
     async def _check_surroundings(self) -> None:
         if self._table is None or self._changing or not self._virtuals:
             # Without virtual servers nothing was taken over yet: a save would forget, after a first
@@ -378,7 +388,10 @@ class Director:
         self._health.replace({})
         self._spec, self._virtuals = DirectorSpec(), {}
         left: list[str] = []
-        for work in (self._remove_services, self._fullnat.remove, self._remove_addresses):
+        self._sync.configure(None)
+        for work in (
+            self._follow, self._remove_services, self._fullnat.remove, self._remove_addresses,
+        ):  # fmt: skip
             try:
                 await work()
             except OperatorError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from lvskeeper.health.spec import CheckSpec, QuorumSpec
+from lvskeeper.ipvs.control import SyncDaemon
 from lvskeeper.ipvs.types import NO_FLAGS, Forward, ServiceFlag, ServiceKey, TunnelType
 from lvskeeper.units import Address
 
@@ -97,6 +98,17 @@ class VirtualServerSpec:
 
 @final
 @dataclass(frozen=True, slots=True)
+class SyncSpec:
+    """``lvs_sync_daemon``: connection sync by the kernel."""
+
+    daemon: SyncDaemon
+    """As it is to be; its direction is chosen when it is started."""
+    follows: str = ""
+    """Name of the VRRP instance whose state it follows; none runs both directions."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class DirectorSpec:
     """All that the director role needs to know."""
 
@@ -105,5 +117,6 @@ class DirectorSpec:
     pools: tuple[PoolSpec, ...] = ()
     manage_sysctls: bool = True
     """Set the sysctls that FULLNAT needs; otherwise only report them."""
+    sync: SyncSpec | None = None
     keep_on_stop: bool = False
     """Leave services, LIPs and rulesets in the kernel at a clean stop."""

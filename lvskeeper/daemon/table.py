@@ -57,6 +57,11 @@ class TableKeeper:
         self._refused: dict[ServiceKey, set[str]] = {}
 
     @property
+    def client(self) -> IpvsClient:
+        """The client, for what is no service: sync daemons."""
+        return self._client
+
+    @property
     def traits(self) -> Traits:
         """What the kernel's dialect can do."""
         return self._client.traits
