@@ -37,6 +37,10 @@ def lint(built: Built) -> list[Diagnostic]:
     found += _same_virtual(sites)
     found += _same_label(sites)
     found += _lip_is_vip(built, sites)
+    if config.vrrp is not None:
+        from lvskeeper.config.vrrp_lint import lint_vrrp  # noqa: PLC0415 - for VRRP only
+
+        found += lint_vrrp(built, config.vrrp)
     return found
 
 

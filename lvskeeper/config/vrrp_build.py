@@ -36,6 +36,8 @@ class VrrpOrigin:
     """The ``global_defs`` blocks."""
     items: dict[str, list[Directive]] = field(default_factory=dict)
     """By the field of the model."""
+    names: dict[str, set[str]] = field(default_factory=dict)
+    """Names that are defined, if only by a block that was refused."""
 
     def of(self, key: str) -> list[Directive]:
         """Return the places of the items of the field *key*."""
@@ -103,6 +105,7 @@ class VrrpBuilder:
                 hint = f"first at {other.span(1)}"
                 self.builder.error(Code.SAME_NAME, directive, 1, message, hint)
                 return None
+        self.origin.names.setdefault(keyword.key, set()).add(directive.words[1])
         return head
 
     def block(self, directive: Directive, name: str) -> dict[str, object]:

@@ -16,7 +16,7 @@ NAMES = sorted(path.name for path in BAD.iterdir() if path.suffix in {".conf", "
 
 def load_bad(name: str) -> Loaded:
     texts = {path.name: path.read_text(errors="replace") for path in BAD.iterdir()}
-    return load(name, MemoryFiles(texts))
+    return load(name, MemoryFiles(texts, exposed=["open.key"]))
 
 
 @pytest.mark.parametrize("name", NAMES)

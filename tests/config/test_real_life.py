@@ -18,8 +18,9 @@ def test_it_loads_with_warnings() -> None:
     }
     assert skipped == {"ha_suspend", "SSL_GET", "smtp_alert", "bindto", "MISC_CHECK"}
     others = [one for one in loaded.diagnostics if one.code.number != "LK0203"]
-    assert [one.code.number for one in others] == ["LK0214"]
-    assert others[0].message.startswith("'real_server 192.0.2.101 443' is left without a check")
+    assert [one.code.number for one in others] == ["LK0423", "LK0214"]
+    assert others[0].message.startswith("in the group 'VG_1' weights do not count")
+    assert others[1].message.startswith("'real_server 192.0.2.101 443' is left without a check")
 
 
 def test_what_is_served_is_there() -> None:
