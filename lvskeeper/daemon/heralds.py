@@ -33,14 +33,16 @@ class Heralds:
         self._tell = tell
         self._send = send
         self._spec = RouterSpec()
-        self._mail = msgspec.Raw()
+        self._mail_settings = msgspec.Raw()
+        self._mailed: dict[tuple[Kind, str], State] = {}
+        """Of what state of each instance and group the last mail was."""
         self._groups: dict[str, Notifies] = {}
         self._notifier = Notifier(self._on_script, lambda text: tell(told.NotifyTroubled(text)))
 
     def configure(self, spec: RouterSpec) -> None:
         """Go by *spec* from now on."""
         self._spec = spec
-        self._mail = msgspec.Raw(msgspec.json.encode(spec.mail))
+        self._mail_settings = msgspec.Raw(msgspec.json.encode(spec.mail))
         self._groups = {group.spec.name: group.notifies for group in spec.groups}
         self._notifier.replace(spec)
 
@@ -60,7 +62,7 @@ class Heralds:
             self._notifier.deleted("INSTANCE", name, priority, notifies, cause=cause)
         else:
             self._notifier.stopped("INSTANCE", name, priority, notifies, cause=cause)
-        self._write("INSTANCE", name, change.new, notifies)
+        self._mail_state("INSTANCE", name, change.new, notifies)
 
     def on_group(self, change: fx.GroupChanged) -> None:
         """Tell of the transition of a sync group."""
@@ -69,7 +71,7 @@ class Heralds:
             self._notifier.stopped("GROUP", change.name, 0, notifies)
         else:
             self._notifier.entered("GROUP", change.name, change.new, 0, notifies)
-        self._write("GROUP", change.name, change.new, notifies)
+        self._mail_state("GROUP", change.name, change.new, notifies)
 
     def on_effect(self, seat: Seat, state: State, effect: fx.Effect) -> None:
         """Tell of what is no transition and has a notify of its own."""
@@ -83,13 +85,15 @@ class Heralds:
             case _:
                 pass
 
-    def _write(self, kind: Kind, name: str, state: State, notifies: Notifies) -> None:
-        """Have a mail sent where one is wanted."""
+    def _mail_state(self, kind: Kind, name: str, state: State, notifies: Notifies) -> None:
+        """Have a mail sent where one is wanted; none says again what the last one said."""
         mail = self._spec.mail
         wanted = notifies.mail and mail.server and mail.recipients
-        if wanted and (mail.faults or state is not State.FAULT):
+        known = self._mailed.get((kind, name), State.INIT)
+        if wanted and state is not known and (mail.faults or state is not State.FAULT):
+            self._mailed[kind, name] = state
             subject, body = alert(self._spec.router_id, kind, name, state)
-            self._send(Mail(self._mail, subject, body))
+            self._send(Mail(self._mail_settings, subject, body))
 
     def _on_script(self, outcome: ScriptOutcome) -> None:
         for event in script_events(outcome):
