@@ -122,14 +122,15 @@ def _election(site: VrrpSite) -> Iterator[Diagnostic]:
 def _interval(site: VrrpSite) -> Iterator[Diagnostic]:
     interval, version = site.instance.advert_int, site.resolved.version
     at = site.span("advert_int")
+    hundredths = round(interval * 100, 4)  # a time has up to six decimals
     if version == 2 and interval != int(interval):
         hint = "1 to 255 whole seconds, or version 3"
         message = f"version 2 has whole seconds, not {interval:g}"
         yield error(Code.INTERVAL, at, message, hint)
-    elif version == 3 and interval * 100 > MAX_CENTISECONDS:
+    elif version == 3 and hundredths > MAX_CENTISECONDS:
         most = MAX_CENTISECONDS / 100
         yield error(Code.INTERVAL, at, f"version 3 has up to {most:g} seconds, not {interval:g}")
-    elif version == 3 and abs(interval * 100 - round(interval * 100)) > 1e-6:
+    elif version == 3 and hundredths != int(hundredths):
         yield error(Code.INTERVAL, at, f"version 3 has steps of 0.01 seconds, not {interval:g}")
 
 
