@@ -15,11 +15,12 @@ MAX_WEIGHT: Final = 253
 MAX_FILE_WEIGHT: Final = 254
 MAX_CPU: Final = 1023
 
-_SIGNED: Final = re.compile(r"\A[+-]?[0-9]{1,9}\Z")
-_DEVICE: Final = re.compile(r"\A[^\s/:]{1,15}\Z")
-_PREFIX: Final = re.compile(r"\A[^\s/:]{0,8}\Z")
-_MAC: Final = re.compile(r"\A[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}\Z")
-_UNFILLED: Final = re.compile(r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@")
+# Compiled when first needed: files without VRRP need none of them.
+_SIGNED: Final = r"\A[+-]?[0-9]{1,9}\Z"
+_DEVICE: Final = r"\A[^\s/:]{1,15}\Z"
+_PREFIX: Final = r"\A[^\s/:]{0,8}\Z"
+_MAC: Final = r"\A[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}\Z"
+_UNFILLED: Final = r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@"
 _NO_GROUP: Final = "leave 'group' and its value out"
 
 
@@ -46,7 +47,7 @@ def rule_entry(words: Sequence[str]) -> dict[str, object]:
 
 def to_signed(word: str, index: int, low: int, high: int) -> int:
     """Return *word* as a whole number that may have a sign."""
-    if not _SIGNED.match(word):
+    if not re.match(_SIGNED, word):
         raise BadValueError(index, f"'{word}' is not a whole number", f"from {low} to {high}")
     if not low <= (number := int(word)) <= high:
         raise BadValueError(index, f"{word} is not within {low} to {high}")
@@ -115,7 +116,7 @@ def names(words: Sequence[str]) -> list[str]:
 
 
 def _device(word: str, index: int) -> str:
-    if not _DEVICE.match(word) or v.is_placeholder(word):
+    if not re.match(_DEVICE, word) or v.is_placeholder(word):
         raise BadValueError(index, f"'{word}' is not the name of a network device")
     return word
 
@@ -132,7 +133,7 @@ def device(words: Sequence[str]) -> str:
 
 def name_prefix(words: Sequence[str]) -> str:
     """Read the start of the names of devices."""
-    if not _PREFIX.match(words[1]) or v.is_placeholder(words[1]):
+    if not re.match(_PREFIX, words[1]) or v.is_placeholder(words[1]):
         message = f"'{words[1]}' cannot start the name of a device"
         raise BadValueError(1, message, "at most 8 characters: a dot and the VRID follow")
     return words[1]
@@ -224,7 +225,7 @@ def password(words: Sequence[str]) -> str:
     """Read a password; ``$`` is a character like others."""
     if not words[1]:
         raise BadValueError(1, "the password is empty")
-    if _UNFILLED.fullmatch(words[1]):
+    if re.fullmatch(_UNFILLED, words[1]):
         raise BadValueError(1, "the value is a placeholder")
     if "\0" in words[1]:
         raise BadValueError(1, "a password cannot hold a NUL character")
@@ -346,7 +347,7 @@ def vmac(words: Sequence[str]) -> dict[str, object]:
         word = words[index]
         if word == "group":
             raise BadValueError(index, "a group of devices is not served", _NO_GROUP)
-        if _MAC.match(word):
+        if re.match(_MAC, word):
             values["mac"] = bytes(int(part, 16) for part in word.split(":"))
         elif word != "netlink_notify_msg":
             index = _device_name(words, index, values)
@@ -400,7 +401,7 @@ def hmac_key(words: Sequence[str]) -> dict[str, object]:
         if not rest:
             raise BadValueError(2, "file: needs the path of a file")
         return {**values, "file": rest}
-    if _UNFILLED.fullmatch(words[2]):
+    if re.fullmatch(_UNFILLED, words[2]):
         raise BadValueError(2, "the value is a placeholder")
     return {**values, "secret": words[2].encode()}
 
