@@ -67,7 +67,7 @@ class Seat:
         """The last one that we signed with."""
         self._guard: Final = ReplayGuard()
         self._messages: dict[tuple[Address, int, Address], bytes] = {}
-        self._memo: tuple[object, ...] = ()
+        self._memo: Received | None = None
         self._remembered: Accepted | None = None
         self.configure(config)
 
@@ -75,7 +75,7 @@ class Seat:
         """Go on with another configuration of the same instance."""
         self.config = config
         self._messages.clear()
-        self._memo = ()
+        self._memo = None
         group = config.group or (GROUP6 if config.spec.key.family == 6 else GROUP4)
         peers = tuple(peer.address for peer in config.rules.peers)
         self.destinations: tuple[Address, ...] = peers or (group,)
@@ -152,11 +152,10 @@ class Seat:
     def judge(self, received: Received, master: Address, wall: float) -> Accepted | Reject:
         """Return what a packet is worth; *master* is whom a backup hears, *wall* the time of day.
 
-        A master says the same again and again: what was accepted once is remembered.
+        A master says the same again and again: what was accepted once is remembered. (A receiver
+        returns the same object for it.)
         """
-        data = received.message.data
-        memo = (data, received.source, received.destination, received.ttl, received.total_length)
-        if memo == self._memo and self._remembered is not None:
+        if received is self._memo and self._remembered is not None:
             return self._remembered
         verdict = validate(
             received,
@@ -170,7 +169,7 @@ class Seat:
             if verdict.sequence is not None:
                 self.sequence = verdict.sequence
             elif not verdict.notes and self.config.rules.hmac is None:
-                self._memo, self._remembered = memo, verdict
+                self._memo, self._remembered = received, verdict
         return verdict
 
     def note_peer(self, accepted: Accepted, now: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from lvskeeper.daemon.seat import Seat
 from lvskeeper.errors import OperatorError
@@ -21,8 +21,7 @@ from lvskeeper.vrrp.packet import AH, VRRP
 
 
 @final
-@dataclass(frozen=True, slots=True, order=True)
-class WireKey:
+class WireKey(NamedTuple):
     """An interface (none for unicast from everywhere) and an address family."""
 
     device: str

@@ -20,7 +20,7 @@ from struct import Struct
 from typing import Final, Self, TypeAlias, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.units import Address, format_address
+from lvskeeper.units import NO_ADDRESS, Address, format_address
 from lvskeeper.vrrp.packet import AH, GROUP4, GROUP6, LOCAL_TTL, VRRP
 from lvskeeper.vrrp.validate import Received, Reject, received_ipv4, received_ipv6
 
@@ -31,9 +31,10 @@ RECEIVE_BUFFER: Final = 1 << 20
 LONGEST: Final = 8192
 """Bytes read of a packet; the longest advert has 4,088 and a trailer."""
 KNOWN: Final = 1024
-"""Addresses whose text or ancillary data are kept."""
+"""Addresses whose text or ancillary data are kept, and packets that are taken apart once."""
 
 _NAME_SIZE: Final = 16
+_VRRP: Final = bytes([VRRP])
 _TOS_CONTROL: Final = 0xC0
 _SO_RCVBUFFORCE: Final = 33
 _SO_ATTACH_FILTER: Final = 26
@@ -204,12 +205,15 @@ class Receiver(_Socket):
             raise _refused(error, "receive VRRP", interface, _OPEN_HINTS) from error
         super().__init__(raw, interface)
         self._read: Final = self._read6 if family == 6 else self._read4
+        self._known: dict[object, Received | Reject] = {}
+        """What arrived before: a master says the same again and again."""
 
     def drain(self, limit: int = DRAIN) -> list[Received | Reject]:
         """Return what has arrived, oldest first; never waits.
 
         To be called before silence is judged. Fewer than *limit* packets mean that nothing was
-        left. Raises :class:`OperatorError` where the kernel refuses.
+        left. The same packet is the same object, as a rule. Raises :class:`OperatorError` where
+        the kernel refuses.
         """
         found: list[Received | Reject] = []
         read = self._read
@@ -223,17 +227,33 @@ class Receiver(_Socket):
         return found
 
     def _read4(self) -> Received | Reject:
-        return received_ipv4(self._socket.recv(LONGEST))
+        data = self._socket.recv(LONGEST)
+        if data[9:10] != _VRRP:
+            return received_ipv4(data)
+        # What is left out tells one packet from another: identification, fragment, checksum.
+        name = data[:4] + data[8:10] + data[12:]
+        return self._known.get(name) or self._learn(name, received_ipv4(data))
 
     def _read6(self) -> Received | Reject:
         data, ancillary, _, sender = self._socket.recvmsg(LONGEST, _ANCILLARY_SPACE)
+        name = (data, sender[0], *ancillary)
+        known = self._known.get(name)
+        if known is not None:
+            return known
         hop_limit, destination = 0, Address(bytes(16))
         for _, kind, value in ancillary:
             if kind == socket.IPV6_HOPLIMIT:
                 (hop_limit,) = _INT.unpack(value)
             elif kind == socket.IPV6_PKTINFO:
                 destination = Address(value[:16])
-        return received_ipv6(data, _packed6(sender[0]), destination, hop_limit)
+        received = received_ipv6(data, _packed6(sender[0]), destination, hop_limit)
+        return self._learn(name, received)
+
+    def _learn(self, name: object, received: Received | Reject) -> Received | Reject:
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        self._known[name] = received
+        return received
 
 
 def _prepare_receiver(raw: socket.socket, family: int) -> None:
@@ -294,6 +314,8 @@ def _open_sender(
                 raw.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
                 raw.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, member)
                 raw.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS_CONTROL)
+                raw.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, LOCAL_TTL)
+                raw.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, LOCAL_TTL)
                 raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, int(header))
         except OSError:
             raw.close()
@@ -336,6 +358,8 @@ class Sender(_Socket):
     def __init__(self, interface: Interface | None, family: int) -> None:
         super().__init__(_open_sender(interface, family, VRRP, header=False), interface)
         self._index: Final = interface.index if interface else 0
+        self._bound = NO_ADDRESS
+        """Source of what is sent without ancillary data."""
 
     def send(
         self, message: bytes, source: Address, destination: Address, ttl: int = LOCAL_TTL
@@ -345,17 +369,21 @@ class Sender(_Socket):
         Never waits. Raises :class:`InterfaceGoneError`, or :class:`OperatorError` for all other
         refusals: what was not sent is lost, and the next advert may get through.
         """
-        if len(source) == 16:
-            ancillary = _ancillary6(source, ttl)
-            there: tuple[str, int] | tuple[str, int, int, int]
-            there = (_text(destination), 0, 0, self._index)
-        else:
-            ancillary = _ancillary4(source, ttl)
-            there = (_text(destination), 0)
+        there = _text(destination)
         try:
-            self._socket.sendmsg((message,), ancillary, 0, there)
+            if len(source) == 16:
+                ancillary = _ancillary6(source, ttl)
+                self._socket.sendmsg((message,), ancillary, 0, (there, 0, 0, self._index))
+            elif ttl != LOCAL_TTL:
+                self._socket.sendmsg((message,), _ancillary4(source, ttl), 0, (there, 0))
+            else:
+                # A third quicker, and there are thousands a second
+                if source != self._bound:
+                    self._socket.bind((_text(source), 0))
+                    self._bound = source
+                self._socket.sendto(message, (there, 0))
         except OSError as error:
-            doing = f"send VRRP from {_text(source)} to {there[0]}"
+            doing = f"send VRRP from {_text(source)} to {there}"
             raise self._unsent(error, doing) from error
 
 

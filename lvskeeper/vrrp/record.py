@@ -130,7 +130,7 @@ class Record:
             self.looked = False
             return False
         late = now - self.deadline
-        if late > max(self.skew, LATE_FLOOR):
+        if late > LATE_FLOOR and late > self.skew:
             self.out.append(fx.Late(self.key, self.state, late))
         elif self.state is State.MASTER:
             return False

@@ -152,12 +152,9 @@ class Router:
 
     def on_timer(self, now: float) -> Effects:
         """Let the instances act whose deadlines are over, each once, the most overdue first."""
-        due: list[InstanceKey] = []
-        while (first := self._deadlines.first()) and first[0] <= now:
-            due.append(first[1])
-            self._deadlines.set(first[1], inf)
+        fired = ev.TimerFired()
         # A timer leads to backup or master only, and either bears another call before its time
-        return [effect for key in due for effect in self.on(key, ev.TimerFired(), now)]
+        return [effect for key in self._deadlines.take(now) for effect in self.on(key, fired, now)]
 
     def on_status(self, track: TrackId, status: Status, now: float) -> Effects:
         """Take news of a tracked thing."""

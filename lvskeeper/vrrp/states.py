@@ -20,6 +20,9 @@ class State(Enum):
     FAULT = "FAULT"
     """Something is missing that the instance cannot do without; :class:`Fault` says what."""
 
+    __hash__ = object.__hash__
+    """Members are singletons; the hash of an Enum is Python code, and the tables ask for it."""
+
 
 @final
 class FaultKind(Enum):

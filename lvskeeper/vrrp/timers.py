@@ -44,8 +44,8 @@ class Deadlines(Generic[Key]):
 
     def __init__(self) -> None:
         self._set: dict[Key, float] = {}
-        self._live: dict[Key, tuple[float, int]] = {}
-        """For each key the time and number of its one heap entry that counts."""
+        self._live: dict[Key, tuple[float, int, Key]] = {}
+        """For each key its one heap entry that counts."""
         self._heap: list[tuple[float, int, Key]] = []
         self._serial = 0
 
@@ -56,7 +56,8 @@ class Deadlines(Generic[Key]):
         if deadline < (live[0] if live else inf):
             heappush(self._heap, self._enter(key, deadline))
             if len(self._heap) > 2 * len(self._set) + SPARE:
-                self._heap = [entry for entry in self._heap if self._counts(entry)]
+                counts = self._live.get
+                self._heap = [entry for entry in self._heap if counts(entry[2]) is entry]
                 heapify(self._heap)
 
     def discard(self, key: Key) -> None:
@@ -64,11 +65,21 @@ class Deadlines(Generic[Key]):
         self._set.pop(key, None)
         self._live.pop(key, None)
 
+    def take(self, now: float) -> list[Key]:
+        """Return the keys that are due, the most overdue first; they have no deadline any more."""
+        due: list[Key] = []
+        while (first := self.first()) and first[0] <= now:
+            key = first[1]
+            heappop(self._heap)
+            del self._live[key], self._set[key]
+            due.append(key)
+        return due
+
     def first(self) -> tuple[float, Key] | None:
         """Return the earliest deadline with its key, or nothing when none is finite."""
         while self._heap:
             at, _, key = entry = self._heap[0]
-            if not self._counts(entry):
+            if self._live.get(key) is not entry:
                 heappop(self._heap)
                 continue
             due = self._set[key]
@@ -83,9 +94,5 @@ class Deadlines(Generic[Key]):
 
     def _enter(self, key: Key, at: float) -> tuple[float, int, Key]:
         self._serial += 1
-        self._live[key] = (at, self._serial)
-        return at, self._serial, key
-
-    def _counts(self, entry: tuple[float, int, Key]) -> bool:
-        at, serial, key = entry
-        return self._live.get(key) == (at, serial)
+        entry = self._live[key] = (at, self._serial, key)
+        return entry

@@ -95,6 +95,8 @@ class PrioritySum:
         """The effective priority."""
         if self.base == OWNER:
             return OWNER
+        if not self.terms:
+            return min(max(self.base, 1), 254)
         return min(max(self.base + sum(term.value for term in self.terms), 1), 254)
 
     def __str__(self) -> str:

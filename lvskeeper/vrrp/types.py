@@ -1,14 +1,13 @@
 """What the VRRP rooms share: the name of an instance, and an advertisement as a value."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 from lvskeeper.units import Address
 
 
 @final
-@dataclass(frozen=True, slots=True, order=True)
-class InstanceKey:
+class InstanceKey(NamedTuple):
     """What names an instance on the wire: interface, family and VRID."""
 
     interface: str
