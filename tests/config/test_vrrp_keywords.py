@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config import vrrp_model as m
@@ -11,6 +13,7 @@ from lvskeeper.config.keywords import BLOCKS
 from lvskeeper.config.load import Loaded, load
 from lvskeeper.config.model import Command, ScriptUser
 from lvskeeper.config.vrrp_keywords import GLOBALS, TABLES
+from lvskeeper.daemon.compile_router import compile_router
 from lvskeeper.units import parse_address as addr
 
 INSTANCE = "vrrp_instance VI {\ninterface eth0\nvirtual_router_id 1\n%s\n}\n"
@@ -250,6 +253,33 @@ def test_the_table_above_is_complete() -> None:
         if not keyword.block
     }
     assert served == {(block, name) for block, name, *_ in cases()}
+
+
+def some(block: str) -> st.SearchStrategy[str]:
+    rows = st.lists(st.sampled_from(TABLE[block]), max_size=12, unique_by=lambda row: row[0])
+    return rows.map(lambda found: "\n".join(f"{row[0]} {row[1]}" for row in found))
+
+
+@given(
+    some("global_defs"),
+    some("vrrp_instance"),
+    st.sampled_from(["", "virtual_ipaddress {\n192.0.2.1\n2001:db8::1\n}\n",
+                     "virtual_ipaddress {\nfe80::1/64\n}\nunicast_peer { fe80::2 }\n",
+                     "authentication {\nauth_type PASS\nauth_pass x\n}\n",
+                     f"auth_hmac {{\nkey 1 {KEY}\n}}\n"]),
+)  # fmt: skip
+def test_what_lint_lets_pass_can_be_compiled(settings: str, body: str, more: str) -> None:
+    text = f"global_defs {{\n{settings}\n}}\n" + INSTANCE % (more + body)
+    found = load("a.conf", MemoryFiles({"a.conf": text}))
+    assert all(one.code.number.startswith("LK04") for one in found.errors)
+    if found.config is not None:
+        spec = compile_router(found.config)
+        assert spec is not None
+        (one,) = spec.instances
+        assert one.rules.addresses == one.spec.addresses
+        assert all(
+            len(vip) == (4 if one.spec.key.family == 4 else 16) for vip in one.spec.addresses
+        )
 
 
 ENTRIES = [
