@@ -105,6 +105,7 @@ class Code(Enum):
     SYNC_DAEMON = "LK0427", "lvs_sync_daemon is given in two forms."
     DIRECTOR_TIMEOUT = "LK0428", "vrrp_director_timeout is too short, or has no effect."
     GARP_GROUP = "LK0429", "A garp_group without an interface, or two with the same one."
+    VIP_NETWORK = "LK0430", "A VIP is the address of its network, or the broadcast address."
 
     def __init__(self, number: str, meaning: str) -> None:
         self.number = number

@@ -4,6 +4,7 @@ from typing import Final
 
 from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
+from lvskeeper.config import vrrp_options as o
 from lvskeeper.config import vrrp_values as w
 from lvskeeper.config.keyword import Keyword
 
@@ -116,7 +117,7 @@ _GLOBAL_VRRP: Final = (
             "INTERFACE [INSTANCE] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]",
             "Synchronise IPVS connections; with an instance it sends while that is master and "
             "receives otherwise. The id is that instance's VRID where none is given.",
-            "K", w.sync_daemon, least=2, most=15, default="off"),
+            "K", o.sync_daemon, least=2, most=15, default="off"),
 )  # fmt: skip
 
 _GLOBAL_PROCESS: Final = (
@@ -259,12 +260,12 @@ _NETWORK: Final = (
     k.flag("v3_checksum_as_v2", "As in `global_defs`, here.", default="the global one"),
     k.bare("track_src_ip", "FAULT while the configured source address is missing."),
     k.bare("dont_track_primary", "Its own interface may be down."),
-    Keyword("use_vmac", "[[name] DEVICE] [MAC]", "A macvlan with the virtual MAC.", "K", w.vmac,
+    Keyword("use_vmac", "[[name] DEVICE] [MAC]", "A macvlan with the virtual MAC.", "K", o.vmac,
             most=6, default="off; named vrrp.VRID"),
     k.bare("vmac_xmit_base", "Adverts leave on the interface below; always so with unicast."),
     k.bare("use_vmac_addr", "VMACs also for addresses on other interfaces."),
     Keyword("use_ipvlan", "[bridge|private|vepa] [[name] DEVICE] [ADDRESS[/LENGTH]]",
-            "An ipvlan of its own.", "K", w.ipvlan, most=6, default="off"),
+            "An ipvlan of its own.", "K", o.ipvlan, most=6, default="off"),
     k.value("lvs_sync_daemon_interface", "INTERFACE",
             "Old form of `lvs_sync_daemon` with this instance.", w.device),
 )  # fmt: skip
@@ -365,7 +366,7 @@ _HMAC: Final = (
     Keyword("key", "ID VALUE|hex:DIGITS|file:PATH",
             "A key of 32 to 64 bytes with its number; all keys are accepted. A file counts from "
             "the folder of the configuration.",
-            "K", w.hmac_key, least=3, most=3, key="keys", many=True),
+            "K", o.hmac_key, least=3, most=3, key="keys", many=True),
     k.value("active_key", "ID", "The key that signs.", v.integer(1, 255),
             default="the one key"),
     k.value("time_window", "SECONDS", "How far clocks may differ.", w.seconds(1, 300),

@@ -6,6 +6,7 @@ from typing import Final, final
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.holding_model import AddressEntry
 from lvskeeper.config.site import FAMILIES, place
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
@@ -215,7 +216,20 @@ def _addresses(site: VrrpSite) -> Iterator[Diagnostic]:
             if key in seen:
                 message = f"the VIP {format_address(entry.address)} is there twice"
                 yield error(Code.SAME_VIP, site.entry(block, entry.address), message)
+            elif _names_network(entry):
+                name = f"{format_address(entry.address)}/{entry.prefix}"
+                message = f"{name} is no host: it is its network's address, or the broadcast one"
+                at = site.entry(block, entry.address)
+                yield warning(Code.VIP_NETWORK, at, message, "write the address of a host")
             seen.add(key)
+
+
+def _names_network(entry: AddressEntry) -> bool:
+    """Whether the host part is all zeros or all ones; IPv6 has no such addresses of its own."""
+    if len(entry.address) == 16 or entry.prefix > 30 or entry.peer:
+        return False
+    ones = 2 ** (32 - entry.prefix) - 1
+    return int.from_bytes(entry.address) & ones in {0, ones}
 
 
 def _peers(site: VrrpSite) -> Iterator[Diagnostic]:

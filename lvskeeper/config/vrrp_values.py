@@ -19,9 +19,8 @@ MAX_CPU: Final = 1023
 _SIGNED: Final = r"\A[+-]?[0-9]{1,9}\Z"
 _DEVICE: Final = r"\A[^\s/:]{1,15}\Z"
 _PREFIX: Final = r"\A[^\s/:]{0,8}\Z"
-_MAC: Final = r"\A[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}\Z"
-_UNFILLED: Final = r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@"
-_NO_GROUP: Final = "leave 'group' and its value out"
+UNFILLED: Final = r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@"
+"""A placeholder that no password is; ``$name`` may be one."""
 
 
 def address_entry(words: Sequence[str]) -> dict[str, object]:
@@ -91,7 +90,7 @@ def track(high: int, *, link: bool = False) -> v.Reader:
     """
 
     def read(words: Sequence[str]) -> dict[str, object]:
-        name = _device(words[0], 0) if link else _name(words[0], 0)
+        name = to_device(words[0], 0) if link else to_name(words[0], 0)
         if len(words) == 1:
             return {"name": name}
         form = "the form is: NAME [weight N [reverse|noreverse]]"
@@ -104,7 +103,8 @@ def track(high: int, *, link: bool = False) -> v.Reader:
     return read
 
 
-def _name(word: str, index: int) -> str:
+def to_name(word: str, index: int) -> str:
+    """Return *word* as the name of something that is defined elsewhere."""
     if not word or v.is_placeholder(word):
         raise BadValueError(index, f"'{word}' is not a name")
     return word
@@ -112,10 +112,11 @@ def _name(word: str, index: int) -> str:
 
 def names(words: Sequence[str]) -> list[str]:
     """Read an entry of one or more names."""
-    return [_name(word, index) for index, word in enumerate(words)]
+    return [to_name(word, index) for index, word in enumerate(words)]
 
 
-def _device(word: str, index: int) -> str:
+def to_device(word: str, index: int) -> str:
+    """Return *word* as the name of a network device."""
     if not re.match(_DEVICE, word) or v.is_placeholder(word):
         raise BadValueError(index, f"'{word}' is not the name of a network device")
     return word
@@ -123,12 +124,12 @@ def _device(word: str, index: int) -> str:
 
 def devices(words: Sequence[str]) -> list[str]:
     """Read an entry of one or more interfaces."""
-    return [_device(word, index) for index, word in enumerate(words)]
+    return [to_device(word, index) for index, word in enumerate(words)]
 
 
 def device(words: Sequence[str]) -> str:
     """Read ``keyword INTERFACE``."""
-    return _device(words[1], 1)
+    return to_device(words[1], 1)
 
 
 def name_prefix(words: Sequence[str]) -> str:
@@ -225,7 +226,7 @@ def password(words: Sequence[str]) -> str:
     """Read a password; ``$`` is a character like others."""
     if not words[1]:
         raise BadValueError(1, "the password is empty")
-    if re.fullmatch(_UNFILLED, words[1]):
+    if re.fullmatch(UNFILLED, words[1]):
         raise BadValueError(1, "the value is a placeholder")
     if "\0" in words[1]:
         raise BadValueError(1, "a password cannot hold a NUL character")
@@ -301,111 +302,6 @@ def _mail(word: str, index: int) -> str:
     return word
 
 
-def _options(
-    words: Sequence[str], start: int, known: dict[str, v.Reader], form: str
-) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for index in range(start, len(words), 2):
-        word = words[index]
-        if word not in known:
-            raise BadValueError(index, f"'{word}' has no meaning here", form)
-        if index + 1 == len(words):
-            raise BadValueError(index, f"'{word}' needs a value", form)
-        try:
-            values[word] = known[word](words[index:])
-        except BadValueError as bad:
-            raise BadValueError(index + bad.index, bad.message, bad.hint) from None
-    return values
-
-
-_SYNC: Final[dict[str, v.Reader]] = {
-    "inst": v.text,
-    "id": v.integer(0, 255),
-    "maxlen": v.integer(1, 65_507),
-    "port": v.integer(1, 65_535),
-    "ttl": v.integer(1, 255),
-    "group": multicast,
-}
-
-
-def sync_daemon(words: Sequence[str]) -> dict[str, object]:
-    """Read ``INTERFACE [INSTANCE] [inst I] [id N] [maxlen N] [port N] [ttl N] [group A]``."""
-    values: dict[str, object] = {"interface": device(words)}
-    start = 2
-    if len(words) > 2 and words[2] not in _SYNC:
-        values["inst"] = _name(words[2], 2)
-        start = 3
-    form = "INTERFACE [INSTANCE] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]"
-    return {**values, **_options(words, start, _SYNC, f"the form is: {form}")}
-
-
-def vmac(words: Sequence[str]) -> dict[str, object]:
-    """Read ``use_vmac [[name] DEVICE] [MAC] [netlink_notify_msg]``."""
-    values: dict[str, object] = {}
-    index = 1
-    while index < len(words):
-        word = words[index]
-        if word == "group":
-            raise BadValueError(index, "a group of devices is not served", _NO_GROUP)
-        if re.match(_MAC, word):
-            values["mac"] = bytes(int(part, 16) for part in word.split(":"))
-        elif word != "netlink_notify_msg":
-            index = _device_name(words, index, values)
-        index += 1
-    return values
-
-
-def ipvlan(words: Sequence[str]) -> dict[str, object]:
-    """Read ``use_ipvlan [bridge|private|vepa] [[name] DEVICE] [ADDRESS[/LENGTH]]``."""
-    values: dict[str, object] = {}
-    index = 1
-    while index < len(words):
-        word = words[index]
-        if word == "group":
-            raise BadValueError(index, "a group of devices is not served", _NO_GROUP)
-        if word in {"bridge", "private", "vepa"} and "mode" not in values:
-            values["mode"] = word
-        elif "/" in word or ":" in word or re.fullmatch(r"[0-9.]+\.[0-9.]+", word):
-            head, slash, length = word.partition("/")
-            values["address"] = address = to_address(head, index)
-            most = len(address) * 8
-            values["prefix"] = to_int(length, index, 1, most, "a prefix length") if slash else most
-        else:
-            index = _device_name(words, index, values)
-        index += 1
-    return values
-
-
-def _device_name(words: Sequence[str], index: int, values: dict[str, object]) -> int:
-    if words[index] == "name":
-        index += 1
-        if index == len(words):
-            raise BadValueError(index - 1, "'name' needs the name of a device")
-    if "name" in values:
-        raise BadValueError(index, f"'{words[index]}' has no meaning here")
-    values["name"] = _device(words[index], index)
-    return index
-
-
-def hmac_key(words: Sequence[str]) -> dict[str, object]:
-    """Read ``key ID VALUE``, where VALUE may be ``hex:DIGITS`` or ``file:PATH``."""
-    values: dict[str, object] = {"id": to_int(words[1], 1, 1, 255)}
-    kind, colon, rest = words[2].partition(":")
-    if colon and kind == "hex":
-        try:
-            return {**values, "secret": bytes.fromhex(rest)}
-        except ValueError:
-            message = "what follows hex: is not hexadecimal"
-            raise BadValueError(2, message, "two digits for each byte") from None
-    if colon and kind == "file":
-        if not rest:
-            raise BadValueError(2, "file: needs the path of a file")
-        return {**values, "file": rest}
-    if re.fullmatch(_UNFILLED, words[2]):
-        raise BadValueError(2, "the value is a placeholder")
-    return {**values, "secret": words[2].encode()}
-
-
 def script(words: Sequence[str]) -> dict[str, object]:
     """Read ``script "CMD ARGS"``; who runs it is said by ``user``."""
     if len(words) > 2:
@@ -447,7 +343,7 @@ def link_delay(words: Sequence[str]) -> dict[str, object]:
     except BadValueError as bad:
         at = next(index for index in range(1, len(words)) if words[index] in bad.message)
         raise BadValueError(at, bad.message, bad.hint) from None
-    return {"interface": _device(words[0], 0), "down": down, "up": up}
+    return {"interface": to_device(words[0], 0), "down": down, "up": up}
 
 
 def interval(words: Sequence[str]) -> float:
