@@ -9,6 +9,7 @@ import contextlib
 import gc
 import socket
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Final, assert_never, final
 
@@ -50,6 +51,9 @@ BEAT_INTERVAL: Final = 1.0
 UPKEEP_INTERVAL: Final = 1.0
 """Seconds between two attempts at what did not work: sockets, VMACs."""
 
+SECOND_LOOK: Final = 0.5
+"""Seconds of an own turning loop before the director's silence is believed."""
+
 SCRIPT_PATIENCE: Final = 2.0
 """Seconds that notify scripts get to end at a stop."""
 
@@ -73,7 +77,11 @@ class RouterRole:
         """A reload is removing instances."""
         self._beaten = self._loop.time()
         """When the director was last known to be alive."""
+        self._suspected = inf
+        """When the director was first found silent for too long."""
         self._silent = False
+        self._starting: asyncio.TimerHandle | None = None
+        """The start that ``vrrp_startup_delay`` puts off."""
         self._refused: set[str] = set()
         """What scheduling the kernel did not grant, told once."""
 
@@ -133,7 +141,7 @@ class RouterRole:
         await self._accept.configure(spec)
         before, self._spec = self._spec, spec
         self._shell.unknown_vrids = spec.unknown_vrids
-        if before is None:
+        if before is None or self._starting is not None:
             self._begin(spec)
         else:
             self._reload(spec)
@@ -148,8 +156,11 @@ class RouterRole:
         self._refuse_without_privilege()
         self._guard.survey(self._shell.turn())
         self._beaten = self._loop.time()
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
         if spec.startup_delay:
-            self._loop.call_later(spec.startup_delay, self._start)
+            self._starting = self._loop.call_later(spec.startup_delay, self._start)
         else:
             self._start()
 
@@ -160,8 +171,8 @@ class RouterRole:
                 raise error
 
     def _start(self) -> None:
-        if self._spec is not None:
-            self._shell.start()
+        self._starting = None
+        self._shell.start()
 
     def _look(
         self, spec: RouterSpec
@@ -184,6 +195,8 @@ class RouterRole:
         self._guard.prepare(spec)
         configs, faults = self._look(spec)
         self._heralds.configure(spec)
+        for track, status in (*self._trackers.statuses().items(), *self._guard.statuses()):
+            self._shell.on_status(track, status)
         self._shell.reload(configs, [group.spec for group in spec.groups], faults)
         self._guard.vips.follow({key: old for key, old in before.items() if key not in leaving})
         now = self._shell.turn()
@@ -232,7 +245,12 @@ class RouterRole:
         if spec is None or not spec.director_timeout or self._silent:
             return
         silent = now - self._beaten
-        if silent > spec.director_timeout:
+        if silent <= spec.director_timeout:
+            self._suspected = inf
+            return
+        # Its beats may be waiting in the channel, where it is we who stood still.
+        self._suspected = min(self._suspected, now)
+        if now - self._suspected >= SECOND_LOOK:
             self._silent = True
             self._shell.tell(told.DirectorSilent(format_duration(silent)))
             self._loop.call_soon(self._shell.event_for_all, ev.Faulted(_DIRECTOR))
@@ -249,6 +267,8 @@ class RouterRole:
 
     async def _leave(self) -> None:
         """Leave in order: priority 0, addresses away, scripts."""
+        if self._starting is not None:
+            self._starting.cancel()
         self._shell.stop()
         self._guard.close()
         await self._trackers.close()
