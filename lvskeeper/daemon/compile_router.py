@@ -155,7 +155,6 @@ class _Compiler:
             address_vmacs=tuple(below.items()),
             accept=resolved.accept,
             track_primary=not one.dont_track_primary,
-            track_source=one.track_src_ip and bool(resolved.source),
             no_peer_fault=one.unicast_fault_no_peer and not one.unicast_peer,
             promote_secondaries=one.promote_secondaries,
             extra_refresh=first(one.garp_extra_if, default=settings.vrrp_garp_extra_if),

@@ -93,8 +93,6 @@ class InstanceConfig:
     """False: a master that is no owner answers nothing but ND at its addresses (``no_accept``)."""
     track_primary: bool = True
     """The instance's own interface has to be up (not ``dont_track_primary``)."""
-    track_source: bool = False
-    """``track_src_ip``: FAULT while ``spec.source`` is on no interface of ours."""
     no_peer_fault: bool = False
     """``unicast_fault_no_peer`` with no peer: the instance stays in FAULT."""
     promote_secondaries: bool = False

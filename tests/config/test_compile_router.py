@@ -252,7 +252,6 @@ def test_the_shell_of_a_full_instance() -> None:
         routes=(Route(addr("198.51.100.0"), 24, gateway=addr("192.0.2.254"), device="eth0"),),
         policies=(Rule(4, 16_384, source=VIPS[0], source_prefix=32, table=100),),
         track_primary=False,
-        track_source=True,
         notifies=Notifies(
             fault=Script(("/bin/fault",), "operator"),
             any=Script(("/bin/any",), "nobody"),
