@@ -32,8 +32,9 @@ def _refused(site: VrrpSite) -> Iterator[Diagnostic]:
             Code.STRICT, site.span(), message, "add virtual_ipaddress, or remove vrrp_strict"
         )
     if one.unicast_peer:
-        message = "vrrp_strict knows no unicast peers"
-        yield error(Code.STRICT, site.span("unicast_peer", word=0), message, _HINT)
+        # keepalived 2.2.7 takes it without a word
+        message = "vrrp_strict: unicast is beyond the RFC; the peers are used all the same"
+        yield warning(Code.STRICT, site.span("unicast_peer", word=0), message, _HINT)
     if resolved.family == 6 and one.version == 2:
         message = "vrrp_strict: version 2 does not know IPv6"
         yield error(Code.STRICT, site.span("version"), message, "write version 3")
