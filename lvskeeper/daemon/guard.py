@@ -18,7 +18,6 @@ from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vip_guard import VipGuard
 from lvskeeper.daemon.vmac_keeper import VmacKeeper
 from lvskeeper.daemon.vrrp_shell import Shell
-from lvskeeper.daemon.wires import wire_of
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.kernel.rtnetlink_monitor import (
     AddressNews,
@@ -214,7 +213,7 @@ class Guard:
         if key not in self._shell.core.instances:
             return
         wanted = self._faults_of(seat.config)
-        if wire_of(seat) in self._shell.wires.failures:
+        if seat.wire in self._shell.wires.failures:
             # Deaf and dumb, it would take itself for the only router there is.
             wanted.add(Fault(FaultKind.NO_SOCKET, seat.device))
         present = self._faults.setdefault(key, set())

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from lvskeeper.daemon.router_spec import InstanceConfig
 from lvskeeper.units import NO_ADDRESS, Address
@@ -46,6 +46,14 @@ class Counters:
 
 
 @final
+class WireKey(NamedTuple):
+    """An interface (none for unicast from everywhere) and an address family."""
+
+    device: str
+    family: int
+
+
+@final
 class Seat:
     """One instance as the shell drives it."""
 
@@ -80,23 +88,17 @@ class Seat:
         peers = tuple(peer.address for peer in config.rules.peers)
         self.destinations: tuple[Address, ...] = peers or (group,)
         self.ttl = config.ttl if peers else 255
+        self.key: InstanceKey = config.spec.key
+        vmac = config.vmac
+        self.device = vmac.name if vmac and not vmac.xmit_base else self.key.interface
+        """The interface that adverts leave and arrive on; none for unicast without one."""
+        self.wire = WireKey(self.device, self.key.family)
         self.places = tuple(Place(held.device, held.address) for held in config.addresses)
-
-    @property
-    def key(self) -> InstanceKey:
-        """Interface, family and VRID."""
-        return self.config.spec.key
 
     @property
     def name(self) -> str:
         """The configured name."""
         return self.config.spec.name
-
-    @property
-    def device(self) -> str:
-        """The interface that adverts leave and arrive on; none for unicast without one."""
-        vmac = self.config.vmac
-        return vmac.name if vmac and not vmac.xmit_base else self.key.interface
 
     @property
     def groups(self) -> tuple[Address, ...]:
@@ -149,14 +151,18 @@ class Seat:
         spec = self.config.spec
         return Advert(spec.version, spec.key.vrid, priority, spec.interval, spec.addresses)
 
+    def recall(self, received: Received) -> Accepted | None:
+        """Return what the last accepted packet was worth if this is the same one, else nothing.
+
+        A master says the same again and again, and a receiver returns the same object for it.
+        """
+        return self._remembered if received is self._memo else None
+
     def judge(self, received: Received, master: Address, wall: float) -> Accepted | Reject:
         """Return what a packet is worth; *master* is whom a backup hears, *wall* the time of day.
 
-        A master says the same again and again: what was accepted once is remembered. (A receiver
-        returns the same object for it.)
+        What was accepted without a doubt is remembered, for :meth:`recall`.
         """
-        if received is self._memo and self._remembered is not None:
-            return self._remembered
         verdict = validate(
             received,
             self.config.rules,

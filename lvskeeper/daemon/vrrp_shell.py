@@ -13,9 +13,9 @@ from math import inf
 from typing import Final, Protocol, final
 
 from lvskeeper.daemon.router_spec import InstanceConfig
-from lvskeeper.daemon.seat import Seat
+from lvskeeper.daemon.seat import Seat, WireKey
 from lvskeeper.daemon.vrrp_log import address_text, event_of, report
-from lvskeeper.daemon.wires import WireKey, Wires, wire_of
+from lvskeeper.daemon.wires import Wires
 from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.neighbours import Announcer
 from lvskeeper.kernel.vrrp_socket import Receiver, find_interface
@@ -31,7 +31,7 @@ from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import State
 from lvskeeper.vrrp.tracking import Status, TrackId
 from lvskeeper.vrrp.types import InstanceKey
-from lvskeeper.vrrp.validate import Received, Reject
+from lvskeeper.vrrp.validate import Accepted, Received, Reject
 
 TICK_MAX: Final = 1.0
 """Longest time between two looks at how late the loop is, in seconds."""
@@ -180,7 +180,7 @@ class Shell:
         """Follow the seats with sockets and tick."""
         self._by_wire = {}
         for seat in self.seats.values():
-            self._by_wire.setdefault(wire_of(seat), {})[seat.key.vrid] = seat
+            self._by_wire.setdefault(seat.wire, {})[seat.key.vrid] = seat
         self.wires.replace(self.seats.values())
         shortest = min((seat.config.spec.interval for seat in self.seats.values()), default=inf)
         self._tick = min(shortest / 2, TICK_MAX)
@@ -277,7 +277,7 @@ class Shell:
     def _on_readable(self, wire: WireKey, receiver: Receiver) -> None:
         now = self.turn()
         self._hear(wire, receiver, now)
-        self.end_turn(now)
+        self.end_turn(self._seen)
 
     def _on_socket_failure(self, wire: WireKey, error: OperatorError) -> None:
         self.tell(told.VrrpSocketFailed(wire.device or "any", error.message, error.hint))
@@ -289,14 +289,18 @@ class Shell:
             self._on_socket_failure(wire, error)
             self.wires.repair()
             return
+        # Whatever was read had come by now, and perhaps not yet when the turn began.
+        now = self._seen = max(now, self._loop.time())
         seats = self._by_wire.get(wire, {})
         for packet in packets:
             if isinstance(packet, Reject):
                 self._refuse_foreign(wire, packet)
                 continue
-            seat = seats.get(packet.vrid)
+            seat = seats.get(packet.message.vrid)
             if seat is None:
                 self._note_foreign(wire, packet)
+            elif (known := seat.recall(packet)) is not None:
+                self._take(seat, known, now)
             else:
                 self._hear_one(seat, packet, now)
 
@@ -314,12 +318,20 @@ class Shell:
                     address_text(packet.source),
                 ))  # fmt: skip
             return
-        seat.note_peer(verdict, now)
         for note in verdict.notes:
             if seat.first(note.kind):
                 peer = address_text(verdict.source)
                 self.tell(told.VrrpAdvertNoted(seat.name, note.kind.value, note.detail, peer))
-        self.apply(self._core.on_advert(seat.key, verdict.advert, verdict.source, now), now)
+        self._take(seat, verdict, now)
+
+    def _take(self, seat: Seat, accepted: Accepted, now: float) -> None:
+        key = seat.key
+        if key not in self._core.instances:
+            return
+        seat.note_peer(accepted, now)
+        effects = self._core.on_advert(key, accepted.advert, accepted.source, now)
+        if effects:
+            self.apply(effects, now)
 
     def _refuse_foreign(self, wire: WireKey, reject: Reject) -> None:
         """Tell of a packet that names no virtual router, once a kind and wire."""
@@ -380,6 +392,7 @@ class Shell:
         self._seen = now
         for wire, receiver in self.wires.receivers():
             self._hear(wire, receiver, now)
+        now = self._seen
         self.apply(self._core.on_timer(now), now)
 
     def _on_state(self, seat: Seat, change: fx.StateChanged, now: float) -> None:

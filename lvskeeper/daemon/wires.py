@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
-from lvskeeper.daemon.seat import Seat
+from lvskeeper.daemon.seat import Seat, WireKey
 from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.vrrp_socket import (
     InterfaceGoneError,
@@ -18,14 +18,6 @@ from lvskeeper.kernel.vrrp_socket import (
 )
 from lvskeeper.units import Address
 from lvskeeper.vrrp.packet import AH, VRRP
-
-
-@final
-class WireKey(NamedTuple):
-    """An interface (none for unicast from everywhere) and an address family."""
-
-    device: str
-    family: int
 
 
 @final
@@ -91,7 +83,7 @@ class Wires:
         groups: dict[WireKey, set[Address]] = {}
         kinds: dict[WireKey, set[bool]] = {}
         for seat in seats:
-            key = wire_of(seat)
+            key = seat.wire
             groups.setdefault(key, set()).update(seat.groups)
             if key.device != seat.key.interface:
                 below[key] = seat.key.interface
@@ -150,7 +142,7 @@ class Wires:
 
         A unicast peer that cannot be reached does not keep it from the others.
         """
-        key = wire_of(seat)
+        key = seat.wire
         wire = self._wires.get(key)
         if wire is None:
             raise InterfaceGoneError(key.device)
@@ -171,8 +163,3 @@ class Wires:
         for key in [*self._wires]:
             self._drop(key)
         self._needs.clear()
-
-
-def wire_of(seat: Seat) -> WireKey:
-    """Return the wire of *seat*."""
-    return WireKey(seat.device, seat.key.family)

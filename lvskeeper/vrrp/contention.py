@@ -6,7 +6,7 @@ intervals. A backup sees contention when two routers advertise by turns.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from lvskeeper.units import Address, format_address
 
@@ -17,8 +17,7 @@ SILENT_AFTER: Final = 3
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A router that advertises as master."""
 
     address: Address

@@ -101,6 +101,9 @@ TRANSITIONS: Final[dict[tuple[State, type[ev.Event]], Transition]] = {
     (_F, ev.Reconfigured): _to(lifecycle.on_reconfigured, _F, _B),
 }
 
+_REFUSABLE: Final = frozenset({ev.Started, ev.TakeOver, ev.Reconfigured})
+"""Events whose legality is not in the table alone."""
+
 
 @final
 class Instance:
@@ -212,6 +215,10 @@ class Instance:
         """Take an advert that passed validation."""
         return self.on(ev.AdvertHeard(advert, source), now)
 
+    def renews(self, advert: Advert, source: Address, now: float) -> bool:
+        """Take an advert that has no effect but a later deadline; return False for all others."""
+        return backup.renews(self._record, advert, source, now)
+
     def on_timer(self, now: float) -> list[fx.Effect]:
         """Act on the deadline; nothing happens where it is still to come."""
         return self.on(ev.TimerFired(), now)
@@ -225,7 +232,8 @@ class Instance:
             raise IllegalTransitionError(f"{self.key}: {kind} in state {self.state.value}")
         if now < record.seen:
             raise IllegalTransitionError(f"{self.key}: time went back by {record.seen - now:g} s")
-        self._refuse(event)
+        if type(event) in _REFUSABLE:
+            self._refuse(event)
         record.seen = now
         transition.handler(record, event, now)
         out, record.out = record.out, []

@@ -92,7 +92,8 @@ def on_timer(r: Record, _event: ev.TimerFired, now: float) -> None:
     # Small lateness does not add up; after a big one a new row begins
     interval = r.spec.interval
     r.deadline = due + interval if now - due < interval / 2 else now + interval
-    r.report_end(r.watch.end(now), now)
+    if r.watch.current:
+        r.report_end(r.watch.end(now), now)
 
 
 def _slept_too_long(r: Record, now: float) -> bool:
@@ -115,7 +116,7 @@ def _answer(r: Record, now: float) -> None:
 
 def _advertise(r: Record, now: float) -> None:
     """Send an advert; announce the addresses too where the last one is too long ago."""
-    r.out.append(fx.SendAdvert(r.key, r.priority))
+    r.advertise()
     if now - r.sent > 2 * r.spec.interval:
         r.out.append(fx.Announce(r.key, Occasion.STALL))
     r.sent = now

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp import effects as fx
@@ -15,6 +15,19 @@ from lvskeeper.vrrp.types import Advert, InstanceKey
 
 LATE_FLOOR: Final = 0.010
 """Lateness (s) that any loop may have; a skew below it says nothing."""
+
+
+@final
+class Renewal(NamedTuple):
+    """What makes the next advert of a backup's master a mere repetition, as long as it holds."""
+
+    advert: Advert
+    source: Address
+    verdict: Verdict
+    spec: InstanceSpec
+    known: float
+    wait: float
+    """The master-down time."""
 
 
 @final
@@ -40,6 +53,7 @@ class Record:
     """When the last advert as master went out."""
     master: Claim | None = None
     """Whom a backup hears."""
+    renewal: Renewal | None = None
     cause: Cause = Cause.SILENCE
     """Why the timer of a backup ends if nothing is heard."""
     wants: bool = False
@@ -57,6 +71,8 @@ class Record:
     """Peers that were complained of since the last transition."""
     watch: ContentionWatch = field(default_factory=ContentionWatch)
     out: list[fx.Effect] = field(default_factory=list)
+    own_advert: fx.SendAdvert | None = None
+    """The last one: the next is the same."""
 
     @property
     def key(self) -> InstanceKey:
@@ -98,7 +114,7 @@ class Record:
         self.since = now
         self.deadline = inf
         self.known = self.spec.interval
-        self.master = self.owner_since = None
+        self.master = self.owner_since = self.renewal = None
         self.cause = Cause.SILENCE
         self.wants = self.looked = self.extended = False
         self.preempt_at = -inf
@@ -112,6 +128,13 @@ class Record:
         if resign:
             self.out.append(fx.SendAdvert(self.key, 0))
         self.out.append(fx.ReleaseAddresses(self.key))
+
+    def advertise(self) -> None:
+        """Send an advert."""
+        priority = self.priority
+        if self.own_advert is None or self.own_advert.priority != priority:
+            self.own_advert = fx.SendAdvert(self.key, priority)
+        self.out.append(self.own_advert)
 
     def learn(self, interval: float) -> float:
         """Follow the master's *interval* (version 3) and return the master-down time."""

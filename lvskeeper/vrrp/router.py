@@ -148,6 +148,10 @@ class Router:
 
     def on_advert(self, key: InstanceKey, advert: Advert, source: Address, now: float) -> Effects:
         """Take an advert for instance *key* that passed validation."""
+        instance = self._instances[key]
+        if instance.renews(advert, source, now):
+            self._deadlines.set(key, instance.deadline())
+            return []
         return self.on(key, ev.AdvertHeard(advert, source), now)
 
     def on_timer(self, now: float) -> Effects:

@@ -6,7 +6,7 @@ and an address owner (255) takes no weights.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, final
 
@@ -89,15 +89,13 @@ class PrioritySum:
 
     base: int
     terms: tuple[Term, ...] = ()
+    total: int = field(init=False)
+    """The effective priority."""
 
-    @property
-    def total(self) -> int:
-        """The effective priority."""
-        if self.base == OWNER:
-            return OWNER
-        if not self.terms:
-            return min(max(self.base, 1), 254)
-        return min(max(self.base + sum(term.value for term in self.terms), 1), 254)
+    def __post_init__(self) -> None:
+        exact = self.base + sum(term.value for term in self.terms)
+        total = OWNER if self.base == OWNER else min(max(exact, 1), 254)
+        object.__setattr__(self, "total", total)
 
     def __str__(self) -> str:
         if not self.terms:
