@@ -7,10 +7,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Any, Final, Literal, Self, final
 
 from lvskeeper.lab.netns import Namespace
 
@@ -29,6 +30,15 @@ class Told:
     fields: Mapping[str, Any]
     seen: float
     """Monotonic clock when its line was read."""
+
+    @property
+    def at(self) -> float:
+        """Time of day at which the daemon told it, as packets have it."""
+        return datetime.fromisoformat(self.fields["timestamp"]).timestamp()
+
+    def has(self, fields: Mapping[str, object]) -> bool:
+        """Tell whether all of *fields* are as given."""
+        return all(self.fields.get(name) == value for name, value in fields.items())
 
 
 @final
@@ -74,6 +84,19 @@ class Daemon:
             return [pid, *map(int, children)]
         return [pid]
 
+    def role(self, name: Literal["director", "router"]) -> int:
+        """Return the process of a role, as long as none was started again out of turn."""
+        _, director, *others = self.pids
+        return director if name == "director" else others[-1]
+
+    def events(self, *names: str, since: float = float("-inf"), **fields: object) -> list[Told]:
+        """Return the events with one of *names*, or all, with *fields*, told since a mark."""
+        return [
+            event
+            for event in self.told
+            if event.seen >= since and (not names or event.name in names) and event.has(fields)
+        ]
+
     def start(self, *, wait: bool = True) -> Told | None:
         """Start it; with *wait*, until its first configuration is in the kernel."""
         mark = time.monotonic()
@@ -96,7 +119,7 @@ class Daemon:
         while True:
             with self._changed:
                 for event in self._told:
-                    if event.name == name and event.seen >= since and _has(event, fields):
+                    if event.name == name and event.seen >= since and event.has(fields):
                         return event
                 left = deadline - time.monotonic()
                 ended = self._process is None or self._process.poll() is not None
@@ -117,11 +140,33 @@ class Daemon:
         self._process.send_signal(signal.SIGHUP)
         return mark
 
+    def ask_for_reports(self) -> float:
+        """Have every VRRP instance report how it is; return the moment."""
+        assert self._process is not None
+        mark = time.monotonic()
+        self._process.send_signal(signal.SIGUSR1)
+        return mark
+
+    def freeze(self, *pids: int) -> list[int]:
+        """Let *pids*, or all its processes, stand still; return them for :meth:`thaw`."""
+        frozen = [*pids] or self.pids
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        return frozen
+
+    def thaw(self, pids: Iterable[int]) -> None:
+        """Let *pids* go on."""
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
     def kill(self) -> None:
-        """End all its processes with SIGKILL."""
-        for pid in self.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End all its processes with SIGKILL, before any of them can say goodbye."""
+        if self._process is not None and self._process.poll() is None:
+            # A supervisor that runs would start roles again, one that is gone would end them.
+            self._process.send_signal(signal.SIGSTOP)
+            for pid in reversed(self.pids):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._finish()
 
     def kill_supervisor(self) -> None:
@@ -158,7 +203,3 @@ class Daemon:
             with self._changed:
                 self._told.append(told)
                 self._changed.notify_all()
-
-
-def _has(event: Told, fields: Mapping[str, object]) -> bool:
-    return all(event.fields.get(name) == value for name, value in fields.items())

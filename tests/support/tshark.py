@@ -18,8 +18,10 @@ PATIENCE: Final = 15.0
 ADVERTS: Final = "ip proto 112 or ip proto 51 or ip6 proto 112"
 """Capture filter."""
 
-_FILE: Final = Struct("=IHHiIII").pack(0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, 101)
-"""Header of a pcap file whose packets begin with the IP header (LINKTYPE_RAW)."""
+_FILE: Final = Struct("=IHHiIII")
+"""Header of a pcap file."""
+_ETHERNET, _RAW = 1, 101
+"""Its link types: whole frames, and packets that begin with the IP header."""
 _RECORD: Final = Struct("=IIII")
 _AS_JSON: Final = ("-T", "json", "--no-duplicate-keys", "-Y", "vrrp")
 
@@ -42,12 +44,25 @@ class Packet:
 
 def decode(packets: Iterable[bytes]) -> list[Packet]:
     """Return what tshark reads in *packets*, which begin with the IP header."""
-    capture = _FILE + b"".join(_RECORD.pack(0, 0, len(p), len(p)) + p for p in packets)
+    return [_packet(layers) for layers in _read(_RAW, packets, *_AS_JSON)]
+
+
+def decode_frames(frames: Iterable[bytes]) -> list[Packet | tuple[str, ...]]:
+    """Return what tshark reads in Ethernet *frames*: of what is no advert the names of layers."""
+    return [
+        _packet(layers) if "vrrp" in layers else tuple(layers)
+        for layers in _read(_ETHERNET, frames, "-T", "json", "--no-duplicate-keys")
+    ]
+
+
+def _read(link: int, packets: Iterable[bytes], *options: str) -> list[Mapping[str, Any]]:
+    head = _FILE.pack(0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, link)
+    capture = head + b"".join(_RECORD.pack(0, 0, len(p), len(p)) + p for p in packets)
     done = subprocess.run(
-        ["tshark", "-r", "-", *_AS_JSON],
+        ["tshark", "-r", "-", *options],
         input=capture, capture_output=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
-    return _packets(done.stdout)
+    return _layers(done.stdout)
 
 
 def listen(host: Namespace, device: str, count: int) -> list[Packet]:
@@ -57,11 +72,11 @@ def listen(host: Namespace, device: str, count: int) -> list[Packet]:
          *_AS_JSON],
         timeout=2 * PATIENCE,
     )  # fmt: skip
-    return _packets(done.stdout.encode())
+    return [_packet(layers) for layers in _layers(done.stdout.encode())]
 
 
-def _packets(output: bytes) -> list[Packet]:
-    return [_packet(found["_source"]["layers"]) for found in json.loads(output)]
+def _layers(output: bytes) -> list[Mapping[str, Any]]:
+    return [found["_source"]["layers"] for found in json.loads(output)]
 
 
 def _packet(layers: Mapping[str, Any]) -> Packet:

@@ -29,8 +29,19 @@ OURS, THEIRS = "ours", "theirs"
 PATIENCE: Final = 12.0
 """Seconds that anything may take."""
 
+PROMPT: Final = """
+global_defs {
+  vrrp_rt_priority 20
+  vrrp_rlimit_rttime 1000000
+}
+"""
+"""For both routers: other work of the machine does not delay them, if the kernel grants it."""
+
 _ETH_P_ALL: Final = 3
 _SO_TIMESTAMPNS: Final = 35
+_SO_RCVBUFFORCE: Final = 33
+_ROOM: Final = 1 << 24
+"""Bytes that may wait for our reader, which is not as prompt as both routers."""
 _TIMESPEC: Final = Struct("@qq")
 _DEAF: Final = (
     "table inet deaf { chain input { type filter hook input priority 0; "
@@ -55,6 +66,8 @@ class Frame:
     at: float
     host: str
     what: Received | Announced
+    data: bytes = b""
+    """All of it."""
 
 
 def _read(frame: bytes) -> Received | Announced | None:
@@ -80,23 +93,32 @@ class Wire:
     def __init__(self, host: Namespace) -> None:
         self.frames: Final[list[Frame]] = []
         self._done = threading.Event()
+        self._idle = threading.Event()
         with namespace(host.name):
             kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
     def _listen(self) -> None:
         while not self._done.is_set():
-            if not select.select([self._socket], [], [], 0.1)[0]:
+            if not select.select([self._socket], [], [], 0.02)[0]:
+                self._idle.set()
                 continue
             data, ancillary, _, sender = self._socket.recvmsg(2048, 64)
             if sender[0] not in {OURS, THEIRS} or sender[2] == socket.PACKET_OUTGOING:
                 continue
             if what := _read(data):
                 seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-                self.frames.append(Frame(seconds + nanoseconds / 1e9, sender[0], what))
+                self.frames.append(Frame(seconds + nanoseconds / 1e9, sender[0], what, data))
+
+    def settled(self) -> list[Frame]:
+        """Return all frames so far, when there was a pause for longer than any is on its way."""
+        self._idle.clear()
+        assert self._idle.wait(PATIENCE), "there is no pause on the wire"
+        return [*self.frames]
 
     def close(self) -> None:
         self._done.set()
@@ -255,8 +277,8 @@ class Keepalived:
         return [line.split(begin)[1].split()[0] for line in lines]
 
     def log(self) -> str:
-        """Return what it said in this run."""
-        return self._log.read_text()
+        """Return what it said in this run, nothing before the first."""
+        return self._log.read_text() if self._runs else ""
 
 
 HAS_KEEPALIVED: Final = shutil.which("keepalived") is not None

@@ -1,24 +1,22 @@
-"""Our VRRP machine against keepalived itself, on a bridge with a third host.
+"""Our daemon against keepalived itself, on a bridge with a third host.
 
 Each story has namespaces of its own, and all run at the same time.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import pytest
+from support.stories import Story, Told, hear, names, tell
 from support.vrrp_duel import Duel, Match, all_kinds, match
-from support.vrrp_lan import HAS_KEEPALIVED, OURS, THEIRS, wait_until
+from support.vrrp_lan import HAS_KEEPALIVED, OURS, THEIRS
 from support.vrrp_net import HERE4
-from support.vrrp_shell import states
 
-from lvskeeper.units import parse_address
-from lvskeeper.vrrp import effects as fx
-from lvskeeper.vrrp.spec import AnnounceSpec, Start
-from lvskeeper.vrrp.states import Occasion, State
+from lvskeeper.units import format_address, parse_address
+from lvskeeper.vrrp.states import State
 
 pytestmark = [
     pytest.mark.root,
@@ -27,7 +25,6 @@ pytestmark = [
 
 HIGHER4: Final = parse_address("192.0.2.11")
 """An address of ours that is higher than keepalived's."""
-Story: TypeAlias = Callable[[Path], None]
 
 B, M = State.BACKUP, State.MASTER
 PREEMPTED: Final = [(B, "START"), (M, "SILENCE")]
@@ -41,15 +38,16 @@ def ours_is_stronger(folder: Path) -> None:
         pair.start_ours()
         pair.expect_master(OURS)
         for duel in pair.duels:
-            effects = pair.effects(duel)
-            assert states(effects) == PREEMPTED
-            assert effects.count(fx.LowerDiscarded(duel.key, duel.peer, 100)) == 1
-            taken = effects.index(fx.HoldAddresses(duel.key))
-            assert effects[taken - 1 : taken + 2] == [
-                fx.SendAdvert(duel.key, 200),
-                fx.HoldAddresses(duel.key),
-                fx.Announce(duel.key, Occasion.MASTER),
-            ]
+            assert pair.states(duel) == PREEMPTED
+            (lower,) = pair.events(duel, "vrrp_lower_heard")
+            peer = format_address(duel.peer)
+            assert (lower.fields["state"], lower.fields["peer"]) == ("BACKUP", peer)
+            assert lower.fields["peer_priority"] == 100
+            (held,) = pair.events(duel, "vips_held")
+            first, advert = pair.adverts(duel, OURS)[0]
+            assert advert.message.priority == 200
+            assert first < held.at
+            pair.expect_burst(duel, after=first)
         _resign(pair)
         pair.start_ours()
         pair.expect_master(OURS)
@@ -58,13 +56,12 @@ def ours_is_stronger(folder: Path) -> None:
 
 def _resign(pair: Match) -> None:
     now = time.time()
-    pair.shell.stop()
+    assert pair.daemon.stop() == 0
     pair.expect_addresses(THEIRS)
     for duel in pair.duels:
-        effects = pair.effects(duel)
-        resigned = effects.index(fx.SendAdvert(duel.key, 0))
-        assert effects[resigned + 1 :][:1] == [fx.ReleaseAddresses(duel.key)]
-        assert states(effects)[2:] == [(State.INIT, "STOP")]
+        (released,) = pair.events(duel, "vips_released")
+        assert pair.adverts(duel, OURS)[-1][0] < released.at
+        assert pair.states(duel)[2:] == [(State.INIT, "STOP")]
         assert pair.adverts(duel, OURS)[-1][1].message.priority == 0
         pair.expect_gap(duel, OURS, after=now, expected=duel.skew(100))
 
@@ -72,21 +69,21 @@ def _resign(pair: Match) -> None:
 def _stand_still(pair: Match) -> None:
     """Our loop stands still for longer than keepalived waits; then there are two masters."""
     since, now = time.monotonic(), time.time()
-    pair.shell.freeze()
+    frozen = pair.daemon.freeze(pair.daemon.role("router"))
     for duel in pair.duels:
         pair.wait_for_theirs(duel, "MASTER")
     thawed = time.time()
-    pair.shell.thaw()
+    pair.daemon.thaw(frozen)
     pair.expect_master(OURS)
     for duel in pair.duels:
-        effects = pair.effects(duel, since=since)
-        assert states(effects) == []
-        told = {type(effect) for effect in effects}
-        assert {fx.Late, fx.LookAgain, fx.LowerHeard, fx.ContentionBegan} <= told, duel.name
+        assert pair.states(duel, since=since) == []
+        told = {event.name for event in pair.events(duel, since=since)}
+        assert {"vrrp_late", "vrrp_contention_began"} <= told, duel.name
+        # told once a transition: an advert may have crossed our first one
+        assert pair.events(duel, "vrrp_lower_heard", state="MASTER"), duel.name
         assert pair.adverts(duel, THEIRS, since=now)[0][0] < thawed
         pair.expect_gap(duel, OURS, after=now, expected=duel.down(100))
-        occasions = [e.occasion for e in effects if isinstance(e, fx.Announce)]
-        assert {Occasion.STALL, Occasion.LOWER_PRIORITY} & set(occasions)
+        pair.expect_burst(duel, after=thawed, once=False)
 
 
 def theirs_is_stronger(folder: Path) -> None:
@@ -98,21 +95,17 @@ def theirs_is_stronger(folder: Path) -> None:
         time.sleep(4.5)  # more than any master-down time
         pair.expect_master(THEIRS)
         for duel in pair.duels:
-            effects = pair.effects(duel)
-            assert states(effects) == [(B, "START")]
+            assert pair.states(duel) == [(B, "START")]
             assert not pair.adverts(duel, OURS)
-            assert any(
-                isinstance(e, fx.MasterLearned) and (e.address, e.priority) == (duel.peer, 200)
-                for e in effects
-            )
+            peer = format_address(duel.peer)
+            assert pair.events(duel, "vrrp_master_learned", master=peer, priority=200)
         _they_end_in_order(pair)
         since = time.monotonic()
         pair.keepalived.start()
         pair.expect_master(THEIRS)
         for duel in pair.duels:
-            effects = pair.effects(duel, since=since)
-            assert states(effects) == [(B, "HIGHER_PRIORITY")]
-            assert fx.ReleaseAddresses(duel.key) in effects
+            assert pair.states(duel, since=since) == [(B, "HIGHER_PRIORITY")]
+            assert len(pair.events(duel, "vips_released", since=since)) == 1
             assert pair.adverts(duel, OURS)[-1][1].message.priority == 100
         _they_are_killed(pair)
 
@@ -122,9 +115,9 @@ def _they_end_in_order(pair: Match) -> None:
     pair.keepalived.terminate()
     pair.expect_ours_alone(clean=True)
     for duel in pair.duels:
-        effects = pair.effects(duel, since=since)
-        assert states(effects) == [(M, "PRIORITY_ZERO")]
-        assert effects.count(fx.PeerResigned(duel.key, duel.peer, obeyed=True)) >= 1
+        assert pair.states(duel, since=since) == [(M, "PRIORITY_ZERO")]
+        peer = format_address(duel.peer)
+        assert pair.events(duel, "vrrp_peer_resigned", since=since, peer=peer, obeyed=True)
         assert pair.adverts(duel, THEIRS)[-1][1].message.priority == 0
         pair.expect_gap(duel, THEIRS, after=now, expected=duel.skew(100))
         pair.expect_burst(duel, after=now)
@@ -135,7 +128,7 @@ def _they_are_killed(pair: Match) -> None:
     pair.keepalived.kill()
     pair.expect_ours_alone(clean=False)
     for duel in pair.duels:
-        assert states(pair.effects(duel, since=since)) == [(M, "SILENCE")]
+        assert pair.states(duel, since=since) == [(M, "SILENCE")]
         assert pair.adverts(duel, THEIRS)[-1][1].message.priority == 200
         pair.expect_gap(duel, THEIRS, after=now, expected=duel.down(100))
         pair.expect_burst(duel, after=now)
@@ -143,27 +136,23 @@ def _they_are_killed(pair: Match) -> None:
 
 def preemption(folder: Path) -> None:
     """Each side with ``nopreempt`` and with ``preempt_delay``, as the one that comes later."""
-    delay = {"preempt_delay": 0.5}
-    we_wait = Duel("we_wait", 1, 200, 100, here={"preempt": False})
+    delay = "preempt_delay 0.5"
+    we_wait = Duel("we_wait", 1, 200, 100, here=("nopreempt",))
     they_wait = Duel("they_wait", 2, 100, 200, there=("nopreempt",))
-    we_delay = Duel("we_delay", 3, 200, 100, here=delay)
+    we_delay = Duel("we_delay", 3, 200, 100, here=(delay,))
     they_delay = Duel("they_delay", 4, 100, 200, there=("preempt_delay 1",))
-    we_patient_too = Duel("we_patient_too", 5, 200, 100, here=delay | {"preempt": False})
+    we_patient_too = Duel("we_patient_too", 5, 200, 100, here=(delay, "nopreempt"))
     with match((we_wait, they_wait, we_delay, they_delay, we_patient_too), folder) as pair:
         pair.keepalived.start()
         pair.expect_their_start()
         pair.start_ours()
         pair.expect_master(OURS, we_delay)
         pair.expect_master(THEIRS, we_wait, they_wait, they_delay, we_patient_too)
-        effects = pair.effects(we_delay)
-        assert states(effects) == PREEMPTED
-        (began,) = (e for e in effects if isinstance(e, fx.PreemptDelayStarted))
-        changed = next(
-            told.at for told in pair.shell.told
-            if isinstance(told.effect, fx.StateChanged) and told.effect.new is M
-        )  # fmt: skip
-        assert 0 < changed - began.until < 2 * we_delay.down(200)
-        assert sum(isinstance(e, fx.PreemptDelayEnded) for e in effects) == 1
+        assert pair.states(we_delay) == PREEMPTED
+        began, _ = pair.events(we_delay, "vrrp_preempt_delay")
+        changed = pair.events(we_delay, "vrrp_state_changed")[-1].at
+        assert 0.49 < changed - began.at < 0.5 + 2 * we_delay.down(200)
+        assert len(pair.events(we_delay, "vrrp_preempt_delay", change="ended")) == 1
         assert not pair.adverts(we_wait, OURS)
         pair.keepalived.terminate()
         pair.expect_ours_alone(clean=True)
@@ -177,36 +166,32 @@ def preemption(folder: Path) -> None:
 
 def owners(folder: Path) -> None:
     """Owners of the addresses, and the last word of a weaker master."""
-    mine = {"start": Start.MASTER}
+    mine = ("state MASTER",)
     we_own = Duel("we_own", 1, 255, 100, here=mine)
     they_own = Duel("they_own", 2, 100, 255, there=("state MASTER",))
-    last_word = Duel("last_word", 5, 100, 200, here={"higher_prio_send_advert": True})
+    last_word = Duel("last_word", 5, 100, 200, here=("higher_prio_send_advert",))
     no_word = Duel("no_word", 6, 100, 200)
     their_word = Duel("their_word", 7, 200, 100, there=("higher_prio_send_advert",))
     duels = (we_own, they_own, last_word, no_word, their_word)
     with match(duels, folder) as pair:
         pair.start_ours()
         pair.expect_ours_alone(clean=True)
-        start, taken, *_ = [
-            t.at for t in pair.shell.told
-            if isinstance(t.effect, fx.StateChanged) and t.effect.key == we_own.key
-        ]  # fmt: skip
+        start, taken = [told.at for told in pair.events(we_own, "vrrp_state_changed")]
         assert taken - start < we_own.down(255)
         pair.keepalived.start()
         pair.expect_master(THEIRS, they_own, last_word, no_word)
         pair.expect_master(OURS, we_own, their_word)
         for duel in (they_own, last_word, no_word):
-            assert states(pair.effects(duel))[2:] == [(B, "HIGHER_PRIORITY")]
-        assert not any(isinstance(t.effect, fx.OwnerConflict) for t in pair.shell.told)
+            assert pair.states(duel)[2:] == [(B, "HIGHER_PRIORITY")]
+        assert not pair.daemon.events("vrrp_owner_conflict")
         _expect_words(pair, last_word, 1)
         _expect_words(pair, no_word, 0)
-        pair.shell.stop()
+        assert pair.daemon.stop() == 0
         pair.expect_addresses(THEIRS)
         pair.start_ours()
         pair.expect_master(OURS, we_own, their_word)
-        assert len(states(pair.effects(we_own))) == 2
-        heard = [e for e in pair.effects(their_word) if isinstance(e, fx.LowerHeard)]
-        assert len(heard) == 1
+        assert len(pair.states(we_own)) == 2
+        assert len(pair.events(their_word, "vrrp_lower_heard", state="MASTER")) == 1
 
 
 def _expect_words(pair: Match, duel: Duel, count: int) -> None:
@@ -222,7 +207,7 @@ def two_owners(folder: Path) -> None:
     the two is first must not decide what is expected here. And who is deaf does not learn that it
     has to announce its addresses after a rival's last word, so both refresh them.
     """
-    mine = {"start": Start.MASTER, "announce": AnnounceSpec(refresh=1.0)}
+    mine = ("state MASTER", "garp_master_refresh 1")
     duels = [
         Duel(name, vrid, 255, 255, source=source, here=mine, there=("garp_master_refresh 1",))
         for name, vrid, source in (("they_are_higher", 1, HERE4), ("we_are_higher", 2, HIGHER4))
@@ -234,10 +219,10 @@ def two_owners(folder: Path) -> None:
         pair.expect_ours_alone(clean=True)
         pair.keepalived.start()
         pair.expect_master(THEIRS)
-        assert states(pair.effects(they_are_higher))[2:] == [(B, "HIGHER_ADDRESS")]
-        effects = pair.effects(we_are_higher)
-        assert states(effects)[2:] == [(B, "HIGHER_PRIORITY")]
-        assert fx.OwnerConflict(we_are_higher.key, we_are_higher.peer) in effects
+        assert pair.states(they_are_higher)[2:] == [(B, "HIGHER_ADDRESS")]
+        assert pair.states(we_are_higher)[2:] == [(B, "HIGHER_PRIORITY")]
+        rival = format_address(we_are_higher.peer)
+        assert pair.events(we_are_higher, "vrrp_owner_conflict", rival=rival)
         pair.keepalived.terminate()
         pair.expect_ours_alone(clean=True)
         for duel in duels:
@@ -270,7 +255,7 @@ def cuts(folder: Path) -> None:
         pair.lan.heal(pair.lan.ours)
         pair.expect_master(THEIRS, weaker)
         pair.expect_master(OURS, stronger, lower, higher)
-        assert states(pair.effects(weaker, since=since)) == [
+        assert pair.states(weaker, since=since) == [
             (M, "SILENCE"), (B, "HIGHER_PRIORITY")
         ]  # fmt: skip
         _they_are_deaf(pair, stronger, lower, higher)
@@ -279,7 +264,7 @@ def cuts(folder: Path) -> None:
         since = time.monotonic()
         pair.lan.heal(pair.lan.ours)
         pair.expect_master(THEIRS, lower)
-        assert states(pair.effects(lower, since=since)) == [(B, "HIGHER_ADDRESS")]
+        assert pair.states(lower, since=since) == [(B, "HIGHER_ADDRESS")]
 
 
 def _they_are_deaf(pair: Match, stronger: Duel, lower: Duel, higher: Duel) -> None:
@@ -288,24 +273,21 @@ def _they_are_deaf(pair: Match, stronger: Duel, lower: Duel, higher: Duel) -> No
     for duel in (stronger, lower, higher):
         pair.wait_for_theirs(duel, "MASTER")
     time.sleep(0.5)
-    assert states(pair.effects(lower, since=since)) == [(B, "HIGHER_ADDRESS")]
-    for duel in (stronger, higher):
-        (began,) = (e for e in pair.effects(duel, since=since) if isinstance(e, fx.ContentionBegan))
-        assert began.contention.stronger.address == duel.source
-        assert began.contention.weaker.address == duel.peer
+    assert pair.states(lower, since=since) == [(B, "HIGHER_ADDRESS")]
+    for duel, why in ((stronger, "higher priority"), (higher, "equal priority, higher address")):
+        (began,) = pair.events(duel, "vrrp_contention_began", since=since)
+        assert began.fields["stronger"].startswith(f"{format_address(duel.source)} (priority")
+        assert began.fields["weaker"].startswith(f"{format_address(duel.peer)} (priority")
+        assert began.fields["why"] == why
+        asked = pair.daemon.ask_for_reports()
+        told = pair.await_event(duel, "vrrp_report", since=asked).fields["why"]
+        assert re.search(r"contention for [0-9.]+ m?s between", told), told
     pair.lan.heal(pair.lan.theirs)
     pair.expect_master(OURS, stronger, higher)
     for duel in (stronger, higher):
-        _wait_for_end_of_contention(pair, duel, since)
-        assert states(pair.effects(duel, since=since)) == []
-        assert any(isinstance(e, fx.LowerHeard) for e in pair.effects(duel, since=since))
-
-
-def _wait_for_end_of_contention(pair: Match, duel: Duel, since: float) -> None:
-    wait_until(
-        lambda: any(isinstance(e, fx.ContentionEnded) for e in pair.effects(duel, since=since)),
-        f"{duel.name}: the contention goes on",
-    )
+        pair.await_event(duel, "vrrp_contention_ended", since=since)
+        assert pair.states(duel, since=since) == []
+        assert pair.events(duel, "vrrp_lower_heard", state="MASTER")
 
 
 STORIES: Final[tuple[Story, ...]] = (
@@ -316,18 +298,10 @@ STORIES: Final[tuple[Story, ...]] = (
 @pytest.fixture(scope="module")
 def told(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[None]]]:
-    """All stories that are asked for, under way."""
-    names = "".join(item.name for item in request.session.items)
-    chosen = [story for story in STORIES if f"[{story.__name__}]" in names]
-    with ThreadPoolExecutor(len(chosen)) as pool:
-        yield {
-            story.__name__: pool.submit(story, tmp_path_factory.mktemp(story.__name__))
-            for story in chosen
-        }
+) -> Iterator[Told]:
+    yield from tell(STORIES, request, tmp_path_factory)
 
 
-@pytest.mark.parametrize("name", [story.__name__ for story in STORIES])
-def test_story(name: str, told: dict[str, Future[None]]) -> None:
-    told[name].result()
-    assert told[name].done()
+@pytest.mark.parametrize("name", names(STORIES))
+def test_story(name: str, told: Told) -> None:
+    hear(told, name)
