@@ -70,8 +70,9 @@ class Guard:
         )
         routes = chain(spec.static_routes, *(config.routes for config in spec.instances))
         self._listen(frozenset({PROTOCOL, *(route.protocol for route in routes)}))
-        self._links.watch(_interfaces(spec), dict(spec.link_delays))
+        # What is up at the start has not just come up: its first failure is no flap.
         self._fill()
+        self._links.watch(_interfaces(spec), dict(spec.link_delays))
         if self._vmacs.prepare(spec):
             self._fill()
         self._spec = spec

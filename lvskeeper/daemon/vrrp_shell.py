@@ -420,7 +420,8 @@ class Shell:
         try:
             self.wires.send(seat, priority, time.time())
         except OperatorError as error:
-            if not seat.mute:
+            # A farewell over a link that is gone is nothing new: the fault is told.
+            if priority and not seat.mute:
                 seat.mute = True
                 self.tell(told.VrrpSendFailed(seat.name, error.message, error.hint))
             return
