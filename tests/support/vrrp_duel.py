@@ -219,7 +219,8 @@ class Match:
             and frame.what.vrid == duel.vrid
         ]  # fmt: skip
 
-    def _announcements(self, vip: Address) -> list[Frame]:
+    def announcements(self, vip: Address) -> list[Frame]:
+        """Return who told neighbours when that it has *vip*."""
         return [
             frame for frame in self._frames()
             if isinstance(frame.what, Announced) and frame.what.address == vip
@@ -275,7 +276,8 @@ class Match:
         for duel in duels or self.duels:
             for vip in duel.vips:
                 self._expect_address(host, vip, alone=alone)
-            self._expect_neighbour(host, duel)
+            if duel.device == DEVICE:
+                self._expect_neighbour(host, duel)
 
     def _expect_address(self, host: str, vip: Address, *, alone: bool) -> None:
         def placed() -> bool:
@@ -294,7 +296,7 @@ class Match:
             lambda: self.lan.neighbour(duel.vip) == host,
             lambda: (
                 f"{duel.name}: the third host was not told of {host}, but "
-                f"{[(f.at, f.host) for f in self._announcements(duel.vip)]}; now {time.time()}"
+                f"{[(f.at, f.host) for f in self.announcements(duel.vip)]}; now {time.time()}"
             ),
         )
 
@@ -320,7 +322,7 @@ class Match:
 
         def burst(vip: Address) -> list[float]:
             told = [
-                frame.at - first for frame in self._announcements(vip)
+                frame.at - first for frame in self.announcements(vip)
                 if frame.host == OURS and frame.at >= after
             ]  # fmt: skip
             assert all(at > 0 for at in told), (duel.name, told)
@@ -391,13 +393,14 @@ def match(
     here: str = "",
     there: str = "",
     expected: Iterable[str] = (),
+    second_link: bool = False,
 ) -> Iterator[Match]:
     """Yield the two routers, not started yet.
 
     *here* and *there* come first in the configurations, and *expected* are troubles of our side
     that belong to the story.
     """
-    with lan() as net:
+    with lan(second_link=second_link) as net:
         made = Match(net, duels, folder, here=here, there=there, expected=expected)
         try:
             yield made

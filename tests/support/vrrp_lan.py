@@ -24,6 +24,8 @@ from lvskeeper.units import Address, format_address
 from lvskeeper.vrrp.validate import Received, received_ipv4, received_ipv6
 
 BRIDGE: Final = "br0"
+SECOND: Final = "eth1"
+"""Device of the routers on their second link."""
 OURS, THEIRS = "ours", "theirs"
 """The two routers, and the bridge's ports to them."""
 PATIENCE: Final = 12.0
@@ -142,8 +144,8 @@ class Lan:
         text = format_address(address)
         found = []
         for name, host in ((OURS, self.ours), (THEIRS, self.theirs)):
-            shown = json.loads(host.run(["ip", "-j", "address", "show", "dev", DEVICE]).stdout)
-            if any(info.get("local") == text for info in shown[0]["addr_info"]):
+            shown = json.loads(host.run(["ip", "-j", "address", "show"]).stdout)
+            if any(info.get("local") == text for link in shown for info in link["addr_info"]):
                 found.append(name)
         return found
 
@@ -162,7 +164,15 @@ class Lan:
         text = format_address(address)
         for entry in json.loads(shown):
             if entry["dst"] == text and "lladdr" in entry:
-                return self.macs[entry["lladdr"]]
+                return self.macs.get(entry["lladdr"]) or self._port(entry["lladdr"])
+        return ""
+
+    def _port(self, mac: str) -> str:
+        """Return where the bridge sends frames for a virtual *mac*, or nothing."""
+        shown = self.third.run(["bridge", "-j", "fdb", "show", "br", BRIDGE]).stdout
+        for entry in json.loads(shown):
+            if entry["mac"] == mac and entry.get("state") != "permanent":
+                return str(entry["ifname"])
         return ""
 
     def deafen(self, host: Namespace) -> None:
@@ -180,8 +190,8 @@ def _mac(host: Namespace) -> str:
 
 
 @contextlib.contextmanager
-def lan() -> Iterator[Lan]:
-    """Yield two routers on a bridge."""
+def lan(*, second_link: bool = False) -> Iterator[Lan]:
+    """Yield two routers on a bridge, and if asked for on a *second link*, their devices eth1."""
     prefix = netns.laboratory_prefix()
     hosts = [Namespace(f"{prefix}-{name}") for name in ("a", "b", "c")]
     names = [host.name for host in hosts]
@@ -204,6 +214,8 @@ def lan() -> Iterator[Lan]:
         for number, host in enumerate((ours, theirs), 1):
             prepare_device(host, number)
         ours.ip(f"addr add 192.0.2.11/24 dev {DEVICE}")
+        if second_link:
+            _link_again(ours, theirs, third)
         wire = Wire(third)
         made = Lan(ours, theirs, third, wire, {_mac(ours): OURS, _mac(theirs): THEIRS})
         wait_until(lambda: _forwards(third), "the bridge does not forward")
@@ -216,9 +228,18 @@ def lan() -> Iterator[Lan]:
             host.reap()
 
 
+def _link_again(ours: Namespace, theirs: Namespace, third: Namespace) -> None:
+    third.ip(f"link add {BRIDGE}b type bridge mcast_snooping 0 forward_delay 0")
+    for number, (host, port) in enumerate(((ours, OURS), (theirs, THEIRS)), 1):
+        third.ip(f"link add {port}b type veth peer {SECOND} netns {host.name}")
+        third.ip(f"link set {port}b master {BRIDGE}b up")
+        host.ip(f"link set {SECOND} up", f"addr add 198.51.100.{number}/24 dev {SECOND}")
+    third.ip(f"link set {BRIDGE}b up")
+
+
 def _forwards(third: Namespace) -> bool:
     shown = json.loads(third.run(["bridge", "-j", "link", "show"]).stdout)
-    return [port["state"] for port in shown] == ["forwarding", "forwarding"]
+    return {port["state"] for port in shown} == {"forwarding"}
 
 
 def wait_until(what: Callable[[], bool], complaint: str | Callable[[], str]) -> None:
