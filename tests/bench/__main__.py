@@ -1,7 +1,8 @@
 """``make bench``: prints how lvskeeper compares with keepalived and ipvsadm, side by side.
 
-All figures are CPU seconds (user and system) taken in one run. Programming runs in a VM that counts
-instructions as time, so that other load of the machine does not show.
+All figures are taken in one run: CPU seconds (user and system), for VRRP fail-over times too.
+VRRP runs on this host in network namespaces, in SCHED_RR on both sides. Programming runs in a VM
+that counts instructions as time, so that other load of the machine does not show.
 """
 
 import compileall
@@ -10,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import check
+from bench import check, memory, vrrp_failover, vrrp_scale
 from bench.measure import HEADING
 
 from lvskeeper.lab.qemu import Machine
@@ -25,9 +26,13 @@ def main() -> int:
     # As installed: no source is compiled at a start, whatever was edited since the last one.
     for folder in (tests.parent / "lvskeeper", tests / "bench", tests / "support"):
         compileall.compile_dir(folder, quiet=1)
-    print("CPU seconds, ours and the anchor's, and their ratio; less is better.")
+    print("Seconds, of CPU unless it says so: ours, the anchor's, their ratio; less is better.")
     print(HEADING, flush=True)
     check.main()
+    print("     VRRP: both daemons read the same file, with vrrp_rt_priority 20 (SCHED_RR)")
+    memory.main()
+    vrrp_failover.main()
+    vrrp_scale.main()
     machine = Machine(cpus=1, memory_mib=2048, icount=True, timeout=1500)
     status = run_where_ipvs_is(
         ["env", f"PYTHONPATH={tests}", sys.executable, "-m", "bench.program"], machine

@@ -1,4 +1,4 @@
-"""CPU times of whole processes, and tables of ratios."""
+"""CPU times of whole processes, and tables of ratios and limits."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 @final
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison: seconds of CPU (user and system), ours and the anchor's."""
+    """One comparison: ours and the anchor's, in seconds of CPU if nothing is said."""
 
     goal: str
     what: str
@@ -33,7 +33,27 @@ class Row:
         verdict = "aim met" if ratio <= self.aim else "ok" if ratio <= self.floor else "ABOVE"
         return (
             f"{self.goal:4} {self.what:40} {self.ours:8.3f}  {self.anchor_name:22}"
-            f" {self.anchor:8.3f}  {ratio:5.2f}  {self.aim:4g}  {self.floor:5g}  {verdict}"
+            f" {self.anchor:8.3f}  {ratio:5.3f}  {self.aim:4g}  {self.floor:5g}  {verdict}"
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A value of ours that must not exceed a limit of its own; the anchor's is for comparison."""
+
+    goal: str
+    what: str
+    ours: float
+    anchor: float
+    limit: float
+    anchor_name: str = "keepalived"
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.ours <= self.limit else "ABOVE"
+        return (
+            f"{self.goal:4} {self.what:40} {self.ours:8.4f}  {self.anchor_name:22}"
+            f" {self.anchor:8.4f}  limit {self.limit:g}  {verdict}"
         )
 
 
