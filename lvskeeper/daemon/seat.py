@@ -93,6 +93,8 @@ class Seat:
         self.device = vmac.name if vmac and not vmac.xmit_base else self.key.interface
         """The interface that adverts leave and arrive on; none for unicast without one."""
         self.wire = WireKey(self.device, self.key.family)
+        self.signed = config.rules.auth.kind is AuthKind.AH
+        """Whether adverts have an authentication header."""
         self.places = tuple(Place(held.device, held.address) for held in config.addresses)
 
     @property
@@ -104,11 +106,6 @@ class Seat:
     def groups(self) -> tuple[Address, ...]:
         """The multicast groups to join."""
         return () if self.config.rules.peers else self.destinations
-
-    @property
-    def signed(self) -> bool:
-        """Whether adverts have an authentication header."""
-        return self.config.rules.auth.kind is AuthKind.AH
 
     def messages(self, priority: int, wall: float) -> Iterator[tuple[Address, bytes]]:
         """Yield our advert for each destination: an IP payload, or with AH a whole packet.

@@ -234,13 +234,13 @@ class Shell:
 
     def end_turn(self, now: float) -> None:
         """End a turn: announce what may be announced, and arm the timer."""
-        if self._core.deadline() > now and self.planner.deadline() <= now:
+        if self._core.wake_at() > now and self.planner.deadline() <= now:
             self._announce(self.planner.on_timer(now))
         self._arm()
 
     def _arm(self) -> None:
         """Set the timer; one that is armed for earlier than needed fires, and is set anew."""
-        due = min(self._tick_due, self._core.deadline(), self.planner.deadline())
+        due = min(self._tick_due, self._core.wake_at(), self.planner.deadline())
         if self._timer is not None:
             if due >= self._armed:
                 return

@@ -138,6 +138,13 @@ class Router:
         first = self._deadlines.first()
         return first[0] if first else inf
 
+    def wake_at(self) -> float:
+        """Return when to ask ``on_timer`` at the latest; it may be before :meth:`deadline`.
+
+        A backup's deadline moves with each advert: to look at it only now and then is cheaper.
+        """
+        return self._deadlines.bound()
+
     def start(self, now: float) -> Effects:
         """Let all instances take part; leftover addresses are gone."""
         return self.on_all(ev.Started(), now)

@@ -92,6 +92,10 @@ class Deadlines(Generic[Key]):
                 heapreplace(self._heap, self._enter(key, due))
         return None
 
+    def bound(self) -> float:
+        """Return a time before which nothing is due, without any work; infinite for never."""
+        return self._heap[0][0] if self._heap else inf
+
     def _enter(self, key: Key, at: float) -> tuple[float, int, Key]:
         self._serial += 1
         entry = self._live[key] = (at, self._serial, key)

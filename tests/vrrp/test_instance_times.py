@@ -152,6 +152,21 @@ def test_deadlines_give_the_earliest(changes: list[tuple[int, float]]) -> None:
             assert first[0] == earliest == plain[first[1]]
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100) | st.just(inf))), st.floats(0, 100))
+def test_what_is_due_is_taken_in_order(changes: list[tuple[int, float]], now: float) -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    plain: dict[int, float] = {}
+    for key, at in changes:
+        deadlines.set(key, at)
+        plain[key] = at
+        assert deadlines.bound() <= min(plain.values())
+    due = deadlines.take(now)
+    assert sorted(due) == sorted(key for key, at in plain.items() if at <= now)
+    assert [plain[key] for key in due] == sorted(plain[key] for key in due)
+    first = deadlines.first()
+    assert deadlines.bound() == (first[0] if first else inf) > now
+
+
 def test_many_moves_do_not_make_the_deadlines_grow() -> None:
     deadlines: Deadlines[int] = Deadlines()
     for turn in range(10_000):
