@@ -130,8 +130,8 @@ def _extends(r: Record, late: float, now: float) -> bool:
 
 
 def on_take_over(r: Record, _event: ev.TakeOver, now: float) -> None:
-    """Become master with the rest of the sync group."""
-    _become_master(r, Cause.GROUP, now)
+    """Become master with the rest of the sync group, each for its own reason to want it."""
+    _become_master(r, r.cause, now)
 
 
 def _become_master(r: Record, cause: Cause, now: float) -> None:

@@ -49,8 +49,19 @@ def test_all_members_are_master_when_all_want_it() -> None:
     told = run(made, 106.0)
     assert states(made) == ["MASTER", "MASTER"]
     changes = [e for e in told if isinstance(e, fx.StateChanged) and e.key != ALONE]
-    assert [e.cause for e in changes] == [Cause.GROUP, Cause.GROUP]
+    assert [e.cause for e in changes] == [Cause.SILENCE, Cause.SILENCE]
     assert fx.GroupChanged("G", State.BACKUP, State.MASTER) in told
+
+
+def test_members_that_take_over_together_tell_of_a_resignation() -> None:
+    made = router()
+    for key in (KEY, OTHER):
+        made.on_advert(key, advert(200), HIGH, 102.0)
+        made.on_advert(key, advert(0), HIGH, 102.5)
+    told = run(made, 104.0)
+    assert states(made) == ["MASTER", "MASTER"]
+    changes = [e for e in told if isinstance(e, fx.StateChanged) and e.key != ALONE]
+    assert [e.cause for e in changes] == [Cause.PRIORITY_ZERO, Cause.PRIORITY_ZERO]
 
 
 def test_a_master_heard_while_others_are_awaited_is_followed() -> None:
