@@ -9,6 +9,9 @@ from lvskeeper.config.model import Config
 from lvskeeper.kernel.files import LocalFiles
 
 CONF = Path(__file__).parents[2] / "conf"
+PAIR = ("pair/director1.conf", "pair/director2.conf")
+"""The other files in there are read by these."""
+EXAMPLES = sorted({path.name for path in CONF.iterdir() if path.is_file()} | {*PAIR})
 
 
 def config_of(name: str) -> Config:
@@ -18,9 +21,22 @@ def config_of(name: str) -> Config:
     return loaded.config
 
 
-@pytest.mark.parametrize("path", sorted(CONF.iterdir()), ids=lambda path: path.name)
-def test_every_example_loads_without_a_word(path: Path) -> None:
-    assert config_of(path.name).virtual_servers
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_loads_without_a_word(name: str) -> None:
+    assert config_of(name).virtual_servers
+
+
+def test_the_pair_differs_where_it_says() -> None:
+    first, second = (config_of(name) for name in PAIR)
+    assert first.virtual_servers == second.virtual_servers
+    assert first.vrrp is not None
+    assert second.vrrp is not None
+    assert [one.priority for one in first.vrrp.instances] == [150, 150]
+    alike = [one.model_copy(update={"priority": 100}) for one in first.vrrp.instances]
+    assert first.vrrp.model_copy(update={"instances": tuple(alike)}) == second.vrrp
+    assert first.vrrp.globals == second.vrrp.globals
+    ((ours,), (theirs,)) = first.local_address_groups, second.local_address_groups
+    assert not {*ours.addresses} & {*theirs.addresses}
 
 
 def test_yaml_is_the_same_model() -> None:
