@@ -1,14 +1,12 @@
 """One TCP connection that asks again and again, to see whether it outlives what is done to it."""
 
-import ctypes
 import json
-import os
 import socket
 import threading
 import time
 from typing import Final, Self, final
 
-from lvskeeper.lab.netns import CLONE_NEWNET, FOLDER, Namespace
+from lvskeeper.lab.netns import Namespace, inside
 
 PAUSE: Final = 0.1
 """Seconds between an answer and the next question."""
@@ -16,28 +14,7 @@ PAUSE: Final = 0.1
 
 def connect_in(namespace: Namespace, address: str, port: int, timeout: float) -> socket.socket:
     """Return a connection that starts in *namespace*; raise ``OSError`` where it fails."""
-    result: list[socket.socket | OSError] = []
-
-    def connect() -> None:
-        try:
-            descriptor = os.open(FOLDER / namespace.name, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns")
-            finally:
-                os.close(descriptor)
-            result.append(socket.create_connection((address, port), timeout))
-        except OSError as error:
-            result.append(error)
-
-    # A socket stays in the namespace that it was made in, and a thread may enter one of its own.
-    thread = threading.Thread(target=connect)
-    thread.start()
-    thread.join()
-    (found,) = result
-    if isinstance(found, OSError):
-        raise found
-    return found
+    return inside(namespace.name, lambda: socket.create_connection((address, port), timeout))
 
 
 @final

@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, final
+from typing import IO, Any, Final, TypeVar, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 
@@ -24,6 +24,8 @@ FOLDER: Final = Path("/run/netns")
 NETWORK_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 """Environment that must not leak into a laboratory: it has no way to a proxy."""
 _numbers = itertools.count(1)
+
+Result = TypeVar("Result")
 
 
 def laboratory_prefix() -> str:
@@ -73,14 +75,16 @@ def delete(names: Iterable[str]) -> None:
         run_ip("-force", batch=[f"netns delete {name}" for name in there.values()])
 
 
-def set_sysctls(name: str, values: Mapping[str, str]) -> None:
-    """Write files below ``/proc/sys/net`` of the namespace *name*: ``{"ipv4/ip_forward": "1"}``.
+def inside(name: str, work: Callable[[], Result]) -> Result:
+    """Do *work* in the namespace *name* and return what it returns, or raise what it raises.
 
-    A thread of its own steps into the namespace and ends there; that costs no process.
+    A thread of its own steps into the namespace and ends there; that costs no process. A socket
+    stays in the namespace that it was made in.
     """
-    failures: list[OSError] = []
+    results: list[Result] = []
+    failures: list[Exception] = []
 
-    def write() -> None:
+    def step_in() -> None:
         try:
             descriptor = os.open(FOLDER / name, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -88,16 +92,26 @@ def set_sysctls(name: str, values: Mapping[str, str]) -> None:
                     raise OSError(ctypes.get_errno(), "setns")
             finally:
                 os.close(descriptor)
-            for key, value in values.items():
-                Path("/proc/sys/net", key).write_text(value)
-        except OSError as error:
+            results.append(work())
+        except Exception as error:  # noqa: BLE001 - raised again by who waits
             failures.append(error)
 
-    thread = threading.Thread(target=write)
+    thread = threading.Thread(target=step_in)
     thread.start()
     thread.join()
     if failures:
         raise failures[0]
+    return results[0]
+
+
+def set_sysctls(name: str, values: Mapping[str, str]) -> None:
+    """Write files below ``/proc/sys/net`` of the namespace *name*: ``{"ipv4/ip_forward": "1"}``."""
+
+    def write() -> None:
+        for key, value in values.items():
+            Path("/proc/sys/net", key).write_text(value)
+
+    inside(name, write)
 
 
 @final

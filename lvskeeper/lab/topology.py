@@ -9,6 +9,9 @@
 VIPs stand on each director's ``lo``, LIPs on its device ``back``. Neither the router nor a real
 server has a route to the client network, so an answer finds its way only if the director has put a
 LIP in the place of the client's address: FULLNAT works, everything else does not.
+
+A pair that moves VIPs itself (``Plan(vips=False)``) has them in the client's network, so that the
+client asks for them by ARP and neighbour discovery.
 """
 
 import contextlib
@@ -58,6 +61,8 @@ class Plan:
     servers: int = 3
     lips: bool = True
     """Put the LIPs on the directors' devices; false leaves that to what is tested."""
+    vips: bool = True
+    """Put the VIPs on every director, and the client's route to them; false as above."""
     forwarding: bool = True
     """Let the directors forward packets; false leaves that to what is tested."""
 
@@ -113,6 +118,17 @@ class Laboratory:
               for net, via in zip(VIP_NETWORKS, front, strict=True))
         )  # fmt: skip
 
+    def cut(self, number: int, *, seen: bool = True) -> None:
+        """Part the director *number* from both networks; *seen*: its links are down."""
+        change = "down" if seen else "nomaster"
+        self._switch.ip(*(f"link set {port} {change}" for port in _ports(number)))
+
+    def mend(self, number: int) -> None:
+        """Undo :meth:`cut`."""
+        self._switch.ip(
+            *(f"link set {port} master {bridge} up" for port, bridge in _ports(number).items())
+        )
+
     def _namespace(self, role: str) -> Namespace:
         return Namespace(f"{self.prefix}-{role}")
 
@@ -134,7 +150,8 @@ class Laboratory:
             f"addr add {CLIENT4}/24 dev eth0",
             f"addr add {CLIENT6}/64 dev eth0 nodad",
         )
-        self.route_to_director(1)
+        if self.plan.vips:
+            self.route_to_director(1)
         for number, director in enumerate(self.directors, 1):
             director.ip(*self._director_setup(number))
         self.router.ip(*self._router_setup())
@@ -146,8 +163,7 @@ class Laboratory:
         switch = self._switch.name
         ends = [(self.client.name, "eth0", "client"), (self.router.name, BACK, "router")]
         for number, director in enumerate(self.directors, 1):
-            ends += [(director.name, FRONT, f"d{number}front")]
-            ends += [(director.name, BACK, f"d{number}back")]
+            ends += [(director.name, device, port) for port, device in _ports(number).items()]
         links = [
             f"link add {device} netns {name} type veth peer name {port} netns {switch}"
             for name, device, port in ends
@@ -175,6 +191,7 @@ class Laboratory:
         front4, front6 = director_front(number)
         # Without a preferred lifetime no connection of the director's own takes a LIP as its source
         lips4, lips6 = local_addresses(number) if self.plan.lips else ((), ())
+        vips4, vips6 = (VIPS4, VIPS6) if self.plan.vips else ((), ())
         return [
             "link set lo up",
             f"link set {FRONT} up",
@@ -185,8 +202,8 @@ class Laboratory:
             f"addr add fd00::{number}/64 dev {BACK} nodad",
             *(f"addr add {lip}/32 dev {BACK}" for lip in lips4),
             *(f"addr add {lip}/128 dev {BACK} nodad preferred_lft 0" for lip in lips6),
-            *(f"addr add {vip}/32 dev lo" for vip in VIPS4),
-            *(f"addr add {vip}/128 dev lo nodad" for vip in VIPS6),
+            *(f"addr add {vip}/32 dev lo" for vip in vips4),
+            *(f"addr add {vip}/128 dev lo nodad" for vip in vips6),
             "route add 10.1.0.0/16 via 10.0.0.254",
             "route add fd01::/16 via fd00::fe",
         ]
@@ -205,6 +222,11 @@ class Laboratory:
                 f"addr add fd01:{n}::1/64 dev rs{n} nodad",
             ]
         return batch
+
+
+def _ports(number: int) -> dict[str, str]:
+    """Return the switch's ports to the director *number*, each with its bridge and device."""
+    return {f"d{number}{device}": device for device in (FRONT, BACK)}
 
 
 def _server_setup(number: int) -> list[str]:

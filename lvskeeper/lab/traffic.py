@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Self, final
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,6 +41,11 @@ class Answer:
     """Address that the server saw."""
     ms: float
     error: str
+
+    @property
+    def ended(self) -> float:
+        """When it had its answer, or was given up."""
+        return self.started + self.ms / 1000
 
 
 @final
@@ -220,6 +226,18 @@ class Traffic:
         """Return the score of requests that were started at *mark* or later and have ended."""
         with self._changed:
             return count([answer for answer in self._answers if answer.started >= mark])
+
+    def longest_gap(self, since: float) -> tuple[Answer, Answer]:
+        """Return the two good answers with the longest time between their ends.
+
+        The first of them may be the last one before *since*. Raises ``ValueError`` where there are
+        not two.
+        """
+        with self._changed:
+            good = sorted((one for one in self._answers if one.ok), key=lambda one: one.ended)
+        before = [one for one in good if one.ended < since][-1:]
+        after = before + [one for one in good if one.ended >= since]
+        return max(pairwise(after), key=lambda pair: pair[1].ended - pair[0].ended)
 
     def wait_for(
         self,
