@@ -10,16 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from lvskeeper.errors import ExitStatus
 from lvskeeper.kernel.ipvs import IpvsClient
-from lvskeeper.lab.daemon import Daemon, Told
+from lvskeeper.lab.daemon import Daemon
+from lvskeeper.lab.demo_pair import second_act
 from lvskeeper.lab.kernels import inside_vm
 from lvskeeper.lab.longlived import LongLived
 from lvskeeper.lab.servers import Server, start_servers
+from lvskeeper.lab.stage import Stage
 from lvskeeper.lab.topology import BACK, VIPS4, Laboratory, Plan, real_server
 from lvskeeper.lab.traffic import Counts, Traffic
 
@@ -62,71 +63,12 @@ def configuration(*weights: int) -> str:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What became of one step."""
-
-    title: str
-    held: bool
-    counts: Counts
-    explained: int
-    """Failed requests that the step itself explains, such as those to a server just killed."""
-
-
-@final
-class Stage:
-    """Tells the steps as they happen, and keeps the score."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.steps: list[Step] = []
-
-    def say(self, text: str) -> None:
-        """Print a line with the time since the start."""
-        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
-
-    def open(self, title: str, why: str) -> None:
-        """Begin a step."""
-        print(flush=True)
-        self.say(f"{len(self.steps) + 1}. {title}")
-        print(f"           {why}", flush=True)
-
-    def close(self, title: str, *, held: bool, counts: Counts, explained: int = 0) -> None:
-        """End a step."""
-        self.steps.append(Step(title, held, counts, explained))
-        self.say("   held" if held else "   DID NOT HOLD")
-
-    def summary(self, total: Counts, survivor: LongLived) -> bool:
-        """Print the table; return whether all held."""
-        print(f"\n{'step':44} {'sent':>6} {'failed':>7} {'explained':>10}   held")
-        for step in self.steps:
-            counts = step.counts
-            print(
-                f"{step.title:44} {counts.sent:6} {counts.failed:7} {step.explained:10}"
-                f"   {'yes' if step.held else 'NO'}"
-            )
-        explained = sum(step.explained for step in self.steps)
-        lived = "alive" if survivor.alive else f"lost: {survivor.error}"
-        print(f"{'all requests':44} {total.sent:6} {total.failed:7} {explained:10}")
-        print(
-            f"one connection through all of it: {lived}, {survivor.answers} answers from"
-            f" {survivor.server}, the slowest after {survivor.longest:.2f} s"
-        )
-        held = (
-            survivor.alive and total.failed <= explained and all(step.held for step in self.steps)
-        )
-        took = time.monotonic() - self.started
-        print(f"\n{'all held' if held else 'NOT ALL HELD'} in {took:.0f} s", flush=True)
-        return held
-
-
-@final
 class Demonstration:
     """The laboratory with everything in it, and the steps."""
 
-    def __init__(self, lab: Laboratory, folder: Path) -> None:
+    def __init__(self, lab: Laboratory, folder: Path, stage: Stage) -> None:
         self.lab = lab
-        self.stage = Stage()
+        self.stage = stage
         self.file = folder / "demo.conf"
         self.servers = [
             Server(space, f"rs{number}", http=[8080]) for number, space in enumerate(lab.servers, 1)
@@ -170,18 +112,22 @@ class Demonstration:
         print(configuration(1, 1, 1), flush=True)
 
     def _start(self) -> None:
-        title = "the director starts"
-        self.stage.open(title, "it reads the file, fills the kernel's tables and reads them back")
+        self.stage.open(
+            "the director starts",
+            "it reads the file, fills the kernel's tables and reads them back",
+        )
         ready = self.daemon.start()
         assert ready is not None
-        self._quote(ready, "operations", "took")
+        self.stage.quote(ready, "operations", "took")
         held = ready.fields["operations"] == 4 and ready.fields["refused"] == 0
-        self.stage.close(title, held=held, counts=Counts())
+        self.stage.close(held=held)
 
     def _fullnat(self) -> None:
-        title = "FULLNAT on a stock kernel"
-        self.stage.open(title, "IPVS translates the destination, nftables the source to a LIP")
-        with self._watching(title) as judge:
+        self.stage.open(
+            "FULLNAT on a stock kernel",
+            "IPVS translates the destination, nftables the source to a LIP",
+        )
+        with self._watching() as judge:
             counts = self.traffic.wait_for(lambda seen: len(seen.servers) == 3 and seen.sent >= 60)
             last = self.traffic.last
             assert last is not None
@@ -190,48 +136,50 @@ class Demonstration:
             judge(set(counts.peers) <= set(LIPS))
 
     def _server_dies_and_returns(self) -> None:
-        title = "a real server is killed"
-        self.stage.open(title, "its check fails, it leaves the table; no one else notices")
+        self.stage.open(
+            "a real server is killed", "its check fails, it leaves the table; no one else notices"
+        )
         mark = self.traffic.mark()
         self.servers[1].kill()
         down = self.daemon.wait_for("real_server_down", since=mark)
-        self._quote(down, "real_server", "phase", "reason", "attempts")
+        self.stage.quote(down, "real_server", "phase", "reason", "attempts")
         applied = self.daemon.wait_for("health_applied", since=mark)
-        self._quote(applied, "operations", "took")
+        self.stage.quote(applied, "operations", "took")
         gone = self._until(lambda: len(self._destinations()) == 2)
         self.stage.say(f"   out of the kernel's table {gone - mark:.2f} s after the kill")
         refused = self._settled_failures(mark, gone)
-        with self._watching(title, explained=refused) as judge:
+        with self._watching(explained=refused) as judge:
             counts = self._more(40)
             judge("rs2" not in counts.servers)
 
-        title = "it comes back"
-        self.stage.open(title, "one good check is enough")
-        with self._watching(title) as judge:
+        self.stage.open("it comes back", "one good check is enough")
+        with self._watching() as judge:
             mark = self.traffic.mark()
             self.servers[1].start()
             up = self.daemon.wait_for("real_server_up", since=mark)
-            self._quote(up, "real_server", "reason")
+            self.stage.quote(up, "real_server", "reason")
             self.traffic.wait_for(lambda seen: "rs2" in seen.servers, since=mark)
             judge(True)
 
     def _reload(self) -> None:
-        title = "a reload changes weights"
-        self.stage.open(title, "edited in place; nothing is deleted and added again")
-        with self._watching(title) as judge:
+        self.stage.open(
+            "a reload changes weights", "edited in place; nothing is deleted and added again"
+        )
+        with self._watching() as judge:
             self.file.write_text(configuration(4, 1, 1))
             mark = self.daemon.reload()
             applied = self.daemon.wait_for("reload_applied", since=mark)
-            self._quote(applied, "operations", "took")
+            self.stage.quote(applied, "operations", "took")
             counts = self._more(60)
             self.stage.say(f"   {counts}")
             most = max(counts.servers, key=lambda name: counts.servers[name])
             judge(applied.fields["operations"] == 1 and most == "rs1")
 
     def _broken_file(self) -> None:
-        title = "a broken file is refused"
-        self.stage.open(title, "a reload is a transaction: with errors, nothing changes")
-        with self._watching(title) as judge:
+        self.stage.open(
+            "a broken file is refused", "a reload is a transaction: with errors, nothing changes"
+        )
+        with self._watching() as judge:
             good = self.file.read_text()
             self.file.write_text(good.replace("lb_algo wrr", "lb_algo fastest"))
             mark = self.daemon.reload()
@@ -243,51 +191,55 @@ class Demonstration:
             judge(refused.fields["errors"] == 1 and len(self._destinations()) == 3)
 
     def _flush_table(self) -> None:
-        title = "ipvsadm -C by hand"
-        self.stage.open(title, "somebody flushes the table: it is repaired within a second")
+        self.stage.open(
+            "ipvsadm -C by hand", "somebody flushes the table: it is repaired within a second"
+        )
         mark = self.traffic.mark()
         self.lab.director.run(["ipvsadm", "-C"])
         flushed = time.monotonic()
         repaired = self.daemon.wait_for("drift_repaired", since=mark)
-        self._quote(repaired, "differences", "took")
+        self.stage.quote(repaired, "differences", "took")
         self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
         missed = self._settled_failures(mark, repaired.seen)
-        with self._watching(title, explained=missed) as judge:
+        with self._watching(explained=missed) as judge:
             self._more(20)
             judge(len(self._destinations()) == 3)
 
     def _flush_ruleset(self) -> None:
-        title = "nft flush ruleset by hand"
-        self.stage.open(title, "a firewall script flushes everything: the guard keeps connections")
+        self.stage.open(
+            "nft flush ruleset by hand",
+            "a firewall script flushes everything: the guard keeps connections",
+        )
         mark = self.traffic.mark()
         self.lab.director.run(["nft", "flush", "ruleset"])
         flushed = time.monotonic()
         repaired = self.daemon.wait_for("ruleset_repaired", since=mark)
-        self._quote(repaired, "difference", "took")
+        self.stage.quote(repaired, "difference", "took")
         self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
         missed = self._settled_failures(mark, repaired.seen)
-        with self._watching(title, explained=missed) as judge:
+        with self._watching(explained=missed) as judge:
             counts = self._more(20)
             judge(set(counts.peers) <= set(LIPS))
 
     def _kill(self) -> None:
-        title = "kill -9, and a new start"
-        self.stage.open(title, "the kernel goes on alone; the new daemon adopts what it finds")
-        with self._watching(title) as judge:
+        self.stage.open(
+            "kill -9, and a new start",
+            "the kernel goes on alone; the new daemon adopts what it finds",
+        )
+        with self._watching() as judge:
             self.daemon.kill()
             self._more(20)
             mark = time.monotonic()
             ready = self.daemon.start()
             assert ready is not None
             adopted = self.daemon.wait_for("table_adopted", since=mark)
-            self._quote(adopted, "services", "destinations")
-            self._quote(ready, "operations", "took")
+            self.stage.quote(adopted, "services", "destinations")
+            self.stage.quote(ready, "operations", "took")
             self._more(20)
             judge(ready.fields["operations"] == 0)
 
     def _stop(self) -> None:
-        title = "a clean stop"
-        self.stage.open(title, "what is ours leaves the kernel, and nothing else")
+        self.stage.open("a clean stop", "what is ours leaves the kernel, and nothing else")
         status = self.daemon.stop()
         tables = self.lab.director.run(["nft", "list", "tables"]).stdout
         addresses = self.lab.director.run(["ip", "-o", "address", "show", "dev", BACK]).stdout
@@ -301,10 +253,10 @@ class Demonstration:
             if there
         ]
         self.stage.say(f"   left behind: {', '.join(left) or 'nothing'}")
-        self.stage.close(title, held=status == 0 and not left, counts=Counts())
+        self.stage.close(held=status == 0 and not left)
 
     @contextlib.contextmanager
-    def _watching(self, title: str, *, explained: int = 0) -> Iterator[Callable[[bool], None]]:
+    def _watching(self, *, explained: int = 0) -> Iterator[Callable[[bool], None]]:
         """Count the requests of the block, in which none may fail; the block gives its verdict."""
         mark = self.traffic.mark()
         verdicts: list[bool] = []
@@ -313,7 +265,7 @@ class Demonstration:
         if counts.failed:
             self.stage.say(f"   {counts}")
         held = counts.failed == 0 and all(verdicts)
-        self.stage.close(title, held=held, counts=counts, explained=explained)
+        self.stage.close(held=held, counts=counts, explained=explained)
 
     def _more(self, number: int) -> Counts:
         """Wait for *number* further requests and return their score."""
@@ -343,22 +295,22 @@ class Demonstration:
         listing = self.lab.director.run(["ipvsadm", "-Sn"]).stdout
         return [line for line in listing.splitlines() if line.startswith("-a")]
 
-    def _quote(self, event: Told, *names: str) -> None:
-        pairs = "  ".join(
-            f"{name}={event.fields[name]!r}" for name in names if name in event.fields
-        )
-        self.stage.say(f"   log: {event.name}  {pairs}")
+
+def first_act(stage: Stage) -> bool:
+    """Show one director; return whether all that the steps do not judge held."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lvskeeper-demo-") as folder,
+        Laboratory(Plan(lips=False, forwarding=False)) as lab,
+    ):
+        return Demonstration(lab, Path(folder), stage).run()
 
 
 def main() -> int:
     """Run the demonstration on this kernel."""
     IpvsClient().open()
-    with (
-        tempfile.TemporaryDirectory(prefix="lvskeeper-demo-") as folder,
-        Laboratory(Plan(lips=False, forwarding=False)) as lab,
-    ):
-        held = Demonstration(lab, Path(folder)).run()
-    return ExitStatus.OK if held else ExitStatus.ATTENTION
+    stage = Stage()
+    acts = [act(stage) for act in (first_act, second_act)]
+    return ExitStatus.OK if stage.ended(held=all(acts)) else ExitStatus.ATTENTION
 
 
 if __name__ == "__main__":
