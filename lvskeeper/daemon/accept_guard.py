@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import final
 
 from lvskeeper.daemon.router_spec import RouterSpec, VmacKind
-from lvskeeper.errors import OperatorError
+from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.kernel.nft import Generation
 from lvskeeper.kernel.vip_firewall import VipFirewall
 from lvskeeper.observe import events
@@ -22,8 +22,11 @@ class AcceptGuard:
         self._seen = 0
         """Generation of the ruleset that has our table as we put it there."""
 
-    async def configure(self, spec: RouterSpec) -> None:
-        """Block what *spec* wants blocked; addresses that are not here do no harm in the table."""
+    async def configure(self, spec: RouterSpec, *, sweep: bool = False) -> None:
+        """Block what *spec* wants blocked; addresses that are not here do no harm in the table.
+
+        *sweep* away what an earlier router has left.
+        """
         blocked = [
             held
             for config in spec.instances
@@ -38,6 +41,8 @@ class AcceptGuard:
         try:
             if blocked or vmacs:
                 self._generation = self._generation or Generation()
+            if sweep and not blocked and not vmacs:
+                await self._sweep()
             await self._firewall.set(blocked=blocked, vmacs=vmacs)
             self._look()
         except OperatorError as error:
@@ -46,15 +51,22 @@ class AcceptGuard:
             self._generation.close()
             self._generation = None
 
+    async def _sweep(self) -> None:
+        try:
+            await self._firewall.sweep()
+        except OperatorError as error:
+            if error.status is not ExitStatus.UNSUPPORTED:
+                raise  # without nft there was none before either
+
     def _look(self) -> None:
         if self._generation is not None:
             self._seen = self._generation.read()
 
     async def look_after(self) -> None:
         """Put the table back where somebody changed the ruleset."""
-        if self._generation is None or self._generation.read() == self._seen:
-            return
         try:
+            if self._generation is None or self._generation.read() == self._seen:
+                return
             await self._firewall.renew()
             self._look()
         except OperatorError as error:

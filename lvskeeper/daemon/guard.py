@@ -52,7 +52,9 @@ class Guard:
         self._protocols: frozenset[int] = frozenset()
         self._spec = RouterSpec()
         self._virtual: frozenset[Address] = frozenset()
-        """All virtual addresses: never a source of adverts."""
+        """All virtual addresses: no source of adverts but for their owner."""
+        self._named_sources: dict[InstanceKey, Address] = {}
+        """Those that the configuration names."""
         self._faults: dict[InstanceKey, set[Fault]] = {}
         self._words: dict[str, str] = {}
         """Last word told of each interface."""
@@ -61,24 +63,29 @@ class Guard:
     def prepare(self, spec: RouterSpec) -> None:
         """Look at the kernel for *spec*; the first time, remove what an earlier router left.
 
-        Raises :class:`OperatorError` where the kernel does not answer, and ``OSError`` where the
-        runtime directory cannot be written.
+        Raises :class:`OperatorError` where the kernel does not answer.
         """
         first = self._monitor is None
         self._virtual = frozenset(
             held.address for config in spec.instances for held in config.addresses
         )
+        self._named_sources = {config.spec.key: config.spec.source for config in spec.instances}
         routes = chain(spec.static_routes, *(config.routes for config in spec.instances))
         self._listen(frozenset({PROTOCOL, *(route.protocol for route in routes)}))
         # What is up at the start has not just come up: its first failure is no flap.
         self._fill()
         self._links.watch(_interfaces(spec), dict(spec.link_delays))
-        if self._vmacs.prepare(spec):
+        if self._vmacs.prepare(spec, left=self.vips.left_devices if first else ()):
             self._fill()
         self._spec = spec
         if not first:
-            self.vips.recover(self._shell.turn())
+            self.vips.recover(self._shell.turn(), spec)
         self.vips.prepare(spec, first=first)
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether an earlier router has not left in order; to be asked before :meth:`prepare`."""
+        return self.vips.left_behind
 
     def _listen(self, protocols: frozenset[int]) -> None:
         if self._monitor is not None:
@@ -131,6 +138,7 @@ class Guard:
             touched = self._take(item, lost, now) or touched
         # First the faults: who lost its interface has nothing to restore.
         self.survey(now)
+        self._vmacs.repair()
         self.vips.on_gone(lost, now)
         if touched:
             self.vips.look_for_routes()
@@ -140,9 +148,14 @@ class Guard:
         """Take one piece of news; return whether routes may have been touched."""
         match item:
             case LinkNews(link, gone):
+                before = self._links.name(link.index)
                 self._links.on_link(link, now, gone=gone)
                 if gone:
                     self._shell.forget_device(link.name)
+                elif before not in {"", link.name}:
+                    self._shell.forget_device(before)
+                    self._shell.forget_device(link.name)
+                    self.vips.on_renamed(before, link.name)
                 return self.vips.has_routes
             case AddressNews(present, gone, port):
                 device = self._links.name(present.index)
@@ -158,7 +171,7 @@ class Guard:
                 return False
             case Overrun():
                 self._fill()
-                self.vips.recover(now)
+                self.vips.recover(now, self._spec)
                 return self.vips.has_routes
             case _:
                 assert_never(item)
@@ -248,28 +261,25 @@ class Guard:
 
     def _source(self, config: InstanceConfig) -> Address:
         """Return the address that adverts of an instance come from now, or none."""
-        named = self._named_source(config.spec.key)
+        named = self._named_sources.get(config.spec.key, NO_ADDRESS)
         if named != NO_ADDRESS:
             return named if self._links.has(named) else NO_ADDRESS
         key, vmac = config.spec.key, config.vmac
         device = key.interface
         if vmac and not vmac.xmit_base and (key.family == 6 or vmac.kind is VmacKind.IPVLAN):
             device = vmac.name
-        return self._links.source(device, key.family, self._virtual)
-
-    def _named_source(self, key: InstanceKey) -> Address:
-        """Return the source that the configuration names, or none."""
-        return next(
-            (each.spec.source for each in self._spec.instances if each.spec.key == key), NO_ADDRESS
-        )
+        found = self._links.source(device, key.family, self._virtual)
+        if found == NO_ADDRESS and config.spec.owner:
+            # It may have none but those that it owns.
+            others = self._virtual - {held.address for held in config.addresses}
+            found = self._links.source(device, key.family, others)
+        return found
 
     # -- the end
 
     def upkeep(self) -> None:
         """Try again what did not work: devices, sockets, addresses whose device is back."""
         self._on_news()
-        if self._vmacs.repair():
-            self._on_news()
         if self._shell.wires.failures:
             now = self._shell.turn()
             self.survey(now)

@@ -8,7 +8,7 @@ what a killed one has left.
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
@@ -64,6 +64,8 @@ class Result:
 class _Saved:
     kernel: str
     holdings: Holdings = field(default_factory=Holdings)
+    devices: tuple[str, ...] = ()
+    """VMACs and ipvlans."""
 
 
 @final
@@ -76,7 +78,7 @@ class Holder:
         self._path = run_dir / STATE_FILE
         self._held: dict[str, Holdings] = {}
         self._foreign: set[AddressName] = set()
-        """Addresses that were there before we came to hold them: never taken away."""
+        """The machine's own addresses among those that are held: neither changed nor removed."""
         self.fence = 0.0
 
     @property
@@ -89,29 +91,48 @@ class Holder:
         """All addresses that are held."""
         return {each.address for held in self._held.values() for each in held.addresses}
 
-    def hold(self, owner: str, wanted: Holdings) -> Result:
-        """Put *wanted* in place, and take away what *owner* held besides."""
+    def hold(self, owner: str, wanted: Holdings, *, own: bool = False) -> Result:
+        """Put *wanted* in place, and take away what *owner* held besides.
+
+        Where they are the machine's *own* addresses, those that are there already stay as they are
+        for good. Any other is ours from now on, whoever put it there.
+        """
         before = self._held.get(owner, Holdings())
-        for held in wanted.addresses:
-            if held not in before.addresses and self._links.stands(*held.name):
-                self._foreign.add(held.name)
+        if own:
+            ours = self._names()
+            self._foreign |= {
+                each.name
+                for each in wanted.addresses
+                if each.name not in ours and self._links.stands(*each.name)
+            }
         self._held[owner] = wanted
         return self._apply([*self._removals(before, wanted), *self._additions(wanted)])
 
     def release(self, owner: str) -> Result:
         """Take away what *owner* holds; nothing held is nothing done."""
         before = self._held.pop(owner, Holdings())
-        result = self._apply(self._removals(before, Holdings()))
-        for each in before.addresses:
-            self._links.forget(*each.name)
-        return result
+        return self._apply(self._removals(before, Holdings()))
+
+    def leave(self, device: str, renamed: str) -> Result:
+        """Take away what is held on *device* from where it stands now that it is *renamed*."""
+        ours = dict.fromkeys(
+            each
+            for held in self._held.values()
+            for each in held.addresses
+            if each.device == device and each.name not in self._foreign
+        )
+        return self._apply(DeleteAddress(replace(each, device=renamed)) for each in ours)
 
     def refresh(self) -> Result:
         """Give fenced addresses their lifetime anew."""
-        changes = [
-            AddAddress(each, self.fence) for held in self._held.values() for each in held.addresses
-        ]
-        return self._apply(changes)
+        return self._apply(
+            change
+            for held in self._held.values()
+            for change in self._additions(Holdings(held.addresses))
+        )
+
+    def _names(self) -> set[AddressName]:
+        return {each.name for held in self._held.values() for each in held.addresses}
 
     def restore(self, owner: str) -> Result:
         """Put in place again what *owner* holds."""
@@ -124,22 +145,41 @@ class Holder:
         that was killed leaves it as well. Addresses in *owned* are the machine's own, which it may
         have from elsewhere, so they go only where they were noted.
         """
-        noted = self._load()
+        noted = self._load().holdings
         addresses = dict.fromkeys(
             (*noted.addresses, *(a for a in configured.addresses if a.address not in owned))
         )
         there = [each for each in addresses if self._links.stands(*each.name)]
         left = Holdings(tuple(there), noted.routes, noted.rules)
         result = self._apply(self._removals(left, Holdings()))
-        for each in there:
-            self._links.forget(*each.name)
         return ", ".join(map(str, there)), result
 
-    def note(self, possible: Holdings) -> None:
-        """Write down what may come to be held, before it is; a failure raises ``OSError``."""
+    @property
+    def noted(self) -> bool:
+        """Whether there is a note: a router runs, or one did not leave in order."""
+        return self._path.exists()
+
+    @property
+    def left_devices(self) -> tuple[str, ...]:
+        """Virtual devices that an earlier router had noted."""
+        return self._load().devices
+
+    def note(self, possible: Holdings, owned: set[Address], devices: tuple[str, ...] = ()) -> None:
+        """Write down what may come to be held, before it is; a failure raises ``OSError``.
+
+        Of the addresses in *owned*, those that the machine has by itself are left out: nobody is to
+        take them away.
+        """
+        ours = self._names() - self._foreign
+        addresses = tuple(
+            each
+            for each in possible.addresses
+            if each.name in ours or each.address not in owned or not self._links.stands(*each.name)
+        )
+        possible = replace(possible, addresses=addresses)
         # Neither synced nor waited for: after a crash of the machine nothing of it is there.
         draft = self._path.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(_Saved(this_kernel(), possible)))
+        draft.write_bytes(msgspec.json.encode(_Saved(this_kernel(), possible, devices)))
         draft.replace(self._path)
 
     def forget(self) -> None:
@@ -147,17 +187,22 @@ class Holder:
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def _load(self) -> Holdings:
+    def _load(self) -> _Saved:
+        here = this_kernel()
         try:
             saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
         except (OSError, msgspec.DecodeError):
-            return Holdings()
-        return saved.holdings if saved.kernel == this_kernel() else Holdings()
+            return _Saved(here)
+        return saved if saved.kernel == here else _Saved(here)
 
     def _additions(self, wanted: Holdings) -> list[Change]:
         lifetime = self.fence or None
         return [
-            *(AddAddress(each, lifetime) for each in wanted.addresses),
+            *(
+                AddAddress(each, lifetime)
+                for each in wanted.addresses
+                if each.name not in self._foreign or not self._links.stands(*each.name)
+            ),
             *map(AddRoute, wanted.routes),
             *map(AddRule, wanted.rules),
         ]
@@ -179,8 +224,14 @@ class Holder:
         ]
 
     def _apply(self, changes: Iterable[Change]) -> Result:
+        changes = [*changes]
         started = time.monotonic()
-        refusals = self._client.apply([*changes])
+        refusals = self._client.apply(changes)
+        refused = {refusal.change for refusal in refusals}
+        for change in changes:
+            # The kernel's news of it are still to come.
+            if isinstance(change, DeleteAddress) and change not in refused:
+                self._links.forget(*change.held.name)
         return Result(time.monotonic() - started, refusals)
 
     def owners_of_address(self, address: Address, prefix: int, device: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The interfaces that VRRP depends on: are they there, are they up, which addresses have they."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 from typing import Final, final
@@ -144,17 +145,16 @@ class Links:
         """Take an address for gone, of which the kernel's news is still to come."""
         self._addresses.get(self._by_name.get(device, 0), {}).pop((address, prefix), None)
 
-    def source(self, device: str, family: int, others: Iterable[Address]) -> Address:
+    def source(self, device: str, family: int, others: AbstractSet[Address]) -> Address:
         """Return the address of *device* that adverts come from; none where it has none.
 
         The first one that is not among *others*, the virtual addresses: of IPv4 a primary one, of
         IPv6 a link-local one (RFC 5798 5.1.2.1).
         """
         size = 16 if family == 6 else 4
-        virtual = set(others)
         for present in self._addresses.get(self._by_name.get(device, 0), {}).values():
             address = present.address
-            if len(address) != size or address in virtual or not present.usable:
+            if len(address) != size or address in others or not present.usable:
                 continue
             if size == 16 and address[:2] != LINK_LOCAL:
                 continue

@@ -125,10 +125,6 @@ class RouterRole:
             await self._apply(spec)
         except OperatorError as error:
             return Failed(message.generation, error.message, error.hint, error.status, intact=False)
-        except OSError as error:
-            text = f"the runtime directory cannot be written: {error.strerror}"
-            hint = "It must be writable and have room; /run is usual."
-            return Failed(message.generation, text, hint, ExitStatus.KERNEL, intact=False)
         finally:
             gc.freeze()
             gc.enable()
@@ -138,7 +134,7 @@ class RouterRole:
         self._schedule(spec)
         # Whatever waits comes first: from here on the instances go from old to new in one turn.
         await self._trackers.replace(spec.scripts, spec.files, spec.processes)
-        await self._accept.configure(spec)
+        await self._accept.configure(spec, sweep=self._spec is None and self._guard.left_behind)
         before, self._spec = self._spec, spec
         self._shell.unknown_vrids = spec.unknown_vrids
         if before is None or self._starting is not None:

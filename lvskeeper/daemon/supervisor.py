@@ -384,6 +384,8 @@ class Supervisor:
 
     async def _revive(self, post: _Post) -> None:
         """Start a role again; it adopts what the dead one left in the kernel."""
+        if post.spec == NOTHING:
+            return  # its first configuration was its end, or a reload has no work for it any more
         await asyncio.sleep(post.backoff)
         post.backoff = min(post.backoff * 2, BACKOFF_MAX)
         answer = await self._apply(post, post.spec)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Final, TypeAlias, final
@@ -13,6 +14,7 @@ from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vrrp_shell import Shell
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.observe import vrrp_events as told
+from lvskeeper.observe.events import UpkeepFailed
 from lvskeeper.units import Address, format_duration
 from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.holdings import Rule
@@ -52,30 +54,42 @@ class VipGuard:
         self._fence: asyncio.TimerHandle | None = None
 
     def prepare(self, spec: RouterSpec, *, first: bool) -> None:
-        """Go by *spec*; the *first* time, remove what an earlier router left.
-
-        Raises ``OSError`` where the runtime directory cannot be written.
-        """
-        possible = _possible(spec)
+        """Go by *spec*; the *first* time, remove what an earlier router left."""
+        possible, owned = _possible(spec), _owned(spec)
         if first:
-            self._clear(possible, spec)
-        self._holder.note(possible)
+            self._clear(possible, owned)
+        self._note(possible, owned, devices_of(spec))
         self._set_fence(spec.fence)
         self._names = {STATIC: STATIC} | {
             str(config.spec.key): config.spec.name for config in spec.instances
         }
         static = Holdings(spec.static_addresses, spec.static_routes, spec.static_policies)
         if static or STATIC in self._holder.held:
-            self._tell_held(STATIC, static, self._holder.hold(STATIC, static))
+            self._tell_held(STATIC, static, self._holder.hold(STATIC, static, own=True))
 
-    def _clear(self, possible: Holdings, spec: RouterSpec) -> None:
-        owned = {
-            held.address
-            for config in spec.instances
-            if config.spec.owner
-            for held in config.addresses
-        }
-        owned |= {held.address for held in spec.static_addresses}
+    def _note(self, possible: Holdings, owned: set[Address], devices: tuple[str, ...]) -> None:
+        try:
+            self._holder.note(possible, owned, devices)
+        except OSError as error:
+            # What a later router is to clear away is worth less than what this one is to do.
+            self._shell.tell(
+                UpkeepFailed(
+                    f"the runtime directory cannot be written: {error.strerror}",
+                    "It must be writable and have room; /run is usual.",
+                )
+            )
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether an earlier router has not left in order; to be asked before :meth:`prepare`."""
+        return self._holder.noted
+
+    @property
+    def left_devices(self) -> tuple[str, ...]:
+        """Virtual devices that an earlier router has left, to be asked before :meth:`prepare`."""
+        return self._holder.left_devices
+
+    def _clear(self, possible: Holdings, owned: set[Address]) -> None:
         names, result = self._holder.remove_leftovers(possible, owned)
         if names:
             took = format_duration(result.seconds)
@@ -98,7 +112,8 @@ class VipGuard:
         """Put in place what *seat* holds as master."""
         owner, wanted = str(seat.key), _holdings(seat.config)
         if wanted or owner in self._holder.held:
-            self._tell_held(owner, wanted, self._holder.hold(owner, wanted))
+            own = seat.config.spec.owner
+            self._tell_held(owner, wanted, self._holder.hold(owner, wanted, own=own))
 
     def release(self, seat: Seat) -> None:
         """Take away what *seat* holds."""
@@ -154,6 +169,10 @@ class VipGuard:
 
     # -- losses
 
+    def on_renamed(self, old: str, new: str) -> None:
+        """Take what is ours from the device *new*, which was called *old*: it is another one."""
+        self._tell_refused(f"{old}, now {new}", self._holder.leave(old, new))
+
     @property
     def has_routes(self) -> bool:
         """Whether any route is held, which the kernel may take away in silence."""
@@ -186,10 +205,15 @@ class VipGuard:
         for owner in self._holder.owners_of_rule(rule):
             self._lost(owner, f"rule {rule}", "", now)
 
-    def recover(self, now: float) -> None:
-        """Compare with what is there: news were lost."""
+    def recover(self, now: float, wanted: RouterSpec) -> None:
+        """Compare with what is there: news were lost. What is not *wanted* any more may be gone."""
+        possible = {each.name for each in _possible(wanted).addresses}
         for owner, held in [*self._holder.held.items()]:
-            gone = [each for each in held.addresses if not self._links.stands(*each.name)]
+            gone = [
+                each
+                for each in held.addresses
+                if each.name in possible and not self._links.stands(*each.name)
+            ]
             if gone:
                 self._lost(owner, ", ".join(map(str, gone)), "", now)
 
@@ -254,6 +278,20 @@ class VipGuard:
 
 def _holdings(config: InstanceConfig) -> Holdings:
     return Holdings(config.addresses, config.routes, config.policies)
+
+
+def devices_of(spec: RouterSpec) -> tuple[str, ...]:
+    """Return the names of the virtual devices of *spec*."""
+    own = (config.vmac.name for config in spec.instances if config.vmac)
+    others = (vmac.name for config in spec.instances for _, vmac in config.address_vmacs)
+    return tuple(dict.fromkeys((*own, *others)))
+
+
+def _owned(spec: RouterSpec) -> set[Address]:
+    """Return the addresses that the machine may have by itself."""
+    owners = (config for config in spec.instances if config.spec.owner)
+    addresses = chain(spec.static_addresses, *(config.addresses for config in owners))
+    return {held.address for held in addresses}
 
 
 def _possible(spec: RouterSpec) -> Holdings:

@@ -15,6 +15,7 @@ from lvskeeper.observe.events import Event
 from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp.holdings import HeldAddress
 
+KINDS: Final = frozenset({"macvlan", "ipvlan"})
 LINK_SCOPE: Final = 253
 """``RT_SCOPE_LINK``."""
 
@@ -32,13 +33,19 @@ class VmacKeeper:
         """Devices by name, with what they are for and the family of its instance."""
         self._told: set[str] = set()
 
-    def prepare(self, spec: RouterSpec) -> bool:
-        """Have the devices of *spec* and no others; return whether any was made or deleted."""
+    def prepare(self, spec: RouterSpec, *, left: Iterable[str] = ()) -> bool:
+        """Have the devices of *spec* and no others; return whether any was made or deleted.
+
+        *left* are those that an earlier router made.
+        """
         self._wanted = {device.name: (device, needs) for device, needs in _devices(spec)}
         gone = [name for name in self._vmacs.names if name not in self._wanted]
         if gone:
             outcome = self._vmacs.remove(gone)
             self._report(outcome.refusals, outcome.findings)
+        stray = [name for name in left if name not in self._wanted and self._is_virtual(name)]
+        if stray:
+            self._report(self._client.delete_links(stray), ())
         promoted = {
             held.device
             for config in spec.instances
@@ -46,15 +53,21 @@ class VmacKeeper:
             for held in config.addresses
         }
         self._report((), self._vmacs.promote_secondaries("spec", sorted(promoted)))
-        return self.repair() or bool(gone)
+        return self.repair() or bool(gone or stray)
+
+    def _is_virtual(self, name: str) -> bool:
+        link = self._links.link(name)
+        return link is not None and link.kind in KINDS
 
     def repair(self) -> bool:
-        """Make the devices that are missing; return whether any was made."""
+        """Make the devices that are missing, and put right what others did to the rest.
+
+        Returns whether there was anything to do.
+        """
         missing = [
             (device, needs)
             for device, needs in self._wanted.values()
-            if self._links.link(device.lower)
-            and (device.name not in self._vmacs.names or not self._links.link(device.name))
+            if self._links.link(device.lower) and not self._is_well(device, *needs)
         ]
         if not missing:
             return False
@@ -68,6 +81,17 @@ class VmacKeeper:
         ]
         self._report((*outcome.refusals, *self._client.apply(addresses)), outcome.findings)
         return bool(there)
+
+    def _is_well(self, device: Device, vmac: VmacSpec, family: int) -> bool:
+        """Tell whether a device is there, switched on, and has its own addresses."""
+        link, below = self._links.link(device.name), self._links.link(device.lower)
+        if link is None or below is None or device.name not in self._vmacs.names:
+            return False
+        # A device that was renamed has taken those above it along.
+        if not link.up or link.lower != below.index:
+            return False
+        own = self._own_addresses(device, vmac, family)
+        return all(self._links.stands(*held.name) for held in own)
 
     def _own_addresses(self, device: Device, vmac: VmacSpec, family: int) -> Iterator[HeldAddress]:
         """Yield the addresses that adverts come from: one of its own for an ipvlan and in IPv6."""

@@ -146,12 +146,15 @@ class _Socket:
         return self._socket.fileno()
 
     def present(self) -> bool:
-        """Tell whether the interface is there; one of its name that was made anew is another."""
+        """Tell whether the interface is there; one of its name that was made anew is another.
+
+        One that was renamed is not the one meant any more.
+        """
         try:
-            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_SIZE)
+            name = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_SIZE)
         except OSError:
             return False
-        return True
+        return not self.interface or name.rstrip(b"\0") == self.interface.name.encode()
 
     def _unsent(self, error: OSError, doing: str) -> OperatorError:
         """Return what the operator is told of an advert that was not sent."""

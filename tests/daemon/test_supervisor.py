@@ -254,6 +254,40 @@ async def test_a_reload_that_fails_half_way_brings_the_old_configuration_back(
 
 
 @pytest.mark.asyncio
+async def test_a_router_that_never_had_a_configuration_is_not_started_again(
+    tmp_path: Path,
+) -> None:
+    def main(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        while found := messages(sock):
+            match found[0]:
+                case Apply(generation=generation, spec=spec):
+                    answer: Applied | Failed = Applied(generation)
+                    if b'"instances"' in bytes(spec):
+                        answer = Failed(generation, "no", "", ExitStatus.KERNEL, intact=False)
+                    sock.sendall(encode(answer))
+                case Stop():
+                    sock.sendall(encode(Stopped()))
+                    return 0
+        return 0
+
+    vrrp = "vrrp_instance one {\n interface lo\n virtual_router_id 1\n}\n"
+    async with running(tmp_path, GOOD, main) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text(GOOD + vrrp)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("apply_failed")
+        await daemon.until("role_died")
+        daemon.file.write_text(GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("reload_applied")
+        assert daemon.named("role_revived") == []
+        assert len(daemon.named("role_died")) == 1
+    assert daemon.task is not None
+    assert daemon.task.result() is ExitStatus.OK
+
+
+@pytest.mark.asyncio
 async def test_a_role_that_does_not_beat_is_killed_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,241 @@
+"""What the router role does to the addresses, devices and tables of a real kernel, or lets be."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from support.stories import Story, Told, hear, names, tell
+from support.vrrp_lan import lan, wait_until
+from support.vrrp_net import DEVICE
+
+from lvskeeper.lab.daemon import Daemon
+from lvskeeper.lab.netns import Namespace
+
+pytestmark = pytest.mark.root
+
+OWN: Final = "192.0.2.1"
+"""The machine's own address on :data:`DEVICE`."""
+VIP: Final = "192.0.2.100"
+SECOND: Final = "192.0.2.101"
+MOVING: Final = "192.0.2.102"
+
+
+def instance(name: str, vrid: int, vips: tuple[str, ...], *more: str, priority: int = 100) -> str:
+    body = "\n  ".join([
+        f"interface {DEVICE}", f"virtual_router_id {vrid}", f"priority {priority}", "version 3",
+        "advert_int 0.1", *more, "virtual_ipaddress {", *vips, "}",
+    ])  # fmt: skip
+    return f"vrrp_instance {name} {{\n  {body}\n}}\n"
+
+
+class Machine:
+    def __init__(self, host: Namespace, daemon: Daemon) -> None:
+        self.host = host
+        self.daemon = daemon
+
+    def addresses(self) -> dict[str, list[str]]:
+        """Return the IPv4 addresses of each device."""
+        shown = json.loads(self.host.run(["ip", "-4", "-j", "address", "show"]).stdout)
+        return {
+            link["ifname"]: sorted(each["local"] for each in link["addr_info"]) for link in shown
+        }
+
+    def has(self, *addresses: str, device: str = DEVICE) -> None:
+        """Wait until *device* has *addresses* and no others."""
+        wait_until(
+            lambda: self.addresses().get(device, []) == sorted(addresses),
+            lambda: f"{device} of {self.addresses()}, not {addresses}\n{self.daemon.told}",
+        )
+
+    def go_on(self, text: str) -> float:
+        """Reload with *text*; return the moment before."""
+        self.daemon.file.write_text(text)
+        mark = self.daemon.reload()
+        self.daemon.wait_for("reload_applied", since=mark)
+        return mark
+
+    def start_anew(self, text: str) -> None:
+        """Kill the whole daemon and start it with *text*."""
+        self.daemon.kill()
+        self.daemon.file.write_text(text)
+        self.daemon.start()
+
+    def devices(self) -> set[str]:
+        return {link["ifname"] for link in json.loads(self.host.run(["ip", "-j", "link"]).stdout)}
+
+    def is_up(self, device: str) -> bool:
+        (link,) = json.loads(self.host.run(["ip", "-j", "link", "show", "dev", device]).stdout)
+        return "UP" in link["flags"]
+
+    def tables(self) -> str:
+        return self.host.run(["nft", "list", "tables"]).stdout
+
+
+@contextmanager
+def machine(folder: Path, text: str) -> Iterator[Machine]:
+    """Yield a machine whose daemon runs with *text*."""
+    with lan() as net, Daemon(net.ours, folder / "one.conf", folder / "run") as daemon:
+        # Only the first address: the second one is there for others.
+        net.ours.run(["ip", "-4", "address", "flush", "dev", DEVICE])
+        net.ours.ip(f"addr add {OWN}/24 dev {DEVICE}")
+        daemon.file.write_text(text)
+        daemon.start()
+        made = Machine(net.ours, daemon)
+        yield made
+        assert daemon.noise == ""
+
+
+def address_moved(folder: Path) -> None:
+    """A VIP that a reload gives to another instance goes with that one, in both directions."""
+    first = instance("one", 1, (VIP, MOVING)) + instance("two", 2, (SECOND,))
+    then = instance("one", 1, (VIP,)) + instance("two", 2, (SECOND, MOVING))
+    alone = instance("one", 1, (VIP,))
+    with machine(folder, first) as it:
+        it.has(OWN, VIP, SECOND, MOVING)
+        it.go_on(then)
+        it.has(OWN, VIP, SECOND, MOVING)
+        it.go_on(alone)
+        it.has(OWN, VIP)
+        it.go_on(then)
+        it.has(OWN, VIP, SECOND, MOVING)
+        it.go_on(first)
+        it.go_on(alone.replace(VIP, SECOND))
+        it.has(OWN, SECOND)
+        assert it.daemon.stop() == 0
+        it.has(OWN)
+
+
+def found_there(folder: Path) -> None:
+    """A VIP that stood on a backup before it became master is gone after a clean stop."""
+    text = instance("one", 1, (VIP,), "track_script {\n check\n}")
+    script = "vrrp_script check {\n script /bin/false\n interval 1\n}\n"
+    with machine(folder, script + text) as it:
+        it.daemon.wait_for("vrrp_state_changed", new="FAULT")
+        it.host.ip(f"addr add {VIP}/32 dev {DEVICE}")
+        it.go_on(script.replace("false", "true") + text)
+        it.daemon.wait_for("vrrp_state_changed", new="MASTER")
+        assert it.daemon.stop() == 0
+        it.has(OWN)
+
+
+def owner(folder: Path) -> None:
+    """An owner of the machine's own address speaks from it, and leaves it alone in each case."""
+    text = f"global_defs {{\n vrrp_fence 2\n}}\n{instance('one', 1, (f'{OWN}/24',), priority=255)}"
+    with machine(folder, text) as it:
+        it.daemon.wait_for("vrrp_state_changed", new="MASTER")
+        since = time.monotonic()
+        it.start_anew(text)
+        it.daemon.wait_for("vrrp_state_changed", since=since, new="MASTER")
+        it.has(OWN)
+        shown = it.host.run(["ip", "-4", "address", "show", "dev", DEVICE]).stdout
+        assert "valid_lft forever" in shown, shown
+        assert it.daemon.events("vips_released") == []
+        assert it.daemon.stop() == 0
+        it.has(OWN)
+
+
+def renamed(folder: Path) -> None:
+    """Nothing of ours is left on an interface that got another name, nor do adverts leave there."""
+    with machine(
+        folder, f"global_defs {{\n dynamic_interfaces\n}}\n{instance('one', 1, (VIP,))}"
+    ) as it:
+        it.has(OWN, VIP)
+        since = time.monotonic()
+        for step in ("down", "name other"):
+            it.host.ip(f"link set {DEVICE} {step}")
+        it.host.ip("link set other up")
+        it.daemon.wait_for("vrrp_state_changed", since=since, new="FAULT")
+        it.has(OWN, device="other")
+        it.host.ip(f"link add {DEVICE} type veth peer name far", "link set far up")
+        it.host.ip(f"link set {DEVICE} up", f"addr add 192.0.2.9/24 dev {DEVICE}")
+        it.has("192.0.2.9", VIP)
+        ears = it.host.popen(
+            ["timeout", "10", "tshark", "-c", "1", "-i", "far", "-f", "ip proto 112"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        heard, _ = ears.communicate()
+        assert "192.0.2.9" in heard, heard
+        assert it.daemon.stop() == 0
+        it.has("192.0.2.9")
+
+
+def vmac_switched_off(folder: Path) -> None:
+    """A VMAC that somebody switches off is on again within a second, with its addresses."""
+    text = instance("one", 1, (VIP,), "use_vmac") + instance("six", 2, ("fe80::7",), "use_vmac")
+    with machine(folder, text) as it:
+        it.has(VIP, device="vrrp.1")
+        it.daemon.wait_for("vrrp_state_changed", instance="six", new="MASTER")
+        since = time.monotonic()
+        it.host.ip("link set vrrp.1 down", "link set vrrp6.2 down")
+        wait_until(lambda: it.is_up("vrrp.1") and it.is_up("vrrp6.2"), "they stay down")
+        assert time.monotonic() - since < 2
+        it.has(VIP, device="vrrp.1")
+        it.daemon.wait_for("vrrp_state_changed", since=since, instance="six", new="MASTER")
+        assert it.daemon.stop() == 0
+
+
+def left_by_the_killed(folder: Path) -> None:
+    """Devices and the table of a killed router that the next one does not need are gone."""
+    text = instance("one", 1, (VIP,), "use_vmac", "no_accept")
+    with machine(folder, text) as it:
+        it.has(VIP, device="vrrp.1")
+        assert "lvskeeper_vrrp" in it.tables()
+        it.start_anew(instance("one", 1, (VIP,)))
+        it.has(OWN, VIP)
+        assert "vrrp.1" not in it.devices()
+        assert "lvskeeper_vrrp" not in it.tables()
+        assert it.daemon.stop() == 0
+
+
+def vmac_given_up(folder: Path) -> None:
+    """A reload that takes the VMAC away moves the VIP, without a word of a loss."""
+    with machine(folder, instance("one", 1, (VIP,), "use_vmac")) as it:
+        it.has(VIP, device="vrrp.1")
+        since = it.go_on(instance("one", 1, (VIP,)))
+        it.has(OWN, VIP)
+        assert it.daemon.events("vip_lost", "vip_refused", since=since) == []
+        assert it.daemon.stop() == 0
+
+
+def no_room(folder: Path) -> None:
+    """A full runtime directory is told; it keeps no master from its addresses."""
+    run_dir = folder / "run"
+    run_dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", run_dir], check=True)
+    try:
+        with machine(folder, instance("one", 1, (VIP,))) as it:
+            it.has(OWN, VIP)
+            fill = ["dd", "if=/dev/zero", f"of={run_dir}/fill"]
+            assert b"No space" in subprocess.run(fill, check=False, capture_output=True).stderr
+            since = it.go_on(instance("one", 1, (VIP, SECOND)))
+            it.has(OWN, VIP, SECOND)
+            (told,) = it.daemon.events("upkeep_failed", since=since)
+            assert "No space left" in told.fields["message"]
+            assert it.daemon.events("role_died") == []
+            assert it.daemon.stop() == 0
+            it.has(OWN)
+    finally:
+        subprocess.run(["umount", "-l", run_dir], check=True)
+
+
+STORIES: Final[tuple[Story, ...]] = (
+    address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
+    vmac_given_up, no_room,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Told]:
+    yield from tell(STORIES, request, tmp_path_factory)
+
+
+@pytest.mark.parametrize("name", names(STORIES))
+def test_story(name: str, told: Told) -> None:
+    hear(told, name)
