@@ -129,12 +129,13 @@ class Guard:
     # -- news of the kernel
 
     def _on_news(self) -> None:
-        if self._monitor is None:
+        news = self._monitor.drain() if self._monitor is not None else []
+        if not news:
             return
         now = self._shell.turn()
         lost: dict[tuple[Address, int, str], int] = {}
         touched = False
-        for item in self._monitor.drain():
+        for item in news:
             touched = self._take(item, lost, now) or touched
         # First the faults: who lost its interface has nothing to restore.
         self.survey(now)
