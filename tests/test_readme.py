@@ -16,14 +16,24 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_first_configuration_is_right(tmp_path: Path) -> None:
-    block = re.search(r"```\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    file = tmp_path / "first.conf"
-    file.write_text(block[1])
+@pytest.mark.parametrize("number", [0, 1], ids=["first", "pair"])
+def test_the_configurations_are_right(tmp_path: Path, number: int) -> None:
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    file = tmp_path / "readme.conf"
+    file.write_text(blocks[number])
     loaded = load(str(file), LocalFiles())
     assert loaded.config is not None
     assert loaded.diagnostics == ()
+
+
+def test_the_keywords_and_events_that_it_names_exist() -> None:
+    known = "".join(
+        (ROOT / "docs" / name).read_text() for name in ("configuration.md", "events.md")
+    )
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)[` ]", README))
+    assert {"vrrp_fence", "vrrp_report"} <= named
+    assert not [name for name in named if not re.search(rf"\b{name}\b", known)]
 
 
 def test_the_commands_exist() -> None:

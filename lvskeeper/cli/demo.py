@@ -1,4 +1,4 @@
-"""``lvskeeper demo``: a director at work in a laboratory of network namespaces."""
+"""``lvskeeper demo``: a director, and a pair, at work in network namespaces."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``demo``."""
     parser.epilog = (
         "It runs on this kernel if that has ip_vs, else in a VM with Debian's kernel; it takes "
-        "about two minutes there. Nothing of this machine's network or services is touched. Exit "
+        "about four minutes there. Nothing of this machine's network or services is touched. Exit "
         "status: 0 only if every step held."
     )
 
