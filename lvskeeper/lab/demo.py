@@ -28,6 +28,8 @@ VIP: Final = VIPS4[0]
 LIPS: Final = tuple(f"10.0.0.{number}" for number in range(10, 14))
 RATE: Final = 20.0
 """Requests a second; each is a new connection."""
+RELOAD_LIMIT: Final = 120.0
+"""Seconds; emulation makes Python's imports slow."""
 
 CONFIGURATION: Final = """\
 local_address_group lips {
@@ -168,7 +170,7 @@ class Demonstration:
         with self._watching() as judge:
             self.file.write_text(configuration(4, 1, 1))
             mark = self.daemon.reload()
-            applied = self.daemon.wait_for("reload_applied", since=mark)
+            applied = self.daemon.wait_for("reload_applied", since=mark, timeout=RELOAD_LIMIT)
             self.stage.quote(applied, "operations", "took")
             counts = self._more(60)
             self.stage.say(f"   {counts}")
@@ -183,7 +185,7 @@ class Demonstration:
             good = self.file.read_text()
             self.file.write_text(good.replace("lb_algo wrr", "lb_algo fastest"))
             mark = self.daemon.reload()
-            refused = self.daemon.wait_for("reload_refused", since=mark)
+            refused = self.daemon.wait_for("reload_refused", since=mark, timeout=RELOAD_LIMIT)
             for line in self.daemon.noise.splitlines()[-5:]:
                 self.stage.say(f"   | {re.sub(r'^.*/', '', line)}")
             self.file.write_text(good)
