@@ -1,5 +1,6 @@
 """Keeps the nftables table of VRRP as the configuration needs it: ``no_accept`` and VMACs."""
 
+import asyncio
 from collections.abc import Callable
 from typing import final
 
@@ -9,6 +10,7 @@ from lvskeeper.kernel.nft import Generation
 from lvskeeper.kernel.vip_firewall import VipFirewall
 from lvskeeper.observe import events
 from lvskeeper.observe.events import Event
+from lvskeeper.units import format_duration
 
 
 @final
@@ -72,12 +74,16 @@ class AcceptGuard:
         except OperatorError as error:
             self._tell(events.UpkeepFailed(error.message, error.hint))
 
-    async def close(self) -> None:
-        """Remove the table."""
+    async def close(self, patience: float) -> None:
+        """Remove the table, within *patience* seconds."""
         try:
-            await self._firewall.close()
+            async with asyncio.timeout(patience):
+                await self._firewall.close()
         except OperatorError as error:
             self._tell(events.UpkeepFailed(error.message, error.hint))
+        except TimeoutError:
+            told = f"nft did not remove our table within {format_duration(patience)}"
+            self._tell(events.UpkeepFailed(told, "nft delete table inet lvskeeper_vrrp"))
         if self._generation is not None:
             self._generation.close()
             self._generation = None

@@ -18,6 +18,7 @@ from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vip_guard import VipGuard
 from lvskeeper.daemon.vmac_keeper import VmacKeeper
 from lvskeeper.daemon.vrrp_shell import Shell
+from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.kernel.rtnetlink_monitor import (
     AddressNews,
@@ -29,6 +30,7 @@ from lvskeeper.kernel.rtnetlink_monitor import (
     RuleNews,
 )
 from lvskeeper.observe import vrrp_events as told
+from lvskeeper.observe.events import UpkeepFailed
 from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.holdings import PROTOCOL
@@ -59,6 +61,8 @@ class Guard:
         self._words: dict[str, str] = {}
         """Last word told of each interface."""
         self._hold_timer: asyncio.TimerHandle | None = None
+        self._behind = False
+        """News were lost, and what the kernel has could not be read instead."""
 
     def prepare(self, spec: RouterSpec) -> None:
         """Look at the kernel for *spec*; the first time, remove what an earlier router left.
@@ -171,11 +175,21 @@ class Guard:
                     self.vips.on_rule_gone(rule, now)
                 return False
             case Overrun():
-                self._fill()
-                self.vips.recover(now, self._spec)
+                self._catch_up(now)
                 return self.vips.has_routes
             case _:
                 assert_never(item)
+
+    def _catch_up(self, now: float) -> None:
+        """Read anew what was told while nobody could listen; if it fails, at the next upkeep."""
+        self._behind = True
+        try:
+            self._fill()
+        except OperatorError as error:
+            self._shell.tell(UpkeepFailed(error.message, error.hint))
+            return
+        self._behind = False
+        self.vips.recover(now, self._spec)
 
     # -- faults and sources
 
@@ -280,6 +294,8 @@ class Guard:
 
     def upkeep(self) -> None:
         """Try again what did not work: devices, sockets, addresses whose device is back."""
+        if self._behind:
+            self._catch_up(self._shell.turn())
         self._on_news()
         if self._shell.wires.failures:
             now = self._shell.turn()

@@ -79,6 +79,8 @@ class Holder:
         self._held: dict[str, Holdings] = {}
         self._foreign: set[AddressName] = set()
         """The machine's own addresses among those that are held: neither changed nor removed."""
+        self._absent: set[AddressName] = set()
+        """Addresses that the kernel refused."""
         self.fence = 0.0
 
     @property
@@ -216,7 +218,9 @@ class Holder:
             routes |= set(held.routes)
             rules |= set(held.rules)
         gone = [each for each in before.addresses if each.name not in addresses]
-        kept, self._foreign = self._foreign, self._foreign - {each.name for each in gone}
+        names = {each.name for each in gone}
+        kept, self._foreign = self._foreign, self._foreign - names
+        self._absent -= names
         return [
             *(DeleteRule(rule) for rule in reversed(before.rules) if rule not in rules),
             *(DeleteRoute(route) for route in reversed(before.routes) if route not in routes),
@@ -232,7 +236,13 @@ class Holder:
             # The kernel's news of it are still to come.
             if isinstance(change, DeleteAddress) and change not in refused:
                 self._links.forget(*change.held.name)
+            elif isinstance(change, AddAddress):
+                (self._absent.add if change in refused else self._absent.discard)(change.held.name)
         return Result(time.monotonic() - started, refusals)
+
+    def was_refused(self, held: HeldAddress) -> bool:
+        """Tell whether the kernel did not take an address when it was last put there."""
+        return held.name in self._absent
 
     def owners_of_address(self, address: Address, prefix: int, device: str) -> list[str]:
         """Return who holds this address and wants it back when it is lost."""

@@ -100,8 +100,12 @@ class Role:
         listening = asyncio.ensure_future(self._listen())
         stuck = False
         while not listening.done():
+            began = time.monotonic()
             await asyncio.wait({listening}, timeout=LOOK)
-            silent = time.monotonic() - self._last_sign
+            now = time.monotonic()
+            # While we stood still ourselves, nobody could hear it.
+            self._last_sign += max(0.0, now - began - LOOK)
+            silent = now - self._last_sign
             if not listening.done() and not stuck and silent > self._patience:
                 stuck = True
                 on_stuck(silent)

@@ -54,6 +54,9 @@ UPKEEP_INTERVAL: Final = 1.0
 SECOND_LOOK: Final = 0.5
 """Seconds of an own turning loop before the director's silence is believed."""
 
+TABLE_PATIENCE: Final = 5.0
+"""Seconds that nft gets at a stop to remove our table."""
+
 SCRIPT_PATIENCE: Final = 2.0
 """Seconds that notify scripts get to end at a stop."""
 
@@ -103,18 +106,36 @@ class RouterRole:
     async def _obey(self) -> bool:
         """Do what the supervisor says; return whether it said stop."""
         decoder: msgspec.json.Decoder[ToRouter] = msgspec.json.Decoder(ToRouter)
-        while (message := await self._channel.receive(decoder)) is not None:
-            match message:
-                case Apply():
-                    await self._send(await self._answer(message))
-                case DirectorBeat():
-                    self._hear_director()
-                case Report():
-                    self._shell.report()
-                case Stop():
+        applying = None
+        try:
+            while (message := await self._channel.receive(decoder)) is not None:
+                if isinstance(message, Apply):
+                    # It may wait for others, such as nft: a stop and the beats are not to.
+                    applying = self._tasks.create_task(self._take_on(message, applying))
+                elif self._is_stop(message):
                     return True
-                case _:
-                    assert_never(message)
+            return False
+        finally:
+            if applying is not None and not applying.done():
+                applying.cancel()
+                await asyncio.wait({applying})
+
+    async def _take_on(self, message: Apply, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        await self._send(await self._answer(message))
+
+    def _is_stop(self, message: DirectorBeat | Report | Stop) -> bool:
+        """Do what can be done at once; return whether it is a stop."""
+        match message:
+            case DirectorBeat():
+                self._hear_director()
+            case Report():
+                self._shell.report()
+            case Stop():
+                return True
+            case _:
+                assert_never(message)
         return False
 
     async def _answer(self, message: Apply) -> Applied | Failed:
@@ -268,7 +289,7 @@ class RouterRole:
         self._shell.stop()
         self._guard.close()
         await self._trackers.close()
-        await self._accept.close()
+        await self._accept.close(TABLE_PATIENCE)
         await self._heralds.close(SCRIPT_PATIENCE)
         self._shell.close()
 

@@ -12,6 +12,7 @@ from lvskeeper.daemon.links import Links
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vrrp_shell import Shell
+from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.observe import vrrp_events as told
 from lvskeeper.observe.events import UpkeepFailed
@@ -185,8 +186,14 @@ class VipGuard:
 
     def _look_for_routes(self) -> None:
         self._route_look = None
+        try:
+            missing = self._holder.missing_routes()
+        except OperatorError as error:
+            self._shell.tell(UpkeepFailed(error.message, error.hint))
+            self.look_for_routes()
+            return
         now = self._shell.turn()
-        for owner, routes in self._holder.missing_routes().items():
+        for owner, routes in missing.items():
             self._lost(owner, ", ".join(f"route {route}" for route in routes), "", now)
         self._shell.end_turn(now)
 
@@ -254,7 +261,9 @@ class VipGuard:
         """Put in place what could not be, because its device was not there."""
         for owner, held in [*self._holder.held.items()]:
             if not any(
-                self._links.link(each.device) and not self._links.stands(*each.name)
+                self._links.link(each.device)
+                and not self._links.stands(*each.name)
+                and (each.watched or self._holder.was_refused(each))
                 for each in held.addresses
             ):
                 continue

@@ -6,6 +6,7 @@ and compared only after somebody changed something.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import os
@@ -22,6 +23,9 @@ from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, TABLE, guard_text
 
 NFT_DEADLINE: Final = 60.0
 """Seconds for one run of nft: 5,000 services take a tenth of one, a starved machine far more."""
+
+KILL_PATIENCE: Final = 1.0
+"""Seconds that an nft gets to end once it is killed."""
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where nft may be when PATH is that of an ordinary user."""
@@ -124,7 +128,9 @@ class Nft:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.wait()
+                # One that is stuck in the kernel does not even end by that.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), KILL_PATIENCE)
         assert process.returncode is not None
         return process.returncode, output, errors.decode(errors="replace")
 

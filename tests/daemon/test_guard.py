@@ -1,6 +1,8 @@
 """What the router role does to the addresses, devices and tables of a real kernel, or lets be."""
 
 import json
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from support.stories import Story, Told, hear, names, tell
 from support.vrrp_lan import lan, wait_until
 from support.vrrp_net import DEVICE
 
+from lvskeeper.daemon.router import UPKEEP_INTERVAL
+from lvskeeper.kernel.nft import SEARCH_PATH
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.netns import Namespace
 
@@ -223,9 +227,22 @@ def no_room(folder: Path) -> None:
         subprocess.run(["umount", "-l", run_dir], check=True)
 
 
+def untracked(folder: Path) -> None:
+    """A VIP with no_track that is deleted by hand stays away."""
+    text = instance("one", 1, (f"{VIP} no_track", SECOND))
+    with machine(folder, text) as it:
+        it.has(OWN, VIP, SECOND)
+        it.host.ip(f"addr del {VIP}/32 dev {DEVICE}")
+        until = time.monotonic() + 1.5 * UPKEEP_INTERVAL
+        while time.monotonic() < until:
+            assert VIP not in it.addresses()[DEVICE]
+            time.sleep(0.1)
+        assert it.daemon.stop() == 0
+
+
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
-    vmac_given_up, no_room,
+    vmac_given_up, no_room, untracked,
 )  # fmt: skip
 
 
@@ -239,3 +256,27 @@ def told(
 @pytest.mark.parametrize("name", names(STORIES))
 def test_story(name: str, told: Told) -> None:
     hear(told, name)
+
+
+def test_a_reload_that_waits_for_nft_delays_no_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nft = shutil.which("nft", path=f"{os.environ['PATH']}:{SEARCH_PATH}")
+    fake, hang, asked = tmp_path / "bin/nft", tmp_path / "hang", tmp_path / "asked"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\n[ -e {hang} ] || exec {nft} "$@"\ntouch {asked}\nexec sleep 60\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with machine(tmp_path, instance("one", 1, (VIP,), "no_accept")) as it:
+        it.has(OWN, VIP)
+        hang.touch()
+        it.daemon.file.write_text(instance("one", 1, (VIP, SECOND), "no_accept"))
+        it.daemon.reload()
+        wait_until(asked.exists, "nft is not asked")
+        since = time.monotonic()
+        assert it.daemon.stop() == 0
+        (left,) = it.daemon.events("vrrp_state_changed", new="INIT")
+        assert left.seen - since < 3
+        it.has(OWN)
+        (told,) = it.daemon.events("upkeep_failed")
+        assert "nft did not remove our table" in told.fields["message"]

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from io import StringIO
@@ -299,6 +300,38 @@ async def test_a_role_that_does_not_beat_is_killed_and_replaced(
         await daemon.until("role_revived")
     assert "director" in str(stuck)
     assert "SIGKILL" in str(died)
+
+
+@pytest.mark.asyncio
+async def test_no_role_is_killed_because_the_supervisor_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.role.BEAT_LIMIT", 1.5)
+
+    def main(sock: socket.socket) -> int:
+        sock.settimeout(0.2)
+        while True:
+            sock.sendall(encode(Beat()))
+            try:
+                found = messages(sock)
+            except TimeoutError:
+                continue
+            match found:
+                case [Apply(generation=generation)]:
+                    sock.sendall(encode(Applied(generation)))
+                case [Stop()]:
+                    sock.sendall(encode(Stopped()))
+                    return 0
+                case _:
+                    return 0
+
+    async with running(tmp_path, GOOD, main) as daemon:
+        await daemon.until("daemon_ready")
+        for _ in range(3):
+            time.sleep(2)  # noqa: ASYNC251 - this is what it is about
+            await asyncio.sleep(0.05)
+        assert daemon.named("role_stuck") == []
+        assert daemon.named("role_died") == []
 
 
 @pytest.mark.asyncio
