@@ -73,6 +73,13 @@ class Daemon:
         with self._changed:
             return "".join(self._noise)
 
+    def take_noise(self) -> str:
+        """Return what it wrote beside events, and forget it."""
+        with self._changed:
+            noise = "".join(self._noise)
+            self._noise.clear()
+        return noise
+
     @property
     def pids(self) -> list[int]:
         """Its processes, the supervisor first."""
@@ -158,6 +165,10 @@ class Daemon:
         """Let *pids* go on."""
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+    def end(self, pid: int) -> None:
+        """End one of its processes alone with SIGKILL."""
+        os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """End all its processes with SIGKILL, before any of them can say goodbye."""
