@@ -74,10 +74,12 @@ class AcceptGuard:
         except OperatorError as error:
             self._tell(events.UpkeepFailed(error.message, error.hint))
 
-    async def close(self, patience: float) -> None:
-        """Remove the table, within *patience* seconds."""
+    async def close(self, patience: float, *, sweep: bool = False) -> None:
+        """Remove the table, within *patience* seconds; *sweep* as :meth:`configure` does."""
         try:
             async with asyncio.timeout(patience):
+                if sweep:
+                    await self._sweep()
                 await self._firewall.close()
         except OperatorError as error:
             self._tell(events.UpkeepFailed(error.message, error.hint))

@@ -91,6 +91,12 @@ class Guard:
         """Whether an earlier router has not left in order; to be asked before :meth:`prepare`."""
         return self.vips.left_behind
 
+    def sweep(self) -> None:
+        """Remove what an earlier router has left, where there is no configuration to go by."""
+        self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
+        self._vmacs.sweep(self.vips.left_devices)
+        self.vips.sweep()
+
     def _listen(self, protocols: frozenset[int]) -> None:
         if self._monitor is not None:
             if protocols == self._protocols:

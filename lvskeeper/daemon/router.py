@@ -287,9 +287,12 @@ class RouterRole:
         if self._starting is not None:
             self._starting.cancel()
         self._shell.stop()
+        left = self._spec is None and self._guard.left_behind
+        if left:
+            self._guard.sweep()
         self._guard.close()
         await self._trackers.close()
-        await self._accept.close(TABLE_PATIENCE)
+        await self._accept.close(TABLE_PATIENCE, sweep=left)
         await self._heralds.close(SCRIPT_PATIENCE)
         self._shell.close()
 

@@ -208,7 +208,8 @@ class Supervisor:
     async def _serve(self) -> None:
         """Answer what is asked until it is to stop."""
         while not self._stop_reason:
-            dead = next((post for post in self._posts.values() if post.died), None)
+            # The router first: until then its addresses may be here and at its peer.
+            dead = next((post for post in reversed(self._posts.values()) if post.died), None)
             if dead is not None:
                 dead.died = False
                 await self._unless_stopped(self._revive(dead))
@@ -399,8 +400,20 @@ class Supervisor:
 
     async def _dismiss(self, post: _Post) -> tuple[bool, tuple[str, ...]]:
         """Let a role take what is ours out of the kernel and end; return if it kept it, or why."""
-        role, post.role, post.spec = post.role, None, NOTHING
+        role = await self._relieve(post)
+        post.spec = NOTHING
         return (False, ()) if role is None else await self._end(role, remove=True)
+
+    async def _relieve(self, post: _Post) -> Role | None:
+        """Return the role of *post*, which is nobody's then; it will not be started again.
+
+        In place of a router that died there is a new one, to take away what that has left: its
+        peer has the addresses by now.
+        """
+        if post.role is None and post is self._router and post.spec != NOTHING:
+            await self._spawn(post)
+        role, post.role = post.role, None
+        return role
 
     async def _end(self, role: Role, *, remove: bool) -> tuple[bool, tuple[str, ...]]:
         try:
@@ -420,7 +433,7 @@ class Supervisor:
         left: list[str] = []
         kept = False
         for post in reversed(self._posts.values()):
-            role, post.role = post.role, None
+            role = await self._relieve(post)
             if role is None:
                 if post.spec != NOTHING:
                     left.append(f"no {post.name} role is there to remove anything")

@@ -90,6 +90,10 @@ class VipGuard:
         """Virtual devices that an earlier router has left, to be asked before :meth:`prepare`."""
         return self._holder.left_devices
 
+    def sweep(self) -> None:
+        """Remove what an earlier router has noted."""
+        self._clear(Holdings(), set())
+
     def _clear(self, possible: Holdings, owned: set[Address]) -> None:
         names, result = self._holder.remove_leftovers(possible, owned)
         if names:

@@ -43,9 +43,7 @@ class VmacKeeper:
         if gone:
             outcome = self._vmacs.remove(gone)
             self._report(outcome.refusals, outcome.findings)
-        stray = [name for name in left if name not in self._wanted and self._is_virtual(name)]
-        if stray:
-            self._report(self._client.delete_links(stray), ())
+        swept = self.sweep(left)
         promoted = {
             held.device
             for config in spec.instances
@@ -53,7 +51,13 @@ class VmacKeeper:
             for held in config.addresses
         }
         self._report((), self._vmacs.promote_secondaries("spec", sorted(promoted)))
-        return self.repair() or bool(gone or stray)
+        return self.repair() or swept or bool(gone)
+
+    def sweep(self, left: Iterable[str]) -> bool:
+        """Delete those devices of *left* that are not needed; return whether any was there."""
+        stray = [name for name in left if name not in self._wanted and self._is_virtual(name)]
+        self._report(self._client.delete_links(stray), ())
+        return bool(stray)
 
     def _is_virtual(self, name: str) -> bool:
         link = self._links.link(name)

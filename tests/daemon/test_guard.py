@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -196,6 +197,21 @@ def left_by_the_killed(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def stopped_while_dead(folder: Path) -> None:
+    """A stop right after the death of the router leaves nothing of it in the kernel."""
+    text = instance("one", 1, (VIP,), "no_accept") + instance("two", 2, (SECOND,), "use_vmac")
+    with machine(folder, text) as it:
+        it.has(OWN, VIP)
+        it.has(SECOND, device="vrrp.2")
+        os.kill(it.daemon.role("router"), signal.SIGKILL)
+        it.daemon.wait_for("role_died")
+        assert it.daemon.stop() == 0
+        it.has(OWN)
+        assert "vrrp.2" not in it.devices()
+        assert "lvskeeper_vrrp" not in it.tables()
+        assert it.daemon.events("role_revived", "stop_incomplete") == []
+
+
 def vmac_given_up(folder: Path) -> None:
     """A reload that takes the VMAC away moves the VIP, without a word of a loss."""
     with machine(folder, instance("one", 1, (VIP,), "use_vmac")) as it:
@@ -242,7 +258,7 @@ def untracked(folder: Path) -> None:
 
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
-    vmac_given_up, no_room, untracked,
+    vmac_given_up, no_room, untracked, stopped_while_dead,
 )  # fmt: skip
 
 
