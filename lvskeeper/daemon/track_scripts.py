@@ -42,10 +42,14 @@ the same: where others hang, it must not be late, and there is never more than o
 FIRST_GAP: Final = 0.005
 """Seconds between first runs; less where the last would be later than FIRST_SPREAD."""
 FIRST_SPREAD: Final = 1.0
-HOST_START: Final = 3.0
-"""Seconds that scripts wait for the host to be ready; it needs about a tenth of one."""
+HOST_START: Final = 10.0
+"""Seconds that scripts wait for the host to be ready; it needs about a tenth of one, and some on
+an emulated machine."""
+HOST_BIRTH: Final = 60.0
+"""Seconds for a host to be ready. If it takes more it stands still; to kill it earlier would keep
+a slow machine from ever having one."""
 HOST_ANSWER: Final = 10.0
-"""Seconds for the host to start a script. If it takes more it stands still."""
+"""Seconds for a host that was ready to start a script. If it takes more it stands still."""
 HOST_PAUSE: Final = 1.0
 """Seconds before a host is started again, unless the last one worked for longer than this."""
 
@@ -260,7 +264,12 @@ class ScriptTracks:
             self._link.send(Abandon(track.run))
 
     def _suspect(self, track: _Track, now: float) -> None:
-        if track.run and not track.pid and now - track.began > HOST_ANSWER:
+        if not track.run or track.pid:
+            return
+        began, limit = (
+            (track.began, HOST_ANSWER) if self._link.ready else (self._host_since, HOST_BIRTH)
+        )
+        if now - began > limit:
             self._link.lose("it does not answer")
 
     def _start_host(self) -> None:
