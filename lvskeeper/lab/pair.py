@@ -30,6 +30,8 @@ PATIENCE: Final = 2.0
 """Seconds that a client waits for an answer."""
 TAKE_OVER_LIMIT: Final = 30.0
 """Seconds that a take-over may take before it is given up."""
+START_LIMIT: Final = 180.0
+"""Seconds for a daemon to start, or to take part again; emulation makes Python's imports slow."""
 
 
 def skew(number: int) -> float:
@@ -122,13 +124,13 @@ class Pair:
             daemon.start(wait=False)
         for number in self.daemons:
             self.ready(number, mark)
-        found = self.wire.wait_for(_from_a_master, TAKE_OVER_LIMIT, since=mark)
+        found = self.wire.wait_for(_from_a_master, START_LIMIT, since=mark)
         assert isinstance(found, Advert)
         return self._addresses[found.source]
 
     def ready(self, number: int, mark: float) -> None:
         """Wait until the director *number* serves what was asked for since *mark*."""
-        self.daemons[number].wait_for("daemon_ready", since=mark, timeout=180)
+        self.daemons[number].wait_for("daemon_ready", since=mark, timeout=START_LIMIT)
 
     def revive(self, number: int) -> None:
         """Start a director again, beside a master; wait until it follows that."""
@@ -140,7 +142,7 @@ class Pair:
         """Wait until the director *number* hears a master, in both families, since a mark."""
         for instance in ("web4", "web6"):
             self.daemons[number].wait_for(
-                "vrrp_master_learned", since=since, timeout=TAKE_OVER_LIMIT, instance=instance
+                "vrrp_master_learned", since=since, timeout=START_LIMIT, instance=instance
             )
 
     def traffic(self, vip: str = VIP4) -> Traffic:
