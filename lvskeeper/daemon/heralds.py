@@ -54,8 +54,7 @@ class Heralds:
         """Tell of a transition; *deleted* where a reload removes the instance."""
         name, notifies = seat.name, seat.config.notifies
         cause, priority = change.cause.value, change.priority
-        if name == self._spec.sync_instance:
-            self._send(SyncRole(master=change.new is State.MASTER))
+        self.tell_sync(name, change.new)
         if change.cause is not Cause.STOP:
             self._notifier.entered("INSTANCE", name, change.new, priority, notifies, cause=cause)
         elif deleted:
@@ -63,6 +62,11 @@ class Heralds:
         else:
             self._notifier.stopped("INSTANCE", name, priority, notifies, cause=cause)
         self._mail_state("INSTANCE", name, change.new, notifies)
+
+    def tell_sync(self, name: str, state: State) -> None:
+        """Let the IPVS sync daemon follow the instance *name* if it is the one to be followed."""
+        if name == self._spec.sync_instance:
+            self._send(SyncRole(master=state is State.MASTER))
 
     def on_group(self, change: fx.GroupChanged) -> None:
         """Tell of the transition of a sync group."""

@@ -219,6 +219,9 @@ class RouterRole:
         now = self._shell.turn()
         self._guard.survey(now)
         self._shell.end_turn(now)
+        # Another instance may be the one to follow, and have its state for long.
+        for key, seat in self._shell.seats.items():
+            self._heralds.tell_sync(seat.name, self._shell.state(key))
 
     def _schedule(self, spec: RouterSpec) -> None:
         wanted = spec.scheduling

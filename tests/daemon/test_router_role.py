@@ -1,0 +1,90 @@
+"""The router role at the end of a channel, with an instance on the loopback interface."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lvskeeper.daemon.channel import Applied, Apply, Channel, FromRole, Stop, Stopped, SyncRole
+from lvskeeper.daemon.router import RouterRole
+from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
+from lvskeeper.observe.events import Event
+from lvskeeper.observe.vrrp_events import VrrpStateChanged
+from lvskeeper.units import parse_address
+from lvskeeper.vrrp.spec import InstanceSpec
+from lvskeeper.vrrp.types import InstanceKey
+from lvskeeper.vrrp.validate import Peer, Rules
+
+pytestmark = [pytest.mark.root, pytest.mark.asyncio]
+
+HERE, PEER = parse_address("127.0.0.1"), parse_address("127.0.0.9")
+
+
+def config(vrid: int) -> InstanceConfig:
+    key = InstanceKey("lo", 4, vrid)
+    spec = InstanceSpec(key, f"VI_{vrid}", HERE, version=3, priority=200, interval=0.05)
+    return InstanceConfig(spec, Rules(3, vrid, 0.05, peers=(Peer(PEER),)))
+
+
+class Boss:
+    """What the supervisor is to the role."""
+
+    def __init__(self, channel: Channel, masters: asyncio.Semaphore) -> None:
+        self._channel = channel
+        self.masters = masters
+        """Counts the transitions to MASTER."""
+        self._decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
+
+    async def apply(self, generation: int, spec: RouterSpec) -> list[FromRole]:
+        """Let the role have *spec*; return what it said from then on, its answer the last."""
+        await self._channel.send(Apply(generation, msgspec.Raw(msgspec.json.encode(spec))))
+        return await self.hear(Applied(generation, instances=len(spec.instances)))
+
+    async def hear(self, last: FromRole) -> list[FromRole]:
+        heard: list[FromRole] = []
+        async with asyncio.timeout(10):
+            while last not in heard:
+                message = await self._channel.receive(self._decoder)
+                assert message is not None
+                heard.append(message)
+        return heard
+
+    async def stop(self) -> None:
+        await self._channel.send(Stop(remove=True))
+        await self.hear(Stopped())
+
+
+@asynccontextmanager
+async def role(run_dir: Path) -> AsyncIterator[Boss]:
+    ours, theirs = socket.socketpair()
+    masters = asyncio.Semaphore(0)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, VrrpStateChanged) and event.new == "MASTER":
+            masters.release()
+
+    task = asyncio.create_task(RouterRole(await Channel.connect(theirs), run_dir, emit).run())
+    boss = Boss(await Channel.connect(ours), masters)
+    try:
+        yield boss
+        await boss.stop()
+    finally:
+        await asyncio.wait({task}, timeout=10)
+        assert task.done()
+
+
+async def test_a_reload_tells_the_state_of_the_instance_that_is_followed_from_then_on(
+    tmp_path: Path,
+) -> None:
+    instances = (config(1), config(2))
+    async with role(tmp_path) as boss:
+        await boss.apply(1, RouterSpec(instances=instances))
+        await asyncio.wait_for(boss.masters.acquire(), 10)
+        await asyncio.wait_for(boss.masters.acquire(), 10)
+        heard = await boss.apply(2, RouterSpec(instances=instances, sync_instance="VI_2"))
+        told = SyncRole(master=True)
+        assert told in heard or told in await boss.hear(told)
