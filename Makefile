@@ -4,10 +4,10 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test lint bench boots ready-demo ready-test clean
+.PHONY: help demo test lint bench boots schedules ready-demo ready-test clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready-demo ## watch a director, then a pair: failures, repairs, fail-overs (4 minutes in a VM)
 	@$(SUDO) .venv/bin/lvskeeper demo
@@ -23,6 +23,9 @@ bench: ready-test ## comparisons with ipvsadm and keepalived
 
 boots: ready-test ## boot the laboratory's VM 20 times and check each
 	@$(PYTHON) tests/lab/boots.py 20
+
+schedules: ready-test ## 200,000 schedules of the VRRP simulator, for a night (half an hour)
+	@LVSKEEPER_SCHEDULES=40000 $(PYTHON) -m pytest -p no:cacheprovider -o timeout=0 tests/sim
 
 ready-demo:
 	@packaging/bootstrap.sh demo
