@@ -15,11 +15,12 @@ import pytest
 from support.frr import HAS_FRR, LINK_LOCAL, Frr, Router, frr
 from support.stories import Story, Told, hear, names, tell
 from support.vrrp_duel import SLACK, TROUBLES, Duel
-from support.vrrp_lan import OURS, PATIENCE, PROMPT, THEIRS, Lan, lan, wait_until
+from support.vrrp_lan import BRIDGE, OURS, PATIENCE, PROMPT, THEIRS, Lan, lan, wait_until
 from support.vrrp_net import HERE_LINK
 from support.vrrp_watch import check_frames
 
 from lvskeeper.lab.daemon import Daemon
+from lvskeeper.lab.netns import set_sysctls
 from lvskeeper.units import format_address, parse_address
 from lvskeeper.vrrp.states import Cause
 from lvskeeper.vrrp.validate import Received
@@ -49,7 +50,7 @@ class Bout:
             self.daemon.wait_for(
                 "vrrp_state_changed", since=since, timeout=PATIENCE, new=ours, cause=cause.value
             )
-        if self.peer.show():
+        if host == THEIRS or self.peer.show():
             self.peer.wait_for(theirs)
         if not self.lan.neighbour(self.duel.vip):
             self.lan.get_to_know(self.duel.vip)
@@ -60,13 +61,18 @@ class Bout:
 
     def expect_gap(self, old: str, *, after: float, expected: float) -> None:
         """Check the time from the last advert of *old* to the first one of the other."""
-        adverts = [
-            (frame.at, frame.host) for frame in self.lan.wire.settled()
-            if isinstance(frame.what, Received) and frame.what.vrid == self.duel.vrid
-        ]  # fmt: skip
-        first = next(at for at, host in adverts if host != old and at >= after)
-        last = max(at for at, host in adverts if host == old and at < first)
+        new = THEIRS if old == OURS else OURS
+        wait_until(lambda: any(at >= after for at in self._adverts(new)), f"no adverts of {new}")
+        first = next(at for at in self._adverts(new) if at >= after)
+        last = max(at for at in self._adverts(old) if at < first)
         assert expected - 0.01 < first - last < 2 * expected + SLACK, first - last
+
+    def _adverts(self, host: str) -> list[float]:
+        return [
+            frame.at for frame in self.lan.wire.settled()
+            if frame.host == host
+            and isinstance(frame.what, Received) and frame.what.vrid == self.duel.vrid
+        ]  # fmt: skip
 
     def check(self) -> None:
         """Check what holds in every story, once it is over."""
@@ -92,6 +98,8 @@ def bout(duel: Duel, folder: Path) -> Iterator[Bout]:
             frr(net.theirs, place, router) as peer,
             Daemon(net.ours, file, folder / "run") as daemon,
         ):
+            # vrrpd announces once, which a host does not heed within a second of the last time
+            set_sysctls(net.third.name, {f"ipv4/neigh/{BRIDGE}/locktime": "0"})
             made = Bout(net, duel, peer, daemon)
             yield made
             made.check()
