@@ -14,10 +14,12 @@ from lvskeeper.lab.topology import (
     BACK,
     CLIENT4,
     CLIENT6,
+    FRONT,
     VIPS4,
     VIPS6,
     Laboratory,
     Plan,
+    director_front,
     local_addresses,
     real_server,
 )
@@ -106,6 +108,35 @@ def test_what_is_under_test_may_bring_lips_and_forwarding_itself() -> None:
     assert "10.0.0.1/24" in shown
     assert "10.0.0.10/" not in shown
     assert forward == "0\n"
+
+
+def reaches(lab: Laboratory, address: str) -> bool:
+    """Whether the client gets as much as a refusal from *address*."""
+    connect = f"import socket; socket.create_connection(('{address}', 9), 0.5)"
+    done = lab.client.run([sys.executable, "-c", connect], check=False)
+    return "ConnectionRefusedError" in done.stderr
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_director_is_cut_off_with_or_without_its_links_telling(seen: bool) -> None:
+    with Laboratory(Plan(directors=2, servers=1, vips=False)) as lab:
+        first, second = (director_front(number)[0] for number in (1, 2))
+        assert reaches(lab, second)
+        lab.cut(2, seen=seen)
+        for device in (FRONT, BACK):
+            shown = lab.directors[1].run(["ip", "link", "show", "dev", device]).stdout
+            assert ("NO-CARRIER" in shown) is seen
+        assert not reaches(lab, second)
+        assert reaches(lab, first)
+        lab.mend(2)
+        assert reaches(lab, second)
+
+
+def test_a_pair_may_bring_its_vips_itself() -> None:
+    with Laboratory(Plan(directors=2, servers=1, vips=False)) as lab:
+        for director in lab.directors:
+            assert VIPS4[0] not in director.run(["ip", "addr"]).stdout
+        assert VIPS4[0].rpartition(".")[0] not in lab.client.run(["ip", "route"]).stdout
 
 
 def fail_inside(lab: Laboratory) -> None:
