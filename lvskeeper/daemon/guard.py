@@ -29,6 +29,7 @@ from lvskeeper.kernel.rtnetlink_monitor import (
     RouteNews,
     RuleNews,
 )
+from lvskeeper.observe import events
 from lvskeeper.observe import vrrp_events as told
 from lvskeeper.observe.events import UpkeepFailed
 from lvskeeper.units import NO_ADDRESS, Address
@@ -90,6 +91,16 @@ class Guard:
     def left_behind(self) -> bool:
         """Whether an earlier router has not left in order; to be asked before :meth:`prepare`."""
         return self.vips.left_behind
+
+    def drop_leftovers(self) -> None:
+        """Take away the addresses that an earlier router has left; its devices may be adopted."""
+        if not self.left_behind:
+            return
+        try:
+            self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
+            self.vips.sweep()
+        except OperatorError as error:
+            self._shell.tell(events.UpkeepFailed(error.message, error.hint))
 
     def sweep(self) -> None:
         """Remove what an earlier router has left, where there is no configuration to go by."""

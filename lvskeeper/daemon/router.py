@@ -90,6 +90,8 @@ class RouterRole:
 
     async def run(self) -> None:
         """Obey the supervisor until it says stop or is gone."""
+        # Its peer may have what a dead router has left here; a configuration may take its time.
+        self._guard.drop_leftovers()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             background = [tasks.create_task(self._beat()), tasks.create_task(self._upkeep())]

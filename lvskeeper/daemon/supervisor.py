@@ -8,6 +8,7 @@ long as the configuration has something for it.
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import os
 import signal
 import socket
@@ -90,6 +91,8 @@ class _Post:
     """What was applied last."""
     backoff: float = BACKOFF_FIRST
     died: bool = False
+    manning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while somebody sees to it that a role is there."""
 
 
 @final
@@ -176,7 +179,7 @@ class Supervisor:
     async def _start(self, started: float) -> ExitStatus:
         """Bring the first configuration into the kernel."""
         # It imports its modules while the file is being loaded.
-        await self._spawn(self._director)
+        await self._man(self._director)
         loaded = await self._load()
         if loaded.errors:
             self._show(loaded)
@@ -301,10 +304,7 @@ class Supervisor:
 
     async def _apply(self, post: _Post, spec: msgspec.Raw) -> Applied | Failed:
         """Let the role of *post* do *spec*; one that did half of it is killed, and starts anew."""
-        if post.role is None:
-            await self._spawn(post)
-        role = post.role
-        assert role is not None
+        role = await self._man(post)
         self._generation += 1
         try:
             answer = await role.ask(Apply(self._generation, spec), APPLY_LIMIT)
@@ -327,7 +327,15 @@ class Supervisor:
             role.kill()
         return answer
 
-    async def _spawn(self, post: _Post) -> None:
+    async def _man(self, post: _Post) -> Role:
+        """Return the role of *post*, a new one where none is there."""
+        async with post.manning:
+            return post.role or await self._spawn(post)
+
+    async def _spawn(self, post: _Post) -> Role:
+        if post is self._router:
+            # All its lives share them, and a new one is there at once.
+            importlib.import_module("lvskeeper.daemon.router")
         child = spawn(post.name, post.main)
         try:
             channel = await Channel.connect(child.sock)
@@ -336,8 +344,9 @@ class Supervisor:
             child.release()
             await reaped(child.pid)
             raise
-        post.role = Role(post.name, child, channel, lambda news: self._on_news(post, news))
-        self._tasks.create_task(self._watch(post, post.role))
+        role = post.role = Role(post.name, child, channel, lambda news: self._on_news(post, news))
+        self._tasks.create_task(self._watch(post, role))
+        return role
 
     def _on_news(self, post: _Post, news: News) -> None:
         match news:
@@ -382,12 +391,18 @@ class Supervisor:
             self._emit(events.RoleDied(role.name, describe_status(status), pause))
             post.died = True
             self._wake.set()
+            if post is self._router and post.spec != NOTHING:
+                # Others may be at work for minutes; the addresses that it has left go now.
+                await asyncio.sleep(post.backoff)
+                if not self._stop_reason and post.died:
+                    await self._man(post)
 
     async def _revive(self, post: _Post) -> None:
         """Start a role again; it adopts what the dead one left in the kernel."""
         if post.spec == NOTHING:
             return  # its first configuration was its end, or a reload has no work for it any more
-        await asyncio.sleep(post.backoff)
+        if post.role is None:
+            await asyncio.sleep(post.backoff)
         post.backoff = min(post.backoff * 2, BACKOFF_MAX)
         answer = await self._apply(post, post.spec)
         match answer:
@@ -410,8 +425,8 @@ class Supervisor:
         In place of a router that died there is a new one, to take away what that has left: its
         peer has the addresses by now.
         """
-        if post.role is None and post is self._router and post.spec != NOTHING:
-            await self._spawn(post)
+        if post is self._router and post.spec != NOTHING:
+            await self._man(post)
         role, post.role = post.role, None
         return role
 
