@@ -145,11 +145,11 @@ class Pair:
                 "vrrp_master_learned", since=since, timeout=START_LIMIT, instance=instance
             )
 
-    def traffic(self, vip: str = VIP4) -> Traffic:
+    def traffic(self, vip: str = VIP4, *, patience: float = PATIENCE) -> Traffic:
         """Return requests to a VIP, so many that no outage makes them wait for one another."""
         host = f"[{vip}]" if ":" in vip else vip
         return Traffic(
-            self.lab.client, f"http://{host}/", rate=RATE, concurrency=100, timeout=PATIENCE
+            self.lab.client, f"http://{host}/", rate=RATE, concurrency=100, timeout=patience
         )
 
     def director_of(self, lip: str) -> int:
@@ -190,7 +190,7 @@ class Pair:
         )
         answered = time.monotonic()
         # Until those that wait in vain have given up, and the pair is known to serve steadily.
-        traffic.wait_for(lambda seen: seen.sent >= 1, since=answered + PATIENCE)
+        traffic.wait_for(lambda seen: seen.sent >= 1, since=answered + traffic.timeout)
         before, after = traffic.longest_gap(mark)
         last = [
             advert

@@ -178,6 +178,7 @@ class Traffic:
         concurrency: int = 8,
         timeout: float = 5.0,
     ) -> None:
+        self.timeout: Final = timeout
         self._arguments = ["-m", "lvskeeper.lab.traffic", "--url", url]
         self._arguments += ["--rate", str(rate), "--concurrency", str(concurrency)]
         self._arguments += ["--timeout", str(timeout)]

@@ -31,6 +31,8 @@ VIPS: Final = (VIP4, VIP6)
 ADVERT_INTERVAL: Final = 1.0
 SLACK: Final = 1.5
 """Seconds that an emulated machine may add."""
+PATIENCE: Final = 5.0
+"""Seconds that a client waits: an answer that an emulated machine delays is none that is lost."""
 BEAT: Final = 1.0
 SECOND_LOOK: Final = 0.5
 """A role beats once a second, and its silence is believed at the second look."""
@@ -92,7 +94,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ):
         active = pair.start()
         pair.follows(3 - active, float("-inf"))
-        with pair.traffic(VIP4) as four, pair.traffic(VIP6) as six:
+        with (
+            pair.traffic(VIP4, patience=PATIENCE) as four,
+            pair.traffic(VIP6, patience=PATIENCE) as six,
+        ):
             for traffic in (four, six):
                 traffic.wait_for(lambda seen: seen.sent - seen.failed >= 10, 60)
             yield Site(pair, times, {VIP4: four, VIP6: six})
