@@ -29,7 +29,7 @@ def on_advert(r: Record, event: ev.AdvertHeard, now: float) -> None:
     claim = Claim(source, advert.priority, advert.interval, now)
     r.deadline = now + r.learn(advert.interval)
     r.cause = Cause.SILENCE
-    r.wants = r.looked = r.extended = False
+    r.wants = r.looked = r.extended = r.joining = False
     r.master = claim
     if master is None or source != master.address:
         r.note_claim(advert, source, master, now)

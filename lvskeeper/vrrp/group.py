@@ -114,15 +114,20 @@ def _faults_heal(group: SyncGroup) -> Moves:
 
 def _masters_stand_back_together(group: SyncGroup) -> Moves:
     masters = [member for member in group.members if member.state is State.MASTER]
-    if len(masters) == len(group.members):
+    if all(member.state is State.MASTER or member.joining for member in group.members):
         return []
     return [(member, ev.StandBack()) for member in masters]
 
 
 def _masters_take_over_together(group: SyncGroup) -> Moves:
-    if not all(member.wants and member.state is State.BACKUP for member in group.members):
+    """Where one joins masters, it takes over alone; else all have to be backups."""
+    takers = [member for member in group.members if member.state is State.BACKUP]
+    others = [member for member in group.members if member.state is State.MASTER]
+    if len(takers) + len(others) < len(group.members) or not all(one.wants for one in takers):
         return []
-    return [(member, ev.TakeOver()) for member in group.members]
+    if others and not all(one.joining for one in takers):
+        return []
+    return [(member, ev.TakeOver()) for member in takers]
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -121,14 +121,17 @@ class Instance:
         grouped: bool = False,
         verdict: Verdict | None = None,
         faults: Iterable[Fault] = (),
+        joining: bool = False,
     ) -> None:
         """Make the instance in INIT, with the *faults* that are known already.
 
-        *verdict* is what tracking says, if anything is known yet.
+        *verdict* is what tracking says, if anything is known yet; *joining* one of a sync group
+        waits for its first silence while the others are masters.
         """
         verdict = verdict or judge(spec.priority, spec.tracks, {})
         self._record = Record(spec, grouped, verdict, spec.source, spec.interval)
         self._record.faults.update(faults)
+        self._record.joining = joining
         if spec.source == NO_ADDRESS:
             self._record.faults.add(Fault(FaultKind.NO_SOURCE))
 
@@ -176,6 +179,11 @@ class Instance:
     def wants(self) -> bool:
         """Whether a member of a sync group would be master if it were alone."""
         return self._record.wants or self._record.state is State.MASTER
+
+    @property
+    def joining(self) -> bool:
+        """Whether it is new in a sync group of masters, and has heard no master yet."""
+        return self._record.joining and self._record.state is State.BACKUP
 
     @property
     def master(self) -> Claim | None:

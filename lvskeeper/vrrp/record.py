@@ -56,6 +56,9 @@ class Record:
     renewal: Renewal | None = None
     cause: Cause = Cause.SILENCE
     """Why the timer of a backup ends if nothing is heard."""
+    joining: bool = False
+    """New in a sync group whose others are masters: it does not keep them back before it has heard
+    a master."""
     wants: bool = False
     """A member of a sync group heard no master, and waits for the others."""
     looked: bool = False
@@ -117,6 +120,7 @@ class Record:
         self.master = self.owner_since = self.renewal = None
         self.cause = Cause.SILENCE
         self.wants = self.looked = self.extended = False
+        self.joining = self.joining and new is State.BACKUP
         self.preempt_at = -inf
         self.told.clear()
         self.out.append(

@@ -66,9 +66,14 @@ class Router:
         self._couple(group_of)
 
     def _make(self, spec: InstanceSpec, group: GroupSpec | None, faults: Faults) -> Instance:
-        verdict = self._judge(spec, group)
-        own = faults.get(spec.key, ())
-        made = Instance(spec, grouped=group is not None, verdict=verdict, faults=own)
+        joined = self._groups.get(group.name) if group else None
+        made = Instance(
+            spec,
+            grouped=group is not None,
+            verdict=self._judge(spec, group),
+            faults=faults.get(spec.key, ()),
+            joining=joined is not None and joined.state is State.MASTER,
+        )
         self._instances[spec.key] = made
         return made
 

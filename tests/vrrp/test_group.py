@@ -225,17 +225,6 @@ def test_a_member_set_free_is_rid_of_the_groups_fault() -> None:
     assert states(made) == ["BACKUP", "FAULT"]
 
 
-def test_a_new_member_that_is_no_master_holds_the_group_back() -> None:
-    made = router()
-    run(made, 104.0)
-    new = InstanceKey("eth3", 4, 54)
-    keys = (KEY, OTHER, new)
-    made.reload([spec(key=key) for key in keys], [GroupSpec("G", keys)], 104.2)
-    assert states(made) == ["BACKUP", "BACKUP"]
-    run(made, 110.0)
-    assert {instance.state for instance in made.instances.values()} == {State.MASTER}
-
-
 def test_another_version_is_another_instance() -> None:
     made = Router([spec()])
     made.start(100.0)
@@ -253,3 +242,46 @@ def test_all_that_expire_together_look_at_the_sockets_once() -> None:
     assert made.on_timer(at) == [fx.LookAgain(key) for key in keys]
     sent = [e.key for e in made.on_timer(at) if isinstance(e, fx.SendAdvert)]
     assert sorted(sent) == keys
+
+
+NEW = InstanceKey("eth3", 4, 54)
+
+
+def joined() -> Router:
+    """Return a router in which a reload has put another member beside two masters."""
+    made = router()
+    run(made, 104.0)
+    specs = [spec(), spec(key=OTHER), spec(key=ALONE), spec(key=NEW)]
+    made.reload(specs, [GroupSpec("G", (KEY, OTHER, NEW))], 104.2)
+    assert states(made) == ["MASTER", "MASTER"]
+    assert made.instances[NEW].state is State.BACKUP
+    return made
+
+
+def test_a_new_member_joins_masters_after_its_own_silence() -> None:
+    made = joined()
+    told = run(made, 108.0)
+    assert made.instances[NEW].state is State.MASTER
+    assert states(made) == ["MASTER", "MASTER"]
+    assert [e.key for e in told if isinstance(e, fx.StateChanged)] == [NEW]
+
+
+def test_a_new_member_that_hears_a_master_takes_the_others_along() -> None:
+    made = joined()
+    made.on_advert(NEW, advert(200), HIGH, 104.5)
+    assert states(made) == ["BACKUP", "BACKUP"]
+    assert made.instances[NEW].state is State.BACKUP
+
+
+def test_a_new_member_with_a_fault_takes_the_others_along() -> None:
+    made = joined()
+    made.on(NEW, ev.Faulted(DOWN), 104.5)
+    assert states(made) == ["FAULT", "FAULT"]
+
+
+def test_a_new_member_steps_back_with_the_masters_it_joined() -> None:
+    made = joined()
+    made.on_advert(KEY, advert(200), HIGH, 104.5)
+    assert states(made) == ["BACKUP", "BACKUP"]
+    run(made, 112.0)
+    assert {one.state for key, one in made.instances.items() if key != ALONE} == {State.MASTER}
