@@ -173,10 +173,10 @@ class Guard:
                 before = self._links.name(link.index)
                 self._links.on_link(link, now, gone=gone)
                 if gone:
-                    self._shell.forget_device(link.name)
+                    self._shell.crier.forget(link.name)
                 elif before not in {"", link.name}:
-                    self._shell.forget_device(before)
-                    self._shell.forget_device(link.name)
+                    self._shell.crier.forget(before)
+                    self._shell.crier.forget(link.name)
                     self.vips.on_renamed(before, link.name)
                 return self.vips.has_routes
             case AddressNews(present, gone, port):
@@ -314,6 +314,7 @@ class Guard:
         if self._behind:
             self._catch_up(self._shell.turn())
         self._on_news()
+        self._shell.wires.repair()
         if self._shell.wires.failures:
             now = self._shell.turn()
             self.survey(now)

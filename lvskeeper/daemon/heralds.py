@@ -43,7 +43,11 @@ class Heralds:
         """Go by *spec* from now on."""
         self._spec = spec
         self._mail_settings = msgspec.Raw(msgspec.json.encode(spec.mail))
-        self._groups = {group.spec.name: group.notifies for group in spec.groups}
+        groups = {group.spec.name: group.notifies for group in spec.groups}
+        for name, notifies in self._groups.items():
+            if name not in groups:
+                self._notifier.deleted("GROUP", name, 0, notifies)
+        self._groups = groups
         self._notifier.replace(spec)
 
     async def close(self, patience: float) -> None:

@@ -31,6 +31,8 @@ class VmacKeeper:
         self._vmacs = Vmacs(client)
         self._wanted: dict[str, tuple[Device, tuple[VmacSpec, int]]] = {}
         """Devices by name, with what they are for and the family of its instance."""
+        self._promoted: set[str] = set()
+        """Interfaces whose other addresses stay when the first one goes."""
         self._told: set[str] = set()
 
     def prepare(self, spec: RouterSpec, *, left: Iterable[str] = ()) -> bool:
@@ -50,7 +52,10 @@ class VmacKeeper:
             if config.promote_secondaries
             for held in config.addresses
         }
-        self._report((), self._vmacs.promote_secondaries("spec", sorted(promoted)))
+        if promoted != self._promoted:
+            self._vmacs.demote_secondaries("spec")
+            self._promoted = promoted
+            self._report((), self._vmacs.promote_secondaries("spec", sorted(promoted)))
         return self.repair() or swept or bool(gone)
 
     def sweep(self, left: Iterable[str]) -> bool:

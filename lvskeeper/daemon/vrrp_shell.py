@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Final, Protocol, final
 
+from lvskeeper.daemon.crier import Crier
 from lvskeeper.daemon.router_spec import InstanceConfig
 from lvskeeper.daemon.seat import Seat, WireKey
 from lvskeeper.daemon.vrrp_log import address_text, event_of, report
 from lvskeeper.daemon.wires import Wires
 from lvskeeper.errors import OperatorError
-from lvskeeper.kernel.neighbours import Announcer
-from lvskeeper.kernel.vrrp_socket import Receiver, find_interface
+from lvskeeper.kernel.vrrp_socket import Receiver
 from lvskeeper.observe import vrrp_events as told
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.log import Emit
-from lvskeeper.units import NO_ADDRESS, Address
+from lvskeeper.units import NO_ADDRESS
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
-from lvskeeper.vrrp.announce import Announcement, Planner
+from lvskeeper.vrrp.announce import Planner
 from lvskeeper.vrrp.router import Effects, Faults, Router
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import State
@@ -89,7 +89,7 @@ class Shell:
         self._running = False
         self.planner: Final = Planner()
         self.wires: Final = Wires(self._on_readable, self._on_socket_failure)
-        self._announcers: dict[str, Announcer | None] = {}
+        self.crier: Final = Crier(self._on_unannounced)
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._telling: asyncio.Handle | None = None
         self._seen = self._loop.time()
@@ -178,6 +178,7 @@ class Shell:
 
     def _seat_all(self) -> None:
         """Follow the seats with sockets and tick."""
+        self._foreign.clear()
         self._by_wire = {}
         for seat in self.seats.values():
             self._by_wire.setdefault(seat.wire, {})[seat.key.vrid] = seat
@@ -201,10 +202,7 @@ class Shell:
             self._timer.cancel()
             self._timer = None
         self.wires.close()
-        for announcer in self._announcers.values():
-            if announcer is not None:
-                announcer.close()
-        self._announcers.clear()
+        self.crier.close()
         while self._events:
             self._emit(self._events.popleft())
 
@@ -235,7 +233,7 @@ class Shell:
     def end_turn(self, now: float) -> None:
         """End a turn: announce what may be announced, and arm the timer."""
         if self._core.wake_at() > now and self.planner.deadline() <= now:
-            self._announce(self.planner.on_timer(now))
+            self.crier.announce(self.planner.on_timer(now))
         self._arm()
 
     def _arm(self) -> None:
@@ -282,12 +280,18 @@ class Shell:
     def _on_socket_failure(self, wire: WireKey, error: OperatorError) -> None:
         self.tell(told.VrrpSocketFailed(wire.device or "any", error.message, error.hint))
 
+    def _on_unannounced(self, key: InstanceKey, device: str, reason: str) -> None:
+        seat = self.seats.get(key)
+        if seat is not None:
+            self.tell(told.VrrpAnnounceFailed(seat.name, device, reason))
+
     def _hear(self, wire: WireKey, receiver: Receiver, now: float) -> None:
         try:
             packets = receiver.drain()
         except OperatorError as error:
-            self._on_socket_failure(wire, error)
-            self.wires.repair()
+            if self._once(wire, error.message):
+                self._on_socket_failure(wire, error)
+            self.wires.drop(wire)
             return
         # Whatever was read had come by now, and perhaps not yet when the turn began.
         now = self._seen = max(now, self._loop.time())
@@ -429,45 +433,3 @@ class Shell:
         seat.counters.sent += 1
         if not priority:
             seat.counters.zero_sent += 1
-
-    # -- announcements
-
-    def _announce(self, slices: Iterable[Announcement]) -> None:
-        by_device: dict[str, list[Announcement]] = {}
-        for one in slices:
-            by_device.setdefault(one.place.interface, []).append(one)
-        for device, announcements in by_device.items():
-            self._announce_on(device, announcements)
-
-    def _announce_on(self, device: str, announcements: list[Announcement]) -> None:
-        addresses: list[Address] = [each.place.address for each in announcements]
-        try:
-            announcer = self._announcer(device)
-            if announcer is None:
-                return
-            unsent = announcer.announce(addresses)
-            reason = str(unsent[0]) if unsent else ""
-        except OperatorError as error:
-            reason = error.message
-            self.forget_device(device)
-        seat = self.seats.get(announcements[0].key)
-        if reason and seat is not None and self._once("announce", device, reason):
-            self.tell(told.VrrpAnnounceFailed(seat.name, device, reason))
-
-    def _announcer(self, device: str) -> Announcer | None:
-        """Return who announces on *device*; nobody where it has no neighbours to tell."""
-        if device not in self._announcers:
-            interface = find_interface(device)
-            try:
-                self._announcers[device] = Announcer(interface)
-            except OperatorError as error:
-                if "no Ethernet" not in error.message:
-                    raise
-                self._announcers[device] = None
-        return self._announcers[device]
-
-    def forget_device(self, device: str) -> None:
-        """Open *device* anew for the next announcement: it is gone, or another one now."""
-        announcer = self._announcers.pop(device, None)
-        if announcer is not None:
-            announcer.close()

@@ -99,14 +99,14 @@ class Wires:
         }
         for key in [*self._wires]:
             if self._needs.get(key) != self._wires[key].need:
-                self._drop(key)
+                self.drop(key)
         self.repair()
 
     def repair(self) -> None:
         """Close the sockets of interfaces that are gone, and open those that are missing."""
         for key in [*self._wires]:
             if not self._wires[key].present():
-                self._drop(key)
+                self.drop(key)
         for key, need in self._needs.items():
             if key not in self._wires:
                 self._open(key, need)
@@ -127,8 +127,11 @@ class Wires:
         for receiver in wire.receivers:
             self._loop.add_reader(receiver.fileno(), self._on_readable, key, receiver)
 
-    def _drop(self, key: WireKey) -> None:
-        wire = self._wires.pop(key)
+    def drop(self, key: WireKey) -> None:
+        """Close the sockets of a wire; :meth:`repair` opens them anew."""
+        wire = self._wires.pop(key, None)
+        if wire is None:
+            return
         for receiver in wire.receivers:
             self._loop.remove_reader(receiver.fileno())
         wire.close()
@@ -161,5 +164,5 @@ class Wires:
     def close(self) -> None:
         """Close all sockets."""
         for key in [*self._wires]:
-            self._drop(key)
+            self.drop(key)
         self._needs.clear()

@@ -21,6 +21,18 @@ _FULL: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENETDOWN})
 
 
 @final
+class NoNeighboursError(OperatorError):
+    """The interface has no MAC addresses, so there is nobody to tell."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"interface {name} is no Ethernet interface: it has no neighbours to tell",
+            status=ExitStatus.KERNEL,
+            hint="put the virtual addresses on an Ethernet interface",
+        )
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Unsent:
     """An address that the neighbours were not told of."""
@@ -37,8 +49,8 @@ class Announcer:
     """Tells the neighbours on an Ethernet interface which addresses are here.
 
     It speaks with the MAC address that the interface has at that moment. Raises
-    :class:`OperatorError` for an interface without MAC addresses, :class:`InterfaceGoneError` for
-    one that is gone.
+    :class:`NoNeighboursError` for an interface without MAC addresses, :class:`InterfaceGoneError`
+    for one that is gone.
     """
 
     def __init__(self, interface: Interface) -> None:
@@ -69,11 +81,7 @@ class Announcer:
         except OSError as error:
             raise InterfaceGoneError(name) from error
         if self._socket.getsockname()[3] != _ARPHRD_ETHER:
-            raise OperatorError(
-                f"interface {name} is no Ethernet interface: it has no neighbours to tell",
-                status=ExitStatus.KERNEL,
-                hint="put the virtual addresses on an Ethernet interface",
-            )
+            raise NoNeighboursError(name)
         # Kept open: it names this interface, in this namespace, for good
         path = Path("/proc/sys/net/ipv6/conf", name, "forwarding")
         with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
