@@ -98,8 +98,8 @@ _GLOBAL_VRRP: Final = (
             v.seconds(zero=True), default="0"),
     k.bare("log_unknown_vrids", "Tell of adverts for virtual routers that are not ours."),
     Keyword("dynamic_interfaces", "[allow_if_changes]",
-            "Interfaces may be missing at the start, and come and go.", "K", w.dynamic,
-            default="no"),
+            "Interfaces may be missing at the start, and come and go; lvskeeper lets them in any "
+            "case.", "K", w.dynamic, default="no"),
     k.value("default_interface", "INTERFACE", "Where static addresses are that name none.",
             w.device, default="eth0"),
     k.value("vmac_prefix", "NAME", "Start of the names of VMACs.", w.name_prefix, default="vrrp"),

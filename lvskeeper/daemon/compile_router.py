@@ -63,7 +63,6 @@ def compile_router(config: Config) -> r.RouterSpec | None:
         files=tuple(t.files(vrrp)),
         processes=tuple(t.processes(vrrp)),
         link_delays=tuple((one.interface, one.up) for one in vrrp.link_delays if one.up),
-        dynamic_interfaces=settings.dynamic_interfaces,
         fence=settings.vrrp_fence,
         director_timeout=settings.vrrp_director_timeout if config.virtual_servers else 0.0,
         startup_delay=settings.vrrp_startup_delay,

@@ -311,6 +311,7 @@ class RouterRole:
             await asyncio.sleep(UPKEEP_INTERVAL)
             if self._spec is not None:
                 self._guard.upkeep()
+                self._shell.announce_aside(self._loop.time())
                 await self._accept.look_after()
 
     def _send_soon(self, message: msgspec.Struct) -> None:

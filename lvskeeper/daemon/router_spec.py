@@ -97,7 +97,8 @@ class InstanceConfig:
     """``unicast_fault_no_peer`` with no peer: the instance stays in FAULT."""
     promote_secondaries: bool = False
     extra_refresh: float = 0.0
-    """``garp_extra_if``."""
+    """``garp_extra_if``: how often a master announces from each interface that has its addresses
+    and sends no adverts, so that switches remember its MAC there; 0 for never."""
     notifies: Notifies = field(default_factory=Notifies)
 
 
@@ -215,8 +216,6 @@ class RouterSpec:
     processes: tuple[TrackedProcess, ...] = ()
     link_delays: tuple[tuple[str, float], ...] = ()
     """``interface_up_down_delays``: how long an interface has to be up before it counts."""
-    dynamic_interfaces: bool = False
-    """Interfaces may be missing at the start, and come and go."""
     static_addresses: tuple[HeldAddress, ...] = ()
     static_routes: tuple[Route, ...] = ()
     static_policies: tuple[Rule, ...] = ()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, NamedTuple, final
 
 from lvskeeper.daemon.router_spec import InstanceConfig
@@ -67,6 +68,8 @@ class Seat:
         """What was complained of since the last transition."""
         self.insisted: Final[set[Address]] = set()
         """Weaker masters that were told of since the last transition."""
+        self.aside = -inf
+        """When it was last announced from interfaces without adverts."""
         self.mute = False
         """The last advert could not be sent."""
         self.sequence = 0

@@ -103,6 +103,11 @@ def report(seat: Seat, instance: Instance, planner: Planner, now: float) -> told
         counters.sent,
         counters.received,
         ", ".join(f"{kind} {count}" for kind, count in sorted(counters.rejected.items())),
+        counters.zero_sent,
+        counters.zero_received,
+        counters.became_master,
+        counters.late,
+        counters.lost,
         peers,
         ", ".join(announced) if instance.state is State.MASTER else "",
     )

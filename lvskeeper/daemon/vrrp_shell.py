@@ -25,7 +25,7 @@ from lvskeeper.observe.log import Emit
 from lvskeeper.units import NO_ADDRESS
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
-from lvskeeper.vrrp.announce import Planner
+from lvskeeper.vrrp.announce import Announcement, Planner
 from lvskeeper.vrrp.router import Effects, Faults, Router
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import State
@@ -279,6 +279,16 @@ class Shell:
 
     def _on_socket_failure(self, wire: WireKey, error: OperatorError) -> None:
         self.tell(told.VrrpSocketFailed(wire.device or "any", error.message, error.hint))
+
+    def announce_aside(self, now: float) -> None:
+        """Let masters speak from interfaces on which they send no adverts (``garp_extra_if``)."""
+        for seat in self.seats.values():
+            period = seat.config.extra_refresh
+            if not period or now < seat.aside + period or self.state(seat.key) is not State.MASTER:
+                continue
+            seat.aside = now
+            places = {p.interface: p for p in reversed(seat.places) if p.interface != seat.device}
+            self.crier.announce(Announcement(seat.key, place) for place in places.values())
 
     def _on_unannounced(self, key: InstanceKey, device: str, reason: str) -> None:
         seat = self.seats.get(key)

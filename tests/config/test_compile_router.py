@@ -278,7 +278,6 @@ def test_all_but_the_instances() -> None:
         files=(TrackedFile("load", "/run/load", initial=5),),
         processes=(TrackedProcess("web", "nginx", spec=ProcessSpec(2, 0, 3.0, 1.0)),),
         link_delays=(("eth0", 5.0),),
-        dynamic_interfaces=True,
         static_addresses=(HeldAddress(addr("192.0.2.99"), 24, "eth0"),),
         fence=3.0,
         fifos=(Fifo("/run/fifo", "root", reader=Script(("/bin/reader", "a"), "root")),),

@@ -115,8 +115,23 @@ def fence(folder: Path) -> None:
         assert it.wait_for_holders() - killed < FENCE + 1
 
 
+def announced_aside(folder: Path) -> None:
+    """A VMAC from which no advert comes is announced now and then, so that switches remember it."""
+    more = (
+        "use_vmac", "vmac_xmit_base",
+        "garp_master_repeat 1", "garp_master_delay 0", "garp_extra_if 1",
+    )  # fmt: skip
+    with site(folder, instance("one", *more)) as it:
+        now = time.time()
+        it.daemon.start()
+        it.wait("MASTER")
+        wait_until(lambda: len(it.announcements(since=now)) >= 4, "it falls silent")
+        times = it.announcements(since=now)
+        assert times[-1] - times[1] > 1.5, "they come one after the other"
+
+
 STORIES: Final[tuple[Story, ...]] = (
-    vip_deleted_by_hand, all_flushed, same_subnet_first, leftovers, fence,
+    vip_deleted_by_hand, all_flushed, same_subnet_first, leftovers, fence, announced_aside,
 )  # fmt: skip
 
 
