@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 pytest=("$python" -m pytest -p no:cacheprovider)
-vm_limit=1200 # seconds for the tests in the VM
+vm_limit=2400 # seconds for the tests in the VM, on an emulated machine beside others
 summary=()
 failed=0
 skipped=0
