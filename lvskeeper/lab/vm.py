@@ -5,6 +5,7 @@ same command with the same paths works in both places. Its output comes back liv
 status too; see :mod:`lvskeeper.lab.guest` for the other half.
 """
 
+import compileall
 import contextlib
 import json
 import os
@@ -99,6 +100,7 @@ def _prepare() -> tuple[str, Path]:
 def _run_in_vm(argv: list[str], machine: Machine) -> int:
     vng, image = _prepare()
     _sweep()
+    _compile()
     with signals_unwind():
         return _boot_and_run(vng, image, argv, machine)
 
@@ -152,6 +154,12 @@ def _note_kvm_verdict(*, works: bool) -> None:
     with contextlib.suppress(OSError):  # a checkout that is not ours to write to: no note
         CACHE.mkdir(parents=True, exist_ok=True)
         (CACHE / "kvm.json").write_text(json.dumps({"host": _kvm_key(), "works": works}))
+
+
+def _compile() -> None:
+    """Have the bytecode of all our modules: the VM cannot write it, and would do it every time."""
+    # Where it cannot be written here either, the VM is slow, and that is all.
+    compileall.compile_dir(Path(__file__).parents[1], quiet=2)
 
 
 def _sweep() -> None:
