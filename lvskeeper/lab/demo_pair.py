@@ -65,7 +65,6 @@ class PairDemonstration:
         )
         active = self.pair.start()
         self.stage.say(f"   director{active} is master, priority {PRIORITIES[active]}")
-        self.pair.follows(3 - active, float("-inf"))
         holders = self.pair.holders()
         self.stage.say(f"   {VIP4} is on {_names(holders)}")
         self.stage.close(held=holders == [active])

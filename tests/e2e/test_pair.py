@@ -92,8 +92,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         Pair(tmp_path_factory.mktemp("pair")) as pair,
         VipTimes((pair.lab.directors[0], pair.lab.directors[1])) as times,
     ):
-        active = pair.start()
-        pair.follows(3 - active, float("-inf"))
+        pair.start()
         with (
             pair.traffic(VIP4, patience=PATIENCE) as four,
             pair.traffic(VIP6, patience=PATIENCE) as six,
