@@ -171,12 +171,10 @@ def test_a_killed_director_serves_until_its_peer_has_taken_over(site: Site) -> N
     assert site.through(site.more()) == {taker}
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "its supervisor is killed"])
-def test_a_router_that_leaves_in_order_costs_the_skew(site: Site, how: str) -> None:
+def test_a_clean_stop_costs_the_skew(site: Site) -> None:
     active, mark, day = site.active, time.monotonic(), time.time()
-    taker, daemon = 3 - active, site.pair.daemons[active]
-    end = daemon.stop if how == "SIGTERM" else daemon.kill_supervisor
-    seen = site.pair.take_over(taker, site.traffic[VIP4], end)
+    taker = 3 - active
+    seen = site.pair.take_over(taker, site.traffic[VIP4], site.pair.daemons[active].stop)
     assert seen.last.priority == 0
     assert {event.fields["cause"] for event in seen.log(site.pair.daemons[taker])} == {
         "the master resigned"

@@ -64,6 +64,17 @@ def router_dies_alone(folder: Path) -> None:
         it.wait_for_holders(THEIRS)
 
 
+def supervisor_dies_alone(folder: Path) -> None:
+    """Its router has nobody left to obey: it resigns as at a stop."""
+    with site(folder, STRONG, WEAK) as it:
+        _start_both(it)
+        since = time.monotonic()
+        it.daemon.kill_supervisor()
+        it.peer.wait_for("vrrp_peer_resigned", since=since, obeyed=True)
+        it.wait("MASTER", who=THEIRS, since=since)
+        it.wait_for_holders(THEIRS)
+
+
 def heard_one_way(folder: Path) -> None:
     """The backup is deaf: the master tells who contends, who is to yield, and since when."""
     with site(folder, STRONG, WEAK) as it:
@@ -132,7 +143,7 @@ def signed_with_hmac(folder: Path) -> None:
 
 
 STORIES: Final[tuple[Story, ...]] = (
-    frozen_as_a_whole, router_dies_alone, heard_one_way, signed_with_hmac,
+    frozen_as_a_whole, router_dies_alone, supervisor_dies_alone, heard_one_way, signed_with_hmac,
 )  # fmt: skip
 
 
