@@ -48,13 +48,12 @@ class PairDemonstration:
         other = 3 - active
         with self.pair.traffic() as traffic:
             self.traffic = traffic
-            traffic.wait_for(lambda seen: seen.sent >= 5)
+            traffic.wait_for(lambda seen: seen.sent >= 3)
             self._fullnat(active)
             self._kill(active, other)
             self._revive(active, other)
-            self._stop(other, active)
-            self._revive(other, active)
-            self._cut(active, other)
+            self._cut(other, active)
+            self._stop(active, other)
             traffic.stop()
         return self._summary()
 
@@ -75,7 +74,7 @@ class PairDemonstration:
             "FULLNAT through the pair", "the LIPs that real servers see tell the directors apart"
         )
         mark = self.traffic.mark()
-        counts = self.traffic.wait_for(lambda seen: seen.sent >= 30, since=mark)
+        counts = self.traffic.wait_for(lambda seen: seen.sent >= 20, since=mark)
         self.stage.say(f"   {counts}")
         self.stage.say(f"   LIPs seen: {', '.join(sorted(counts.peers))}")
         through = {self.pair.director_of(peer) for peer in counts.peers}
@@ -106,21 +105,6 @@ class PairDemonstration:
         self.stage.say(f"   {VIP4} is on {_names(holders)}, director{number} follows it")
         self.stage.close(held=holders == [active])
 
-    def _stop(self, active: int, other: int) -> None:
-        self.stage.open(
-            f"a clean stop of director{active}, the active one",
-            "it resigns with an advert of priority 0, so the peer waits for the skew alone",
-        )
-        self._take_over(
-            f"clean stop of director{active}",
-            other,
-            self.pair.daemons[active].stop,
-            expected=f"after the skew: {skew(other):.2f} s",
-            takes=skew(other),
-            lost_at_most=skew(other) + SLACK,
-            cause="the master resigned",
-        )
-
     def _cut(self, active: int, other: int) -> None:
         self.stage.open(
             f"director{active}, the active one, is cut from the network",
@@ -139,10 +123,25 @@ class PairDemonstration:
         mark = self.traffic.mark()
         self.pair.lab.mend(active)
         self.pair.follows(active, mark)
-        self.traffic.wait_for(lambda seen: seen.sent >= 20, since=mark)
+        self.traffic.wait_for(lambda seen: seen.sent >= 10, since=mark)
         counts, holders = self.traffic.since(mark), self.pair.holders()
         self.stage.say(f"   {VIP4} is on {_names(holders)}; {counts}")
         self.stage.close(held=holders == [other] and not counts.failed, counts=counts)
+
+    def _stop(self, active: int, other: int) -> None:
+        self.stage.open(
+            f"a clean stop of director{active}, the active one",
+            "it resigns with an advert of priority 0, so the peer waits for the skew alone",
+        )
+        self._take_over(
+            f"clean stop of director{active}",
+            other,
+            self.pair.daemons[active].stop,
+            expected=f"after the skew: {skew(other):.2f} s",
+            takes=skew(other),
+            lost_at_most=skew(other) + SLACK,
+            cause="the master resigned",
+        )
 
     def _take_over(
         self,

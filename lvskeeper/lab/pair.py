@@ -24,8 +24,8 @@ PRIORITIES: Final = {1: 150, 2: 100}
 FENCE: Final = 6.0
 DIRECTOR_TIMEOUT: Final = 5.0
 """As the files have them."""
-RATE: Final = 10.0
-"""Requests a second; each is a new connection."""
+RATE: Final = 5.0
+"""Requests a second, each a new connection; more leave an emulated machine no time for daemons."""
 PATIENCE: Final = 2.0
 """Seconds that a client waits for an answer."""
 TAKE_OVER_LIMIT: Final = 30.0
@@ -168,11 +168,13 @@ class Pair:
                 "vrrp_master_learned", since=since, timeout=START_LIMIT, instance=instance
             )
 
-    def traffic(self, vip: str = VIP4, *, patience: float = PATIENCE) -> Traffic:
+    def traffic(
+        self, vip: str = VIP4, *, rate: float = RATE, patience: float = PATIENCE
+    ) -> Traffic:
         """Return requests to a VIP, so many that no outage makes them wait for one another."""
         host = f"[{vip}]" if ":" in vip else vip
         return Traffic(
-            self.lab.client, f"http://{host}/", rate=RATE, concurrency=100, timeout=patience
+            self.lab.client, f"http://{host}/", rate=rate, concurrency=100, timeout=patience
         )
 
     def director_of(self, lip: str) -> int:
@@ -211,9 +213,9 @@ class Pair:
         traffic.wait_for(
             lambda seen: any(self.director_of(peer) == taker for peer in seen.peers), since=mark
         )
-        answered = time.monotonic()
+        answered = traffic.first(mark, lambda one: self.director_of(one.peer) == taker).ended
         # Until those that wait in vain have given up, and the pair is known to serve steadily.
-        traffic.wait_for(lambda seen: seen.sent >= 1, since=answered + traffic.timeout)
+        traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + traffic.timeout)
         before, after = traffic.longest_gap(mark)
         last = [
             advert

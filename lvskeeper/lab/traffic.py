@@ -228,6 +228,17 @@ class Traffic:
         with self._changed:
             return count([answer for answer in self._answers if answer.started >= mark])
 
+    def first(self, since: float, predicate: Callable[[Answer], bool]) -> Answer:
+        """Return the first good answer that ended after a mark and is as wanted.
+
+        Raises ``ValueError`` where there is none.
+        """
+        with self._changed:
+            return min(
+                (one for one in self._answers if one.ok and one.ended >= since and predicate(one)),
+                key=lambda one: one.ended,
+            )
+
     def longest_gap(self, since: float) -> tuple[Answer, Answer]:
         """Return the two good answers with the longest time between their ends.
 
