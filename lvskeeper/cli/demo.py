@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``demo``."""
     parser.epilog = (
         "It runs on this kernel if that has ip_vs, else in a VM with Debian's kernel; it takes "
-        "about four minutes there. Nothing of this machine's network or services is touched. Exit "
+        "about five minutes there. Nothing of this machine's network or services is touched. Exit "
         "status: 0 only if every step held."
     )
 
