@@ -129,7 +129,7 @@ _GLOBAL_PROCESS: Final = (
     Keyword("vrrp_cpu_affinity", "CPU ...", "Processors of the router role.", "K", w.cpus,
             least=2, most=99, default="all"),
     k.value("vrrp_rlimit_rttime", "MICROSECONDS", "Limit of a real-time turn.",
-            v.integer(1, 2**31 - 1), default="10000"),
+            v.integer(1, 2**31 - 1), default="none; in keepalived 10000"),
     k.value("vrrp_rlimit_rtime", "MICROSECONDS", "Old name of `vrrp_rlimit_rttime`.",
             v.integer(1, 2**31 - 1), key="vrrp_rlimit_rttime"),
     k.bare("enable_script_security", "Root runs no script that somebody else could write."),
