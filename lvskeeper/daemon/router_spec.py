@@ -200,7 +200,7 @@ class ProcessClass:
     """``vrrp_no_swap``."""
     cpus: tuple[int, ...] = ()
     rttime: int = 0
-    """``RLIMIT_RTTIME`` in microseconds; 0 for none, unlike keepalived: a big reload is one turn."""
+    """``RLIMIT_RTTIME`` in microseconds; 0 for none: a big reload is one turn."""
 
 
 @final
