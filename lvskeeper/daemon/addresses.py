@@ -10,7 +10,7 @@ from lvskeeper.kernel.links import (
     ensure_addresses,
     remove_addresses,
 )
-from lvskeeper.observe import events
+from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import Address, format_address
 

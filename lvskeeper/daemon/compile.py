@@ -30,6 +30,7 @@ from lvskeeper.daemon.roles import (
     RealServerSpec,
     Script,
     SyncSpec,
+    SynProxySpec,
     TunnelSpec,
     VirtualServerSpec,
 )
@@ -157,7 +158,7 @@ def _virtual_server(
         alpha=server.alpha,
         omega=server.omega,
         pool=server.laddr_group_name if _uses_pool(server) else "",
-        syn_proxy=server.syn_proxy,
+        syn_proxy=SynProxySpec() if server.syn_proxy else None,
         sorry_server=(
             RealServerSpec(
                 sorry.address,

@@ -25,7 +25,7 @@ from lvskeeper.kernel.sysctls import (
     recommended_for_fullnat,
     required_for_fullnat,
 )
-from lvskeeper.observe import events
+from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 

@@ -4,7 +4,8 @@ It is made from the configuration model by :mod:`lvskeeper.daemon.compile` and c
 """
 
 from dataclasses import dataclass, field
-from typing import final
+from enum import Enum
+from typing import TypeAlias, final
 
 from lvskeeper.health.spec import CheckSpec, QuorumSpec
 from lvskeeper.ipvs.control import SyncDaemon
@@ -70,6 +71,47 @@ class RealServerSpec:
     notify_down: Script | None = None
 
 
+Ports: TypeAlias = tuple[int, int]
+"""First and last port of a range."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SynProxySpec:
+    """``syn_proxy``: what SYN cookies promise to clients before a real server is known."""
+
+    mss: int | None = None
+    """Maximum segment size in bytes; ``None`` follows the real servers."""
+    wscale: int | None = None
+    """Window scale, 0 to 14; ``None`` follows the real servers."""
+    timestamp: bool = True
+    """Without timestamps stock kernels promise neither window scale nor SACK."""
+    sack: bool = True
+
+
+@final
+class TcpDefence(Enum):
+    """``defence_tcp_drop``: which TCP segments without a connection are dropped unanswered."""
+
+    NO = "no"
+    SERVICE = "yes"
+    """Other than SYN, to the virtual service."""
+    VIP = "vip"
+    """These, and everything to ports of its address that no virtual server has."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DefenceSpec:
+    """What is dropped before it reaches IPVS or the director itself; nothing by default."""
+
+    tcp: TcpDefence = TcpDefence.NO
+    udp: bool = False
+    """UDP to an address that has TCP services only."""
+    fragments: bool = False
+    """Fragments to the address."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class VirtualServerSpec:
@@ -90,7 +132,10 @@ class VirtualServerSpec:
     omega: bool = False
     pool: str = ""
     """Name of the local-address group (FULLNAT only)."""
-    syn_proxy: bool = False
+    ports: Ports | None = None
+    """Source ports on the LIPs (FULLNAT on stock kernels); ``None`` is 1024 to 65535."""
+    syn_proxy: SynProxySpec | None = None
+    defence: DefenceSpec = field(default_factory=DefenceSpec)
     sorry_server: RealServerSpec | None = None
     quorum_up: Script | None = None
     quorum_down: Script | None = None
@@ -117,6 +162,8 @@ class DirectorSpec:
     pools: tuple[PoolSpec, ...] = ()
     manage_sysctls: bool = True
     """Set the sysctls that FULLNAT needs; otherwise only report them."""
+    sysctls: tuple[tuple[str, int], ...] = ()
+    """Settings below ``net/ipv4/vs`` to be written (``ipvs_sysctls``): name and value."""
     sync: SyncSpec | None = None
     keep_on_stop: bool = False
     """Leave services, LIPs and rulesets in the kernel at a clean stop."""

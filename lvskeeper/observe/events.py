@@ -387,39 +387,6 @@ class DriftRepaired(Event):
 
 @final
 @dataclass(frozen=True, slots=True)
-class RulesetRepaired(Event):
-    """Somebody else changed or flushed our nftables table; it is as configured again."""
-
-    NAME: ClassVar = "ruleset_repaired"
-    LEVEL: ClassVar = Level.WARNING
-    CURE: ClassVar = "Let firewall scripts delete their own tables instead of `flush ruleset`."
-    difference: Annotated[str, "what differed"]
-    took: Annotated[str, "time from finding to mending"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class FullnatApplied(Event):
-    """The nftables ruleset that translates sources to LIPs was replaced atomically."""
-
-    NAME: ClassVar = "fullnat_applied"
-    services: Annotated[int, "virtual services with FULLNAT"]
-    pools: Annotated[int, "local-address groups in use"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class GuardMissing(Event):
-    """The guard table could not be installed: a foreign `flush ruleset` would stall connections."""
-
-    NAME: ClassVar = "guard_missing"
-    LEVEL: ClassVar = Level.WARNING
-    CURE: ClassVar = "Install libnftables (package libnftables1)."
-    reason: Annotated[str, "why"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class SysctlSet(Event):
     """A sysctl that FULLNAT or a VMAC needs was set."""
 
@@ -442,30 +409,6 @@ class SysctlWrong(Event):
     value: Annotated[str, "its value, or why it cannot be read or set"]
     wanted: Annotated[str, "the value that is needed"]
     consequence: Annotated[str, "what does not work otherwise"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class LocalAddressChanged(Event):
-    """A LIP was put on its device, or removed from it."""
-
-    NAME: ClassVar = "local_address_changed"
-    address: Annotated[str, "the LIP"]
-    device: Annotated[str, "its device"]
-    change: Annotated[str, "added or removed"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class LocalAddressFailed(Event):
-    """A LIP could not be put on its device, or removed from it."""
-
-    NAME: ClassVar = "local_address_failed"
-    LEVEL: ClassVar = Level.ERROR
-    CURE: ClassVar = "Check that the device exists and is spelled as `ip link` shows it."
-    address: Annotated[str, "the LIP"]
-    device: Annotated[str, "its device"]
-    reason: Annotated[str, "why"]
 
 
 @final
@@ -518,7 +461,9 @@ class LogLinesLost(Event):
 
 def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
-    import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415 - its classes register themselves
+    # Their classes register themselves
+    import lvskeeper.observe.fullnat_events  # noqa: PLC0415
+    import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415
 
     by_name = {kind.NAME: kind for kind in Event.__subclasses__()}
     return tuple(by_name[name] for name in sorted(by_name))

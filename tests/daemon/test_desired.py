@@ -10,6 +10,7 @@ from lvskeeper.daemon.roles import (
     LocalAddressSpec,
     PoolSpec,
     RealServerSpec,
+    SynProxySpec,
     VirtualServerSpec,
 )
 from lvskeeper.daemon.state import Past
@@ -152,7 +153,7 @@ def test_service_attributes_are_carried() -> None:
         persistence=300,
         prefix=24,
         established=900,
-        syn_proxy=True,
+        syn_proxy=SynProxySpec(),
     )
 
     (entry,) = entries(spec, started(spec).serving(), None).values()
