@@ -115,8 +115,9 @@ class Heralds:
                 self._tell_track(TrackKind.SCRIPT, name, "well" if well else "failed", detail)
             case news.ScriptEndChanged(name, before, end):
                 self._tell_track(TrackKind.SCRIPT, name, "", f"now {end}, before {before}")
-            case news.ScriptSkipped(name, seconds):
-                detail = f"still runs after {format_duration(seconds)}; not started again"
+            case news.ScriptSkipped(name, seconds, started):
+                what = "still runs" if started else "is still to be started"
+                detail = f"{what} after {format_duration(seconds)}; not started again"
                 self._tell_trouble(TrackKind.SCRIPT, name, detail)
             case news.ScriptUnstarted(name, reason):
                 self._tell_trouble(TrackKind.SCRIPT, name, f"could not be started: {reason}")

@@ -51,11 +51,13 @@ class ScriptEndChanged:
 @final
 @dataclass(frozen=True, slots=True)
 class ScriptSkipped:
-    """A script still runs when it is due again. Told once for each run."""
+    """A script has not ended when it is due again. Told once for each run."""
 
     name: str
     seconds: float
-    """How long it runs."""
+    """How long ago it was ordered."""
+    started: bool
+    """Whether it runs; otherwise the process that runs scripts has not come to it yet."""
 
 
 @final

@@ -182,7 +182,8 @@ class ScriptTracks:
             case ScriptAction.SKIP:
                 if not track.skipped:
                     track.skipped = True
-                    self._on_news(ScriptSkipped(track.spec.name, now - track.began))
+                    news = ScriptSkipped(track.spec.name, now - track.began, started=track.pid != 0)
+                    self._on_news(news)
                 self._suspect(track, now)
             case ScriptAction.TERMINATE:
                 self._link.send(Signal(track.run, signal.SIGTERM))

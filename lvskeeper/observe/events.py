@@ -187,7 +187,7 @@ class RoleDied(Event):
     NAME: ClassVar = "role_died"
     LEVEL: ClassVar = Level.ERROR
     CURE: ClassVar = "Look for the cause just above; report it if it is a traceback."
-    role: Annotated[str, "the role"]
+    process: Annotated[str, "director or router"]
     status: Annotated[str, "how it ended"]
     restart_in: Annotated[str, "pause before it is started again"]
 
@@ -199,7 +199,7 @@ class RoleRevived(Event):
 
     NAME: ClassVar = "role_revived"
     LEVEL: ClassVar = Level.NOTICE
-    role: Annotated[str, "the role"]
+    process: Annotated[str, "director or router"]
     operations: Annotated[int, "changes that the kernel needed; 0 where nobody touched it"]
 
 
@@ -222,7 +222,7 @@ class RoleStuck(Event):
     NAME: ClassVar = "role_stuck"
     LEVEL: ClassVar = Level.ERROR
     CURE: ClassVar = "Look for overload of the machine; a role beats once a second."
-    role: Annotated[str, "the role"]
+    process: Annotated[str, "director or router"]
     silent: Annotated[str, "time without a beat"]
 
 

@@ -53,7 +53,7 @@ def router_dies_alone(folder: Path) -> None:
         # Killed when the other one rules already, it has left its address behind
         it.wait_for_holders(OURS, THEIRS)
         it.daemon.end(router)
-        it.daemon.wait_for("role_died", since=since, role="router")
+        it.daemon.wait_for("role_died", since=since, process="router")
         it.daemon.wait_for("vips_released", since=since, instance="earlier run")
         it.daemon.wait_for("role_revived", since=since)
         it.wait("MASTER", since=since)
