@@ -10,6 +10,9 @@ VIPs stand on each director's ``lo``, LIPs on its device ``back``. Neither the r
 server has a route to the client network, so an answer finds its way only if the director has put a
 LIP in the place of the client's address: FULLNAT works, everything else does not.
 
+``Plan(guests=True)`` adds two hosts: ``neighbour`` in the network of rs1, and ``direct``, a real
+server with a leg in both of the director's networks, which answers clients itself (DR and TUN).
+
 A pair that moves VIPs itself (``Plan(vips=False)``) has them in the client's network, so that the
 client asks for them by ARP and neighbour discovery.
 """
@@ -26,6 +29,10 @@ CLIENT4: Final = "192.0.2.10"
 CLIENT6: Final = "2001:db8:c::10"
 VIPS4: Final = tuple(f"198.51.100.{number}" for number in range(1, 5))
 VIPS6: Final = tuple(f"2001:db8:f::{number}" for number in range(1, 5))
+NEIGHBOUR: Final = ("10.1.1.50", "fd01:1::50")
+"""The host beside rs1, IPv4 and IPv6."""
+DIRECT: Final = ("10.0.0.50", "fd00::50")
+"""The real server that answers clients itself, as the director reaches it."""
 VIP_NETWORKS: Final = ("198.51.100.0/24", "2001:db8:f::/64")
 FRONT: Final = "front"
 """A director's device toward the clients."""
@@ -65,6 +72,8 @@ class Plan:
     """Put the VIPs on every director, and the client's route to them; false as above."""
     forwarding: bool = True
     """Let the directors forward packets; false leaves that to what is tested."""
+    guests: bool = False
+    """Add the hosts ``neighbour`` and ``direct``."""
 
 
 @final
@@ -85,6 +94,8 @@ class Laboratory:
         self.servers: Final = tuple(
             self._namespace(f"rs{n}") for n in range(1, self.plan.servers + 1)
         )
+        self.neighbour: Final = self._namespace("neighbour")
+        self.direct: Final = self._namespace("direct")
         self._switch: Final = self._namespace("switch")
         self._open = contextlib.ExitStack()
 
@@ -96,7 +107,8 @@ class Laboratory:
     @property
     def namespaces(self) -> tuple[Namespace, ...]:
         """All of them, the hidden one that holds the two bridges included."""
-        return (self.client, *self.directors, self.router, *self.servers, self._switch)
+        guests = (self.neighbour, self.direct) if self.plan.guests else ()
+        return (self.client, *self.directors, self.router, *self.servers, *guests, self._switch)
 
     def __enter__(self) -> Self:
         netns.remove_leftovers()
@@ -157,6 +169,9 @@ class Laboratory:
         self.router.ip(*self._router_setup())
         for number, server in enumerate(self.servers, 1):
             server.ip(*_server_setup(number))
+        if self.plan.guests:
+            self.neighbour.ip(*_host_setup(NEIGHBOUR))
+            self.direct.ip(*_direct_setup())
 
     def _links(self) -> list[str]:
         """Return the commands that lay the cables."""
@@ -164,6 +179,10 @@ class Laboratory:
         ends = [(self.client.name, "eth0", "client"), (self.router.name, BACK, "router")]
         for number, director in enumerate(self.directors, 1):
             ends += [(director.name, device, port) for port, device in _ports(number).items()]
+        if self.plan.guests:
+            ends += [(self.neighbour.name, "eth0", "neighbour"), (self.router.name, "rs1", "rs1up")]
+            ends += [(self.direct.name, device, f"direct{device}") for device in (FRONT, BACK)]
+            ends += [(self.servers[0].name, "eth0", "rs1")]
         links = [
             f"link add {device} netns {name} type veth peer name {port} netns {switch}"
             for name, device, port in ends
@@ -172,6 +191,7 @@ class Laboratory:
             f"link add eth0 netns {server.name} type veth"
             f" peer name rs{number} netns {self.router.name}"
             for number, server in enumerate(self.servers, 1)
+            if number > 1 or not self.plan.guests
         ]
         return links
 
@@ -181,6 +201,10 @@ class Laboratory:
             FRONT: ["client", *(f"d{n}front" for n in numbers)],
             BACK: ["router", *(f"d{n}back" for n in numbers)],
         }
+        if self.plan.guests:
+            ports[FRONT].append("directfront")
+            ports[BACK].append("directback")
+            ports["subnet1"] = ["rs1", "rs1up", "neighbour"]
         batch = []
         for bridge, members in ports.items():
             batch += [f"link add {bridge} type bridge forward_delay 0", f"link set {bridge} up"]
@@ -230,12 +254,31 @@ def _ports(number: int) -> dict[str, str]:
 
 
 def _server_setup(number: int) -> list[str]:
-    address4, address6 = real_server(number)
+    return [
+        *_host_setup(real_server(number)),
+        f"route add 10.0.0.0/24 via 10.1.{number}.1",
+        f"route add fd00::/64 via fd01:{number}::1",
+    ]
+
+
+def _host_setup(addresses: tuple[str, str]) -> list[str]:
+    address4, address6 = addresses
     return [
         "link set lo up",
         "link set eth0 up",
         f"addr add {address4}/24 dev eth0",
         f"addr add {address6}/64 dev eth0 nodad",
-        f"route add 10.0.0.0/24 via 10.1.{number}.1",
-        f"route add fd00::/64 via fd01:{number}::1",
+    ]
+
+
+def _direct_setup() -> list[str]:
+    back4, back6 = DIRECT
+    return [
+        "link set lo up",
+        f"link set {FRONT} up",
+        f"link set {BACK} up",
+        f"addr add 192.0.2.50/24 dev {FRONT}",
+        f"addr add 2001:db8:c::50/64 dev {FRONT} nodad",
+        f"addr add {back4}/24 dev {BACK}",
+        f"addr add {back6}/64 dev {BACK} nodad",
     ]
