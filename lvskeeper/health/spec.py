@@ -89,6 +89,19 @@ class Phase(Enum):
 
 @final
 @dataclass(frozen=True, slots=True)
+class TcpOffer:
+    """The TCP options that a real server answered a SYN with."""
+
+    mss: int
+    """Segment size in bytes that may be sent to it: its own MSS, or less where the path is."""
+    wscale: int | None
+    """Its window scale; ``None``: it does not scale."""
+    timestamps: bool = True
+    sack: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """What one probe found out."""
 
@@ -97,6 +110,8 @@ class ProbeResult:
     """In words, for the log: ``connection refused``, ``status 503, wanted 200-299``."""
     elapsed: float = 0.0
     """Seconds from the start of the probe to this result."""
+    offer: TcpOffer | None = None
+    """What the server's TCP offered, where a connection was made and its kernel tells."""
 
     @property
     def ok(self) -> bool:

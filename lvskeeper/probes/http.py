@@ -10,6 +10,8 @@ or header names that are none fails here, as it does with strict clients.
 
 import asyncio
 import hashlib
+import socket
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Final, final
 
@@ -18,6 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Url
+from lvskeeper.probes.offer import read_offer
 from lvskeeper.probes.tcp import connect_phase, describe_os_error, timeout_detail
 from lvskeeper.units import format_endpoint
 
@@ -53,7 +56,7 @@ class HttpProber:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 force_close=True, limit=0, use_dns_cache=False, resolver=_NoResolver(),
-                happy_eyeballs_delay=None,
+                happy_eyeballs_delay=None, socket_factory=_make_socket,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -75,16 +78,18 @@ class HttpProber:
         """Ask all URLs of *spec*, each within ``connect_timeout``; the first failure ends it."""
         loop = asyncio.get_running_loop()
         start = loop.time()
+        progress = SimpleNamespace(phase=Phase.CONNECT, sock=None, offer=None)
+        _probing.set(progress)
         for url in spec.urls or (Url(),):
-            phase, detail = await self._get(spec, url)
+            phase, detail = await self._get(spec, url, progress)
             if phase is not Phase.DONE:
                 if len(spec.urls) > 1:
                     detail = f"{url.path}: {detail}"
-                return ProbeResult(phase, detail, loop.time() - start)
-        return ProbeResult(Phase.DONE, elapsed=loop.time() - start)
+                return ProbeResult(phase, detail, loop.time() - start, progress.offer)
+        return ProbeResult(Phase.DONE, elapsed=loop.time() - start, offer=progress.offer)
 
-    async def _get(self, spec: CheckSpec, url: Url) -> tuple[Phase, str]:
-        progress = SimpleNamespace(phase=Phase.CONNECT)
+    async def _get(self, spec: CheckSpec, url: Url, progress: SimpleNamespace) -> tuple[Phase, str]:
+        progress.phase = Phase.CONNECT
         try:
             async with asyncio.timeout(spec.connect_timeout):
                 return await self._exchange(spec, url, progress)
@@ -144,12 +149,26 @@ def _explain(error: aiohttp.ClientError | OSError, phase: Phase, limit: float) -
     return phase, detail
 
 
+_probing: ContextVar[SimpleNamespace] = ContextVar("probing")
+"""The probe that a task makes: aiohttp does not hand it to where sockets are made."""
+
+
+def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    _probing.get().sock = sock
+    return sock
+
+
 async def _note_connected(
     _session: aiohttp.ClientSession,
     context: SimpleNamespace,
     _params: aiohttp.TraceConnectionCreateEndParams,
 ) -> None:
-    context.trace_request_ctx.phase = Phase.STATUS
+    progress = context.trace_request_ctx
+    progress.phase = Phase.STATUS
+    # The socket may be closed before the answer is looked at.
+    progress.offer = read_offer(progress.sock)
 
 
 _DOING: Final = {

@@ -12,6 +12,7 @@ import socket
 from typing import Final
 
 from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult
+from lvskeeper.probes.offer import read_offer
 from lvskeeper.units import format_duration
 
 WORDS: Final = {
@@ -56,10 +57,11 @@ async def probe_tcp(spec: CheckSpec) -> ProbeResult:
         with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
             async with asyncio.timeout(spec.connect_timeout):
                 await loop.sock_connect(sock, (socket.inet_ntop(family, spec.address), spec.port))
+            offer = read_offer(sock)
     except OSError as error:
         if isinstance(error, TimeoutError) and error.errno is None:  # with a number: the kernel's
             phase, detail = Phase.TIMEOUT, timeout_detail("connecting", spec.connect_timeout)
         else:
             phase, detail = connect_phase(error), describe_os_error(error)
         return ProbeResult(phase, detail, loop.time() - start)
-    return ProbeResult(Phase.DONE, elapsed=loop.time() - start)
+    return ProbeResult(Phase.DONE, elapsed=loop.time() - start, offer=offer)
