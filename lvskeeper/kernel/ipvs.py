@@ -28,6 +28,7 @@ from lvskeeper.ipvs.decode_control import (
     read_daemon,
     read_destination_stats,
     read_info,
+    read_load,
     read_service_counters,
     read_timeouts,
 )
@@ -251,6 +252,13 @@ class IpvsClient:
         found = self._dump_parts("destinations of", request, sequence, key)
         destinations = tuple(read_destination_stats(*each, key.family) for each in found)
         return ServiceStats(key, read_service_counters(*part), destinations)
+
+    def loads(self, key: ServiceKey) -> dict[DestKey, int]:
+        """Return the connections of each destination, active and inactive; one dump."""
+        sequence = self._channel.sequence()
+        request = self._ready().dump_destinations(key, sequence)
+        found = self._dump_parts("destinations of", request, sequence, key)
+        return dict(read_load(*part, key.family) for part in found)
 
     def start_daemon(self, daemon: SyncDaemon) -> None:
         """Start a connection-synchronisation daemon."""

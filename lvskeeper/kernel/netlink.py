@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, Protocol, TypeAlias, final
 
@@ -173,14 +173,14 @@ class Channel:
         Raises :class:`NetlinkError` and :class:`NetlinkLostError`.
         """
         try:
-            return self._dump(request, sequence)
+            return list(self.stream(request, sequence))
         except NetlinkError as error:
             if error.number != errno.EBUSY:
                 raise
         except NetlinkLostError:
             pass
         self.close()
-        return self._dump(request, sequence)
+        return list(self.stream(request, sequence))
 
     def batch(self, requests: bytes, last: int) -> dict[int, int]:
         """Send many requests at once; return errno by sequence number of those that failed.
@@ -200,18 +200,21 @@ class Channel:
                 if number == last:
                     return failed
 
-    def _dump(self, request: bytes, sequence: int) -> list[bytes]:
+    def stream(self, request: bytes, sequence: int) -> Iterator[bytes]:
+        """Yield the datagrams of a dump as they come; who stops before its end closes the channel.
+
+        Raises :class:`NetlinkError` and :class:`NetlinkLostError`.
+        """
         self._send(request)
-        found: list[bytes] = []
         while True:
             data = self._recv()
-            found.append(data)
             # Whatever ends a dump is the last message of its datagram.
             kind, number, start, end = last_message(data)
+            yield data
             if number == sequence and kind in (NLMSG_DONE, NLMSG_ERROR):
                 if code := error_of(data, start, end):
                     raise NetlinkError(code)
-                return found
+                return
 
     def _send(self, data: bytes) -> None:
         if self._socket is None:

@@ -20,6 +20,7 @@ from lvskeeper.ipvs.decode_control import (
     read_daemon,
     read_destination_stats,
     read_info,
+    read_load,
     read_service_counters,
     read_timeouts,
 )
@@ -240,6 +241,8 @@ def test_every_answer_has_counters() -> None:
     ]
     assert len(found) > 100
     assert {(each.active, each.inactive, each.persistent) for each in found} == {(0, 0, 0)}
+    loads = [read_load(*whole(each), Family.INET) for each in answers(Command.NEW_DEST)]
+    assert loads == [(each.key, 0) for each in found]
 
 
 def test_the_rest_is_read() -> None:

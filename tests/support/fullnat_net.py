@@ -170,13 +170,15 @@ class Network:
     def inside(self, who: str) -> contextlib.AbstractContextManager[None]:
         return namespace(self.name(who))
 
-    def connect(self, vip: str, *, udp: bool = False, port: int = VPORT) -> Connection:
+    def connect(
+        self, vip: str, *, udp: bool = False, port: int = VPORT, patience: float = 5
+    ) -> Connection:
         """Open a connection from the client; it is closed at the end if not before."""
         family = socket.AF_INET6 if ":" in vip else socket.AF_INET
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         with self.inside(CLIENT):
             endpoint = self._stack.enter_context(socket.socket(family, kind))
-        endpoint.settimeout(5)
+        endpoint.settimeout(patience)
         endpoint.connect((vip, port))
         return Connection(endpoint)
 
