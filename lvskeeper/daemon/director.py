@@ -44,6 +44,7 @@ from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
 from lvskeeper.daemon.sync import SyncKeeper
+from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool, PoolEffect
@@ -99,6 +100,7 @@ class Director:
         self._addresses = AddressKeeper(emit, self._owned.addresses)
         self._announcer = Announcer(emit)
         self._sync = SyncKeeper(emit)
+        self._sysctls = SysctlKeeper(emit)
         self._health = HealthLoop(self._on_effects)
         self._spec = DirectorSpec()
         self._keep = False
@@ -186,7 +188,10 @@ class Director:
         await self._send(answer)
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
-        """Bring *spec* into the kernel: LIPs, then the table, then what may go."""
+        """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
+        if self._sysctls.apply(spec, table.traits) and table.traits.established_timeout:
+            # The timeout of services that ask for none is one of them, and known since the opening.
+            table.client.open()
         await self._addresses.add(spec.pools)
         virtuals = self._adopt(spec, table)
         leaving = [item for name, item in self._virtuals.items() if name not in virtuals]
@@ -358,8 +363,7 @@ class Director:
             # Without virtual servers nothing was taken over yet: a save would forget, after a first
             # configuration that was refused, what an earlier director left.
             return
-        if not self._table.traits.native_fullnat:
-            self._fullnat.check_sysctls(self._spec)
+        self._sysctls.check(self._spec, self._table.traits)
         await self._addresses.add(self._spec.pools)
         self._save(self._table)
 

@@ -1,4 +1,4 @@
-"""Keeps FULLNAT on a stock kernel: nftables ruleset, guard table and sysctls."""
+"""Keeps FULLNAT on a stock kernel: nftables ruleset and guard table."""
 
 import asyncio
 import time
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec
-from lvskeeper.daemon.sysctl_log import sysctl_event
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.pools import Pool
@@ -19,12 +18,6 @@ from lvskeeper.fullnat.ruleset import (
     render,
 )
 from lvskeeper.kernel.nft import Guard, Nft
-from lvskeeper.kernel.sysctls import (
-    State,
-    ensure,
-    recommended_for_fullnat,
-    required_for_fullnat,
-)
 from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
@@ -81,7 +74,6 @@ class FullnatKeeper:
         self._unguarded = False
         self._current = EMPTY
         self._known_generation = -1
-        self._found: dict[str, State] = {}
 
     async def prepare(self, spec: DirectorSpec) -> None:
         """Make everything ready for the services of *spec*, before they get into the table.
@@ -96,7 +88,6 @@ class FullnatKeeper:
             if self._nft is None:
                 return
             await self._become(self._nft, union(self._current, wanted))
-            self.check_sysctls(spec)
             self._hold_guard()
 
     async def settle(self, spec: DirectorSpec) -> None:
@@ -123,21 +114,6 @@ class FullnatKeeper:
             self._known_generation = await self._nft.apply(render(self._current))
             took = format_duration(time.monotonic() - started)
             self._emit(events.RulesetRepaired("; ".join(found[:3]), took))
-
-    def check_sysctls(self, spec: DirectorSpec) -> None:
-        """Set the sysctls that *spec* needs, or tell what is wrong with them; changes only."""
-        families = {key.family for key in ruleset_of(spec).services}
-        if not families:
-            return
-        findings = ensure(required_for_fullnat(families), set_allowed=spec.manage_sysctls)
-        findings += ensure(recommended_for_fullnat(), set_allowed=False)
-        for finding in findings:
-            name = finding.requirement.name.replace("/", ".")
-            before = self._found.get(name)
-            self._found[name] = finding.state
-            event = sysctl_event(finding)
-            if event is not None and (finding.ok or finding.state is not before):
-                self._emit(event)
 
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""

@@ -44,6 +44,7 @@ from lvskeeper.kernel.rtnetlink_codec import (
     IFADDR,
     IFINFO,
     NUMBER,
+    RTA_DST,
     RTA_TABLE,
     RTMSG,
     RULE,
@@ -54,6 +55,7 @@ from lvskeeper.kernel.rtnetlink_codec import (
     decode_link,
     decode_route,
     decode_rule,
+    route_interface,
 )
 from lvskeeper.kernel.rtnetlink_encode import (
     RTM_NEWADDR,
@@ -62,6 +64,7 @@ from lvskeeper.kernel.rtnetlink_encode import (
     RTM_NEWRULE,
     encode,
 )
+from lvskeeper.units import Address
 from lvskeeper.vrrp.holdings import MAIN_TABLE, Rule
 
 DUMPS: Final = 4
@@ -146,6 +149,23 @@ class RouteClient:
                 and len(route.destination) == (16 if family == AF_INET6 else 4)
             )
         return tuple(found)
+
+    def way_out(self, address: Address) -> int:
+        """Return the index of the interface by which packets to *address* leave; 0 for none."""
+        family = AF_INET if len(address) == 4 else AF_INET6
+        sequence = self._channel.sequence()
+        header = RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+        payload = header + attribute(RTA_DST, address)
+        try:
+            parts = self._channel.call(
+                message(_RTM_GETROUTE, NLM_F_REQUEST, sequence, payload), sequence
+            )
+        except NetlinkLostError as error:
+            raise _silent(error) from error
+        except NetlinkError:
+            return 0
+        found = [route_interface(*part) for part in parts]
+        return found[0] if found else 0
 
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules of both families, in the form of :func:`~.rtnetlink_codec.comparable`.

@@ -264,6 +264,12 @@ def protocol_of_route(data: bytes, start: int, end: int) -> int:
     return protocol
 
 
+def route_interface(data: bytes, start: int, end: int) -> int:
+    """Return the interface of the route message at *start*, of a cached path too; 0 for none."""
+    _header(RTMSG, data, start, end)
+    return _number(attributes(data, start + HEADER_SIZE + RTMSG.size, end), RTA_OIF)
+
+
 def decode_rule(data: bytes, start: int, end: int) -> Rule | None:
     """Return the rule in the message at *start*.
 

@@ -1,4 +1,4 @@
-"""The sysctls that FULLNAT depends on: checked, set where allowed, reported where not.
+"""The sysctls that FULLNAT and SYNPROXY depend on: checked, set where allowed, reported where not.
 
 ``/proc/sys/net`` shows the network namespace of the process that reads it.
 """
@@ -15,6 +15,9 @@ ROOT: Final = Path("/proc/sys")
 
 CONNTRACK_MINIMUM: Final = 262144
 """The kernel's own default of ``nf_conntrack_max`` on machines with more than 4 GiB."""
+
+STRICT: Final = 1
+"""``rp_filter``: the source has to be reachable by the very interface that the packet came in."""
 
 
 @final
@@ -86,7 +89,7 @@ class Finding:
 
 
 def required_for_fullnat(families: Iterable[Family]) -> tuple[Requirement, ...]:
-    """Return what FULLNAT cannot do without, for services of these *families*.
+    """Return what FULLNAT and SYNPROXY cannot do without, for services of these *families*.
 
     A machine that forwards IPv6 stops to take its default route from router advertisements,
     unless ``accept_ra`` of the interface is 2.
@@ -94,7 +97,9 @@ def required_for_fullnat(families: Iterable[Family]) -> tuple[Requirement, ...]:
     used = set(families)
     needed = [
         Requirement(
-            "net/ipv4/vs/conntrack", 1, "IPVS hides its connections from nftables, no LIP is used"
+            "net/ipv4/vs/conntrack",
+            1,
+            "nftables does not see connections of IPVS: no LIP is used, SYN cookies lead nowhere",
         )
     ]
     replies = "the replies of the real servers are not forwarded to the clients"
@@ -105,8 +110,8 @@ def required_for_fullnat(families: Iterable[Family]) -> tuple[Requirement, ...]:
     return tuple(needed) if used else ()
 
 
-def recommended_for_fullnat() -> tuple[Requirement, ...]:
-    """Return what FULLNAT is better with.
+def recommended_for_fullnat(connections: int = CONNTRACK_MINIMUM) -> tuple[Requirement, ...]:
+    """Return what FULLNAT is better with, when it is to carry so many *connections*.
 
     ``nf_conntrack_max`` is one for all namespaces and can be set in the host's own only.
     """
@@ -118,11 +123,45 @@ def recommended_for_fullnat() -> tuple[Requirement, ...]:
         ),
         Requirement(
             "net/netfilter/nf_conntrack_max",
-            CONNTRACK_MINIMUM,
+            max(connections, CONNTRACK_MINIMUM),
             "new connections are dropped when the table is full",
             at_least=True,
         ),
     )
+
+
+POLICIES: Final = (
+    Requirement(
+        "net/ipv4/vs/expire_nodest_conn",
+        1,
+        "packets of a removed real server's connections are dropped until these time out",
+    ),
+    Requirement(
+        "net/ipv4/vs/conn_reuse_mode",
+        1,
+        "a client that takes a port again is sent to its old real server, even a draining one",
+        at_least=True,
+    ),
+)
+"""What works either way, with a price that is worth a word; ``snat_reroute`` has none."""
+
+
+def strict_filter(device: str, root: Path = ROOT) -> bool:
+    """Return whether *device* drops IPv4 packets that the way back would not leave by.
+
+    The greater of ``rp_filter`` of the device and of ``all`` counts, and 1 is the strict one
+    (Documentation/networking/ip-sysctl.rst). It is right where ways are symmetric.
+    """
+    values = [read_number(f"net/ipv4/conf/{name}/rp_filter", root) for name in ("all", device)]
+    return max(value or 0 for value in values) == STRICT
+
+
+def read_number(name: str, root: Path = ROOT) -> int | None:
+    """Return the value of the sysctl *name*, or nothing where it is none or no number."""
+    try:
+        return int((root / name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def ensure(

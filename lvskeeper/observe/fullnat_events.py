@@ -44,6 +44,87 @@ class GuardMissing(Event):
 
 @final
 @dataclass(frozen=True, slots=True)
+class SynFloodStarted(Event):
+    """SYNs come without handshakes, for seconds; SYN cookies keep them from the real servers."""
+
+    NAME: ClassVar = "syn_flood_started"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "None is needed while the link is not full; `syn_flood_ended` comes after it."
+    syns: Annotated[int, "SYNs since its first second"]
+    handshakes: Annotated[int, "those of them that clients completed"]
+    rate: Annotated[int, "SYNs a second without a handshake, the most so far"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SynFloodEnded(Event):
+    """A flood of SYNs is over."""
+
+    NAME: ClassVar = "syn_flood_ended"
+    LEVEL: ClassVar = Level.NOTICE
+    syns: Annotated[int, "SYNs that came in its time"]
+    handshakes: Annotated[int, "those of them that clients completed"]
+    peak: Annotated[int, "SYNs a second without a handshake, the most of it"]
+    duration: Annotated[str, "from its first to its last loud second"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SynCounters(Event):
+    """What SYN cookies were counted to do, on demand (SIGUSR1)."""
+
+    NAME: ClassVar = "syn_counters"
+    LEVEL: ClassVar = Level.NOTICE
+    syns: Annotated[int, "SYNs answered with a cookie"]
+    handshakes: Annotated[int, "cookies that came back right"]
+    forged: Annotated[int, "ACKs with a cookie that was wrong or too old"]
+    flood: Annotated[str, "yes while a flood goes on, else no"]
+    rates: Annotated[str, "counters that grow, a second, by the kernel's names"]
+    others: Annotated[str, "the kernel's other counters that are not 0"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SysctlUnknown(Event):
+    """A setting of `ipvs_sysctls` does not exist in this kernel and is left out."""
+
+    NAME: ClassVar = "sysctl_unknown"
+    LEVEL: ClassVar = Level.NOTICE
+    CURE: ClassVar = "Take it out, or run the kernel that it is for."
+    sysctl: Annotated[str, "its name"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SysctlPolicy(Event):
+    """A sysctl that works either way has the value whose price is told here."""
+
+    NAME: ClassVar = "sysctl_policy"
+    CURE: ClassVar = "Set it to 1 in `ipvs_sysctls` if you want the other way, to 0 if not."
+    sysctl: Annotated[str, "its name"]
+    value: Annotated[str, "its value"]
+    consequence: Annotated[str, "what follows"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LocalAddressGap(Event):
+    """A FULLNAT kernel refuses clients of a service: it has no LIP, or none for some CPUs.
+
+    The kernel log then says `no port available`, as it does when all ports are taken. The third
+    generation gives each LIP to one CPU, by its last byte, and a client is served by the CPU that
+    its packets arrive on.
+    """
+
+    NAME: ClassVar = "local_address_gap"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Add LIPs; as many in a row as there are CPUs for data cover them all."
+    service: Annotated[str, "the virtual service"]
+    missing: Annotated[str, "what has no LIP"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class LocalAddressChanged(Event):
     """A LIP was put on its device, or removed from it."""
 

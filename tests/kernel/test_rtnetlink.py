@@ -383,6 +383,17 @@ def test_a_route_that_cannot_be_is_refused_with_a_hint(
     assert part in refusal.hint
 
 
+def test_the_way_out_follows_the_routes(here: Namespace, client: RouteClient) -> None:
+    here.ip(
+        "route add 198.51.100.0/24 via 192.0.2.2",
+        "route add 2001:db8:1::/64 dev lo",
+    )
+
+    assert client.way_out(VIP4) == client.way_out(parse_address("198.51.100.9")) == index_of(DEVICE)
+    assert client.way_out(parse_address("2001:db8:1::9")) == index_of("lo")
+    assert client.way_out(parse_address("203.0.113.1")) == 0
+
+
 def test_a_route_is_told_from_others_to_the_same_place() -> None:
     route = Route(NET4, 24, gateway=GATE4, device=DEVICE, metric=5)
     found = PresentRoute(NET4, 24, 1, GATE4, 7, table=254, metric=5, protocol=PROTOCOL)

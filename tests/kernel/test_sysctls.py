@@ -9,11 +9,13 @@ from support.fullnat_net import empty_namespace
 
 from lvskeeper.ipvs.types import Family
 from lvskeeper.kernel.sysctls import (
+    CONNTRACK_MINIMUM,
     Requirement,
     State,
     ensure,
     recommended_for_fullnat,
     required_for_fullnat,
+    strict_filter,
 )
 
 BOTH = (Family.INET, Family.INET6)
@@ -24,6 +26,30 @@ def test_requirements_follow_the_families() -> None:
     conntrack = "net/ipv4/vs/conntrack"
     v4, v6 = "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"
     assert names == [[], [conntrack, v4], [conntrack, v6], [conntrack, v4, v6]]
+
+
+def test_the_conntrack_table_is_wanted_as_large_as_the_pools_or_the_default() -> None:
+    sizes = [recommended_for_fullnat(wanted)[-1].wanted for wanted in (1, 3 * CONNTRACK_MINIMUM)]
+    assert sizes == [CONNTRACK_MINIMUM, 3 * CONNTRACK_MINIMUM]
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "here", "strict"),
+    [("0", "0", False), ("0", "1", True), ("1", "0", True), ("1", "2", False), ("2", "1", False)],
+)
+def test_the_greater_filter_counts(
+    everywhere: str, here: str, strict: bool, tmp_path: Path
+) -> None:
+    for name, value in (("all", everywhere), ("back0", here)):
+        folder = tmp_path / "net/ipv4/conf" / name
+        folder.mkdir(parents=True)
+        (folder / "rp_filter").write_text(f"{value}\n")
+
+    assert strict_filter("back0", tmp_path) is strict
+
+
+def test_a_device_that_is_not_there_is_not_strict(tmp_path: Path) -> None:
+    assert not strict_filter("back0", tmp_path)
 
 
 LOWER = Requirement("net/a", 5, "it breaks", at_least=True)

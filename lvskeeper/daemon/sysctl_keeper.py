@@ -1,0 +1,162 @@
+"""Keeps the sysctls of the director: those that its services need, and those of `ipvs_sysctls`."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, final
+
+from lvskeeper.daemon.desired import pool_specs, uses_fullnat
+from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
+from lvskeeper.daemon.sysctl_log import sysctl_event
+from lvskeeper.ipvs.dialect import Traits
+from lvskeeper.ipvs.types import Family
+from lvskeeper.kernel.rtnetlink import RouteClient, index_of
+from lvskeeper.kernel.sysctls import (
+    CONNTRACK_MINIMUM,
+    POLICIES,
+    ROOT,
+    Finding,
+    Requirement,
+    State,
+    ensure,
+    recommended_for_fullnat,
+    required_for_fullnat,
+    strict_filter,
+)
+from lvskeeper.observe import events
+from lvskeeper.observe import fullnat_events as told
+from lvskeeper.observe.log import Emit
+from lvskeeper.units import Address
+
+BELOW: Final = "net/ipv4/vs"
+"""Where the names of `ipvs_sysctls` are."""
+
+MAX_WAYS: Final = 64
+"""Real servers of one LIP device whose way is looked up; others will be on the same ways."""
+
+ASKED_FOR: Final = "it is not as `ipvs_sysctls` has it"
+
+
+@final
+class SysctlKeeper:
+    """Sets, checks and tells; each finding is told once until it changes."""
+
+    def __init__(self, emit: Emit, root: Path = ROOT) -> None:
+        self._emit = emit
+        self._root: Final = root
+        self._found: dict[str, State | str] = {}
+
+    def apply(
+        self, spec: DirectorSpec, traits: Traits, connections: int = CONNTRACK_MINIMUM
+    ) -> bool:
+        """Bring the sysctls to what *spec* needs and asks for, where that is allowed.
+
+        *connections* is what the pools can carry. Return whether one of `ipvs_sysctls` was set: the
+        kernel's defaults may have changed by that. Nothing is raised; it costs some 20 microseconds
+        a sysctl, and as much for each way that is looked up.
+        """
+        self._found.clear()
+        return self._keep(spec, traits, connections, may_write=True)
+
+    def check(
+        self, spec: DirectorSpec, traits: Traits, connections: int = CONNTRACK_MINIMUM
+    ) -> None:
+        """Repair what differs by now, where `lvs_manage_sysctls` allows it, and tell the rest."""
+        self._keep(spec, traits, connections, may_write=spec.manage_sysctls)
+
+    def _keep(
+        self, spec: DirectorSpec, traits: Traits, connections: int, *, may_write: bool
+    ) -> bool:
+        virtuals = [] if traits.native_fullnat else list(_translated(spec))
+        families = {key.family for virtual in virtuals for key in virtual.keys}
+        needed = required_for_fullnat(families)
+        self._tell_all(self._ensure(needed, set_allowed=spec.manage_sysctls))
+        if families:
+            self._tell_all(self._ensure(recommended_for_fullnat(connections), set_allowed=False))
+            self._check_ways(spec, virtuals)
+        # What a service cannot do without is not set back again.
+        taken = {item.name for item in needed}
+        asked = [item for item in _asked(spec) if item.name not in taken]
+        found = self._ensure(asked, set_allowed=may_write)
+        for finding in found:
+            self._tell_asked(finding)
+        if spec.virtual_servers:
+            taken |= {item.name for item in asked}
+            self._tell_policies(item for item in POLICIES if item.name not in taken)
+        return any(finding.state is State.SET for finding in found)
+
+    def _ensure(self, wanted: Iterable[Requirement], *, set_allowed: bool) -> list[Finding]:
+        return ensure(wanted, set_allowed=set_allowed, root=self._root)
+
+    def _tell_all(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._tell(finding)
+
+    def _tell(self, finding: Finding) -> None:
+        event = sysctl_event(finding)
+        fresh = self._is_news(finding.requirement.name, finding.state)
+        # A sysctl that is set again and again has an enemy: that is told each time.
+        if event is not None and (finding.ok or fresh):
+            self._emit(event)
+
+    def _tell_asked(self, finding: Finding) -> None:
+        if finding.state is not State.MISSING:
+            self._tell(finding)
+        elif self._is_news(finding.requirement.name, finding.state):
+            self._emit(told.SysctlUnknown(_dotted(finding.requirement.name)))
+
+    def _tell_policies(self, policies: Iterable[Requirement]) -> None:
+        for finding in self._ensure(policies, set_allowed=False):
+            news = self._is_news(finding.requirement.name, finding.found)
+            if finding.state is State.WRONG and news:
+                name, consequence = finding.requirement.name, finding.requirement.consequence
+                self._emit(told.SysctlPolicy(_dotted(name), finding.found, consequence))
+
+    def _check_ways(self, spec: DirectorSpec, virtuals: Iterable[VirtualServerSpec]) -> None:
+        """Tell of LIP devices that are strict with sources which are reached another way."""
+        by_device: dict[str, dict[Address, None]] = {}
+        groups = pool_specs(spec)
+        for virtual in virtuals:
+            pool = groups.get(virtual.pool)
+            for item in pool.addresses if pool is not None else ():
+                # Where the LIP is on lo, the replies may come in anywhere.
+                if item.device not in {"", "lo"} and Family.of(item.address) is Family.INET:
+                    servers = by_device.setdefault(item.device, {})
+                    servers.update((server.address, None) for server in virtual.real_servers)
+        strict = [device for device in by_device if strict_filter(device, self._root)]
+        asymmetric = set(_asymmetric(strict, by_device)) if strict else set()
+        for device in by_device:
+            name = f"net.ipv4.conf.{device}.rp_filter"
+            state = State.WRONG if device in asymmetric else State.OK
+            if self._is_news(name, state) and state is State.WRONG:
+                reason = "replies to its LIPs are dropped: the real servers are reached elsewhere"
+                self._emit(events.SysctlWrong(name, "1", "0 or 2", reason))
+
+    def _is_news(self, name: str, state: State | str) -> bool:
+        before = self._found.get(name)
+        self._found[name] = state
+        return before != state
+
+
+def _translated(spec: DirectorSpec) -> Iterator[VirtualServerSpec]:
+    """Return what needs nftables on a stock kernel."""
+    return (item for item in spec.virtual_servers if item.syn_proxy or uses_fullnat(item))
+
+
+def _asked(spec: DirectorSpec) -> Iterator[Requirement]:
+    return (Requirement(f"{BELOW}/{name}", value, ASKED_FOR) for name, value in spec.sysctls)
+
+
+def _asymmetric(devices: Iterable[str], servers: dict[str, dict[Address, None]]) -> Iterator[str]:
+    with RouteClient() as client:
+        for device in devices:
+            ways = {
+                client.way_out(address)
+                for address in list(servers[device])[:MAX_WAYS]
+                if len(address) == 4
+            }
+            if ways - {0, index_of(device), index_of("lo")}:
+                yield device
+
+
+def _dotted(name: str) -> str:
+    return name.replace("/", ".")
