@@ -4,9 +4,10 @@ The class is the single source: its docstring is the meaning, ``CURE`` what to d
 fields what is told. Event names and fields are stable; ``docs/events.md`` is generated from here.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar, final
+
+import msgspec
 
 
 @final
@@ -20,8 +21,7 @@ class Level(IntEnum):
     DEBUG = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Base of all events."""
 
     NAME: ClassVar[str]
@@ -30,8 +30,7 @@ class Event:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DaemonStarted(Event):
+class DaemonStarted(Event, frozen=True):
     """The supervisor runs and begins to load the configuration."""
 
     NAME: ClassVar = "daemon_started"
@@ -41,8 +40,7 @@ class DaemonStarted(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DaemonReady(Event):
+class DaemonReady(Event, frozen=True):
     """The first configuration is in the kernel and was read back equal."""
 
     NAME: ClassVar = "daemon_ready"
@@ -56,8 +54,7 @@ class DaemonReady(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ConfigurationRefused(Event):
+class ConfigurationRefused(Event, frozen=True):
     """The configuration file has errors, and the daemon does not start with it."""
 
     NAME: ClassVar = "configuration_refused"
@@ -69,8 +66,7 @@ class ConfigurationRefused(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ConfigurationWarned(Event):
+class ConfigurationWarned(Event, frozen=True):
     """The configuration is accepted, but something in it deserves a look."""
 
     NAME: ClassVar = "configuration_warned"
@@ -82,8 +78,7 @@ class ConfigurationWarned(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ReloadApplied(Event):
+class ReloadApplied(Event, frozen=True):
     """A reload is in the kernel and was read back equal."""
 
     NAME: ClassVar = "reload_applied"
@@ -96,8 +91,7 @@ class ReloadApplied(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ReloadRefused(Event):
+class ReloadRefused(Event, frozen=True):
     """The new file has errors; nothing was changed, the running configuration stays."""
 
     NAME: ClassVar = "reload_refused"
@@ -109,8 +103,7 @@ class ReloadRefused(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ApplyFailed(Event):
+class ApplyFailed(Event, frozen=True):
     """The configuration could not be brought into the kernel."""
 
     NAME: ClassVar = "apply_failed"
@@ -121,8 +114,7 @@ class ApplyFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class UpkeepFailed(Event):
+class UpkeepFailed(Event, frozen=True):
     """Looking after the kernel's tables failed; it is tried again, and told once until it works."""
 
     NAME: ClassVar = "upkeep_failed"
@@ -133,8 +125,7 @@ class UpkeepFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class OperationRefused(Event):
+class OperationRefused(Event, frozen=True):
     """The kernel refused one change; the rest is in place, and it is tried again."""
 
     NAME: ClassVar = "operation_refused"
@@ -145,8 +136,7 @@ class OperationRefused(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ProbeBroken(Event):
+class ProbeBroken(Event, frozen=True):
     """The director itself could not probe; nothing is known about the server."""
 
     NAME: ClassVar = "probe_broken"
@@ -159,8 +149,7 @@ class ProbeBroken(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DaemonStopping(Event):
+class DaemonStopping(Event, frozen=True):
     """A stop was asked for."""
 
     NAME: ClassVar = "daemon_stopping"
@@ -169,8 +158,7 @@ class DaemonStopping(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DaemonStopped(Event):
+class DaemonStopped(Event, frozen=True):
     """The daemon ends; its services are gone from the kernel unless they were to be kept."""
 
     NAME: ClassVar = "daemon_stopped"
@@ -180,8 +168,7 @@ class DaemonStopped(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RoleDied(Event):
+class RoleDied(Event, frozen=True):
     """A role process ended on its own; the kernel's table stays and a new process adopts it."""
 
     NAME: ClassVar = "role_died"
@@ -193,8 +180,7 @@ class RoleDied(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RoleRevived(Event):
+class RoleRevived(Event, frozen=True):
     """A role process runs again after it had died."""
 
     NAME: ClassVar = "role_revived"
@@ -204,8 +190,7 @@ class RoleRevived(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class StopIncomplete(Event):
+class StopIncomplete(Event, frozen=True):
     """A stop left something of ours in the kernel."""
 
     NAME: ClassVar = "stop_incomplete"
@@ -215,8 +200,7 @@ class StopIncomplete(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RoleStuck(Event):
+class RoleStuck(Event, frozen=True):
     """A role process gave no sign of life for too long and is killed."""
 
     NAME: ClassVar = "role_stuck"
@@ -227,8 +211,7 @@ class RoleStuck(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class KernelReady(Event):
+class KernelReady(Event, frozen=True):
     """The kernel's IPVS answers."""
 
     NAME: ClassVar = "kernel_ready"
@@ -237,8 +220,7 @@ class KernelReady(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TableAdopted(Event):
+class TableAdopted(Event, frozen=True):
     """Services that the configuration names were in the kernel already and were taken over."""
 
     NAME: ClassVar = "table_adopted"
@@ -249,8 +231,7 @@ class TableAdopted(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ServiceAdded(Event):
+class ServiceAdded(Event, frozen=True):
     """A virtual service was put into the kernel's table."""
 
     NAME: ClassVar = "service_added"
@@ -258,8 +239,7 @@ class ServiceAdded(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ServiceChanged(Event):
+class ServiceChanged(Event, frozen=True):
     """A virtual service was edited in place."""
 
     NAME: ClassVar = "service_changed"
@@ -268,8 +248,7 @@ class ServiceChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ServiceRemoved(Event):
+class ServiceRemoved(Event, frozen=True):
     """A virtual service was taken out of the kernel's table."""
 
     NAME: ClassVar = "service_removed"
@@ -277,8 +256,7 @@ class ServiceRemoved(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RealServerUp(Event):
+class RealServerUp(Event, frozen=True):
     """A real server answers again and receives new connections."""
 
     NAME: ClassVar = "real_server_up"
@@ -289,8 +267,7 @@ class RealServerUp(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RealServerDown(Event):
+class RealServerDown(Event, frozen=True):
     """A real server failed its check and receives no new connections."""
 
     NAME: ClassVar = "real_server_down"
@@ -306,8 +283,7 @@ class RealServerDown(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ProbeFailed(Event):
+class ProbeFailed(Event, frozen=True):
     """A probe failed, and further tries follow before the server counts as down."""
 
     NAME: ClassVar = "probe_failed"
@@ -320,8 +296,7 @@ class ProbeFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class QuorumGained(Event):
+class QuorumGained(Event, frozen=True):
     """Enough weight is alive: the virtual server is served by its real servers."""
 
     NAME: ClassVar = "quorum_gained"
@@ -333,8 +308,7 @@ class QuorumGained(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class QuorumMissing(Event):
+class QuorumMissing(Event, frozen=True):
     """A virtual server starts without its quorum; no quorum script is run for it."""
 
     NAME: ClassVar = "quorum_missing"
@@ -346,8 +320,7 @@ class QuorumMissing(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class QuorumLost(Event):
+class QuorumLost(Event, frozen=True):
     """Too little weight is alive: the sorry server takes over, or nobody serves."""
 
     NAME: ClassVar = "quorum_lost"
@@ -360,8 +333,7 @@ class QuorumLost(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class HealthApplied(Event):
+class HealthApplied(Event, frozen=True):
     """What the results of checks decided is in the kernel's table."""
 
     NAME: ClassVar = "health_applied"
@@ -373,8 +345,7 @@ class HealthApplied(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DriftRepaired(Event):
+class DriftRepaired(Event, frozen=True):
     """Somebody else changed the kernel's IPVS table; it is as configured again."""
 
     NAME: ClassVar = "drift_repaired"
@@ -386,8 +357,7 @@ class DriftRepaired(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SysctlSet(Event):
+class SysctlSet(Event, frozen=True):
     """A sysctl that FULLNAT or a VMAC needs was set."""
 
     NAME: ClassVar = "sysctl_set"
@@ -398,8 +368,7 @@ class SysctlSet(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SysctlWrong(Event):
+class SysctlWrong(Event, frozen=True):
     """A sysctl does not have the value that FULLNAT or a VMAC needs."""
 
     NAME: ClassVar = "sysctl_wrong"
@@ -412,8 +381,7 @@ class SysctlWrong(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ScriptDone(Event):
+class ScriptDone(Event, frozen=True):
     """A notify or quorum script ended with status 0."""
 
     NAME: ClassVar = "script_done"
@@ -423,8 +391,7 @@ class ScriptDone(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ScriptsSkipped(Event):
+class ScriptsSkipped(Event, frozen=True):
     """Scripts of one subject came faster than they end; all but the latest were dropped unrun."""
 
     NAME: ClassVar = "scripts_skipped"
@@ -435,8 +402,7 @@ class ScriptsSkipped(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ScriptFailed(Event):
+class ScriptFailed(Event, frozen=True):
     """A notify or quorum script failed, timed out, or could not be started."""
 
     NAME: ClassVar = "script_failed"
@@ -449,8 +415,7 @@ class ScriptFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LogLinesLost(Event):
+class LogLinesLost(Event, frozen=True):
     """Nobody read the log for so long that lines had to be dropped; the role did not wait."""
 
     NAME: ClassVar = "log_lines_lost"

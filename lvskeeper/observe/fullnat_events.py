@@ -3,15 +3,13 @@
 See :mod:`lvskeeper.observe.events`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 from lvskeeper.observe.events import Event, Level
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RulesetRepaired(Event):
+class RulesetRepaired(Event, frozen=True):
     """Somebody else changed or flushed our nftables table; it is as configured again."""
 
     NAME: ClassVar = "ruleset_repaired"
@@ -22,8 +20,7 @@ class RulesetRepaired(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class FullnatApplied(Event):
+class FullnatApplied(Event, frozen=True):
     """The nftables ruleset that translates sources to LIPs was replaced atomically."""
 
     NAME: ClassVar = "fullnat_applied"
@@ -32,8 +29,7 @@ class FullnatApplied(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class GuardMissing(Event):
+class GuardMissing(Event, frozen=True):
     """The guard table could not be installed: a foreign `flush ruleset` would stall connections."""
 
     NAME: ClassVar = "guard_missing"
@@ -43,8 +39,7 @@ class GuardMissing(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SynFloodStarted(Event):
+class SynFloodStarted(Event, frozen=True):
     """SYNs come without handshakes, for seconds; SYN cookies keep them from the real servers."""
 
     NAME: ClassVar = "syn_flood_started"
@@ -56,8 +51,7 @@ class SynFloodStarted(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SynFloodEnded(Event):
+class SynFloodEnded(Event, frozen=True):
     """A flood of SYNs is over."""
 
     NAME: ClassVar = "syn_flood_ended"
@@ -69,8 +63,7 @@ class SynFloodEnded(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SynCounters(Event):
+class SynCounters(Event, frozen=True):
     """What SYN cookies were counted to do, on demand (SIGUSR1)."""
 
     NAME: ClassVar = "syn_counters"
@@ -84,8 +77,7 @@ class SynCounters(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SysctlUnknown(Event):
+class SysctlUnknown(Event, frozen=True):
     """A setting of `ipvs_sysctls` does not exist in this kernel and is left out."""
 
     NAME: ClassVar = "sysctl_unknown"
@@ -95,8 +87,7 @@ class SysctlUnknown(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SysctlPolicy(Event):
+class SysctlPolicy(Event, frozen=True):
     """A sysctl that works either way has the value whose price is told here."""
 
     NAME: ClassVar = "sysctl_policy"
@@ -107,8 +98,7 @@ class SysctlPolicy(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LocalAddressGap(Event):
+class LocalAddressGap(Event, frozen=True):
     """A FULLNAT kernel refuses clients of a service: it has no LIP, or none for some CPUs.
 
     The kernel log then says `no port available`, as it does when all ports are taken. The third
@@ -124,8 +114,7 @@ class LocalAddressGap(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LocalAddressChanged(Event):
+class LocalAddressChanged(Event, frozen=True):
     """A LIP was put on its device, or removed from it."""
 
     NAME: ClassVar = "local_address_changed"
@@ -135,8 +124,7 @@ class LocalAddressChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LocalAddressFailed(Event):
+class LocalAddressFailed(Event, frozen=True):
     """A LIP could not be put on its device, or removed from it."""
 
     NAME: ClassVar = "local_address_failed"

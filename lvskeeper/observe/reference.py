@@ -1,7 +1,6 @@
 """Generates docs/events.md from the catalogue: ``python -m lvskeeper.observe.reference``."""
 
 import inspect
-from dataclasses import fields
 from typing import get_type_hints
 
 from lvskeeper.observe.events import Event, catalogue
@@ -28,8 +27,8 @@ def _section(kind: type[Event]) -> str:
         lines += [f"**What to do:** {kind.CURE}", ""]
     hints = get_type_hints(kind, include_extras=True)
     lines += ["| field | meaning |", "| --- | --- |"]
-    for field in fields(kind):
-        lines.append(f"| `{field.name}` | {hints[field.name].__metadata__[0]} |")
+    for name in kind.__struct_fields__:
+        lines.append(f"| `{name}` | {hints[name].__metadata__[0]} |")
     return "\n".join([*lines, ""])
 
 

@@ -4,15 +4,13 @@ See :mod:`lvskeeper.observe.events`. ``instance`` is the configured name, ``wher
 of its key: interface, VRID, family.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
 from lvskeeper.observe.events import Event, Level
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpStateChanged(Event):
+class VrrpStateChanged(Event, frozen=True):
     """A VRRP instance entered another state."""
 
     NAME: ClassVar = "vrrp_state_changed"
@@ -28,8 +26,7 @@ class VrrpStateChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpGroupChanged(Event):
+class VrrpGroupChanged(Event, frozen=True):
     """A sync group, all its members together, entered another state."""
 
     NAME: ClassVar = "vrrp_group_changed"
@@ -40,8 +37,7 @@ class VrrpGroupChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpFaultsChanged(Event):
+class VrrpFaultsChanged(Event, frozen=True):
     """The reasons for which an instance is in FAULT are others now."""
 
     NAME: ClassVar = "vrrp_faults_changed"
@@ -52,8 +48,7 @@ class VrrpFaultsChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpPriorityChanged(Event):
+class VrrpPriorityChanged(Event, frozen=True):
     """Tracking changed the effective priority of an instance."""
 
     NAME: ClassVar = "vrrp_priority_changed"
@@ -65,8 +60,7 @@ class VrrpPriorityChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpContentionBegan(Event):
+class VrrpContentionBegan(Event, frozen=True):
     """Two routers advertise as master of the same virtual router, so both hold its addresses."""
 
     NAME: ClassVar = "vrrp_contention_began"
@@ -82,8 +76,7 @@ class VrrpContentionBegan(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpContentionEnded(Event):
+class VrrpContentionEnded(Event, frozen=True):
     """One of two masters yielded or fell silent."""
 
     NAME: ClassVar = "vrrp_contention_ended"
@@ -95,8 +88,7 @@ class VrrpContentionEnded(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpMasterLearned(Event):
+class VrrpMasterLearned(Event, frozen=True):
     """A backup hears a master, or another one than before."""
 
     NAME: ClassVar = "vrrp_master_learned"
@@ -107,8 +99,7 @@ class VrrpMasterLearned(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpPeerResigned(Event):
+class VrrpPeerResigned(Event, frozen=True):
     """A router gave up its mastership: an advert of priority 0."""
 
     NAME: ClassVar = "vrrp_peer_resigned"
@@ -118,8 +109,7 @@ class VrrpPeerResigned(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpLate(Event):
+class VrrpLate(Event, frozen=True):
     """Our own process came late to a timer; it is not the peer that is slow."""
 
     NAME: ClassVar = "vrrp_late"
@@ -135,8 +125,7 @@ class VrrpLate(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpExtended(Event):
+class VrrpExtended(Event, frozen=True):
     """A backup that was late itself waits once more before it takes silence for death."""
 
     NAME: ClassVar = "vrrp_extended"
@@ -146,8 +135,7 @@ class VrrpExtended(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpIntervalLearned(Event):
+class VrrpIntervalLearned(Event, frozen=True):
     """A version 3 backup follows another advert interval of its master."""
 
     NAME: ClassVar = "vrrp_interval_learned"
@@ -158,8 +146,7 @@ class VrrpIntervalLearned(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpLowerHeard(Event):
+class VrrpLowerHeard(Event, frozen=True):
     """Another router advertises with less than our priority; told once until a transition."""
 
     NAME: ClassVar = "vrrp_lower_heard"
@@ -171,8 +158,7 @@ class VrrpLowerHeard(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpOwnAddressHeard(Event):
+class VrrpOwnAddressHeard(Event, frozen=True):
     """An advert came from our own address with our priority: somebody has the same address."""
 
     NAME: ClassVar = "vrrp_own_address_heard"
@@ -182,8 +168,7 @@ class VrrpOwnAddressHeard(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpOwnerConflict(Event):
+class VrrpOwnerConflict(Event, frozen=True):
     """A second router claims priority 255 and does not yield; we go down to 254 until it does."""
 
     NAME: ClassVar = "vrrp_owner_conflict"
@@ -194,8 +179,7 @@ class VrrpOwnerConflict(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpPreemptDelay(Event):
+class VrrpPreemptDelay(Event, frozen=True):
     """The preempt delay began or ended."""
 
     NAME: ClassVar = "vrrp_preempt_delay"
@@ -205,8 +189,7 @@ class VrrpPreemptDelay(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpAdvertRejected(Event):
+class VrrpAdvertRejected(Event, frozen=True):
     """An advert does not count; told once a kind until the next transition."""
 
     NAME: ClassVar = "vrrp_advert_rejected"
@@ -220,8 +203,7 @@ class VrrpAdvertRejected(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpAdvertNoted(Event):
+class VrrpAdvertNoted(Event, frozen=True):
     """An advert counts, yet something in it differs from ours; told once until a transition."""
 
     NAME: ClassVar = "vrrp_advert_noted"
@@ -234,8 +216,7 @@ class VrrpAdvertNoted(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpUnknownVrid(Event):
+class VrrpUnknownVrid(Event, frozen=True):
     """Adverts are heard for a VRID that is not configured here; told once a VRID."""
 
     NAME: ClassVar = "vrrp_unknown_vrid"
@@ -246,8 +227,7 @@ class VrrpUnknownVrid(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpSendFailed(Event):
+class VrrpSendFailed(Event, frozen=True):
     """An advert could not be sent; told once until one gets out again."""
 
     NAME: ClassVar = "vrrp_send_failed"
@@ -259,8 +239,7 @@ class VrrpSendFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpSocketFailed(Event):
+class VrrpSocketFailed(Event, frozen=True):
     """The sockets of an interface cannot be opened or used; it is tried again every second."""
 
     NAME: ClassVar = "vrrp_socket_failed"
@@ -272,8 +251,7 @@ class VrrpSocketFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VipsHeld(Event):
+class VipsHeld(Event, frozen=True):
     """Addresses, routes and rules of an instance were put in place."""
 
     NAME: ClassVar = "vips_held"
@@ -285,8 +263,7 @@ class VipsHeld(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VipsReleased(Event):
+class VipsReleased(Event, frozen=True):
     """Addresses, routes and rules of an instance were taken away."""
 
     NAME: ClassVar = "vips_released"
@@ -296,8 +273,7 @@ class VipsReleased(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VipLost(Event):
+class VipLost(Event, frozen=True):
     """Somebody else removed an address, a route or a rule that a master holds; it is put back."""
 
     NAME: ClassVar = "vip_lost"
@@ -313,8 +289,7 @@ class VipLost(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VipRefused(Event):
+class VipRefused(Event, frozen=True):
     """The kernel refused an address, a route or a rule; told once until it takes it."""
 
     NAME: ClassVar = "vip_refused"
@@ -327,8 +302,7 @@ class VipRefused(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpAnnounceFailed(Event):
+class VrrpAnnounceFailed(Event, frozen=True):
     """Neighbours could not be told where an address is; told once until it works."""
 
     NAME: ClassVar = "vrrp_announce_failed"
@@ -340,8 +314,7 @@ class VrrpAnnounceFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class LinkChanged(Event):
+class LinkChanged(Event, frozen=True):
     """An interface that VRRP depends on appeared, vanished, went up or down."""
 
     NAME: ClassVar = "link_changed"
@@ -352,8 +325,7 @@ class LinkChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TrackChanged(Event):
+class TrackChanged(Event, frozen=True):
     """Something that instances track is well, failed, or has another value."""
 
     NAME: ClassVar = "track_changed"
@@ -364,8 +336,7 @@ class TrackChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TrackTroubled(Event):
+class TrackTroubled(Event, frozen=True):
     """A tracked thing cannot be looked at as it should; told once until that changes."""
 
     NAME: ClassVar = "track_troubled"
@@ -376,8 +347,7 @@ class TrackTroubled(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class NotifyTroubled(Event):
+class NotifyTroubled(Event, frozen=True):
     """A FIFO or its reader could not be served as configured."""
 
     NAME: ClassVar = "notify_troubled"
@@ -387,8 +357,7 @@ class NotifyTroubled(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class MailSent(Event):
+class MailSent(Event, frozen=True):
     """A mail alert was sent."""
 
     NAME: ClassVar = "mail_sent"
@@ -396,8 +365,7 @@ class MailSent(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class MailFailed(Event):
+class MailFailed(Event, frozen=True):
     """A mail alert could not be sent, or is given up after some attempts."""
 
     NAME: ClassVar = "mail_failed"
@@ -407,8 +375,7 @@ class MailFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RouterResumed(Event):
+class RouterResumed(Event, frozen=True):
     """The machine was suspended; every master became backup, as its peers have gone on."""
 
     NAME: ClassVar = "router_resumed"
@@ -418,8 +385,7 @@ class RouterResumed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DirectorSilent(Event):
+class DirectorSilent(Event, frozen=True):
     """The director role does not answer; all instances go to FAULT so that a peer takes over."""
 
     NAME: ClassVar = "director_silent"
@@ -429,8 +395,7 @@ class DirectorSilent(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class DirectorBack(Event):
+class DirectorBack(Event, frozen=True):
     """The director role answers again, and the instances may take part again."""
 
     NAME: ClassVar = "director_back"
@@ -439,8 +404,7 @@ class DirectorBack(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SchedulingFailed(Event):
+class SchedulingFailed(Event, frozen=True):
     """The router role could not get the scheduling that the configuration asks for."""
 
     NAME: ClassVar = "scheduling_failed"
@@ -451,8 +415,7 @@ class SchedulingFailed(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class SyncDaemonChanged(Event):
+class SyncDaemonChanged(Event, frozen=True):
     """The kernel's IPVS connection-sync daemon was started or stopped."""
 
     NAME: ClassVar = "sync_daemon_changed"
@@ -463,8 +426,7 @@ class SyncDaemonChanged(Event):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class VrrpReport(Event):
+class VrrpReport(Event, frozen=True):
     """How an instance is, on demand (SIGUSR1)."""
 
     NAME: ClassVar = "vrrp_report"

@@ -2,7 +2,6 @@ import contextlib
 import io
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def test_an_empty_field_is_left_out() -> None:
 def test_every_event_is_complete(kind: type[Event]) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.NAME)
     assert kind.__doc__
-    assert all(hasattr(kind, "__slots__") for _ in fields(kind))
+    assert kind.__struct_config__.frozen
     if kind.LEVEL <= Level.WARNING:
         assert kind.CURE, "an event that asks for attention says what to do"
 
