@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="exit with 1 where there are warnings"
     )
     parser.add_argument(
+        "--allow-empty", action="store_true", help="take a file that serves nothing, as run does"
+    )
+    parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="form of the output"
     )
 
@@ -37,7 +40,7 @@ def _check(args: argparse.Namespace) -> int:
     from lvskeeper.errors import ExitStatus  # noqa: PLC0415 - see above
     from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - see above
 
-    loaded = load(args.file, LocalFiles())
+    loaded = load(args.file, LocalFiles(), allow_empty=args.allow_empty)
     gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":
         _print_json(loaded)

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run-dir", type=Path, default=Path("/run/lvskeeper"), metavar="DIR",
         help="runtime directory of the daemon, which tells what is ours (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="take a file that serves nothing, as run does"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.epilog = (
         "Health is taken from the table as it stands, as a starting daemon would. Nothing is "
@@ -34,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a change; return the exit status."""
     from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
 
-    loaded = load_file(args.file)
+    loaded = load_file(args.file, allow_empty=args.allow_empty)
     if loaded.errors:
         sys.stderr.write(loaded.report)
         return ExitStatus.CONFIG

@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-level", choices=("error", "warning", "notice", "info", "debug"), default="info",
         help="least urgent events to tell (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--allow-empty", action="store_true",
+        help="take a configuration without a virtual server or anything of VRRP, at a reload too: "
+        "all that was served is taken away",
+    )  # fmt: skip
     parser.epilog = (
         "SIGHUP reloads the file: one with errors changes nothing. SIGUSR1 tells in the log how "
         "every VRRP instance is. SIGTERM and SIGINT stop the "
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         return router_main(sock, args.run_dir, make_emit("router", log_format, level, RoleStream()))
 
     supervisor = Supervisor(
-        Settings(file=args.file, run_dir=args.run_dir),
+        Settings(args.file, args.run_dir, allow_empty=args.allow_empty),
         {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
         make_emit("supervisor", log_format, level),
         sys.stderr,

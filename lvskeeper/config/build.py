@@ -27,6 +27,8 @@ _OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~L
 class Origin:
     """Where the items of the model come from, in the order of the model."""
 
+    globals: list[Directive] = field(default_factory=list)
+    """The ``global_defs`` blocks."""
     local_address_groups: list[Directive] = field(default_factory=list)
     virtual_server_groups: list[Directive] = field(default_factory=list)
     virtual_servers: list[Directive] = field(default_factory=list)
@@ -123,11 +125,19 @@ class Builder:
         self, directive: Directive, given: dict[str, object], vrrp: "VrrpBuilder | None"
     ) -> "VrrpBuilder | None":
         """Read a ``global_defs`` block; return who reads the VRRP half if it is needed."""
-        blocks = self.block("global_defs", directive.children or (), given)
+        self.origin.globals.append(directive)
+        blocks = []
+        for child, keyword in self.block("global_defs", directive.children or (), given):
+            if keyword.name == "ipvs_sysctls":
+                known = given.setdefault(keyword.key, {})
+                assert isinstance(known, dict)
+                self.block(keyword.name, child.children or (), known)
+            else:
+                blocks.append((child, keyword))
         if vrrp is None and (blocks or not GLOBAL_KEYS.isdisjoint(given)):
             vrrp = self.vrrp()
         if vrrp is not None:
-            vrrp.add_globals(directive, blocks, given)
+            vrrp.add_globals(blocks, given)
         return vrrp
 
     def block(

@@ -40,6 +40,7 @@ class Code(Enum):
 
     IGNORED_WORD = "LK0215", "keepalived ignores the word behind a flag, and switches it on."
     PLACEHOLDER_PART = "LK0216", "Part of a value looks like a template's placeholder."
+    EMPTY = "LK0217", "The configuration serves nothing: no virtual server, nothing of VRRP."
 
     FNAT_NO_POOL = "LK0301", "FNAT needs a local-address group."
     POOL_UNKNOWN = "LK0302", "A local-address group is not defined."
@@ -49,8 +50,7 @@ class Code(Enum):
     FNAT_OPS = "LK0306", "FNAT does not go with one-packet scheduling."
     FNAT_FWMARK = "LK0307", "FNAT by fwmark does not work on kernels with native FULLNAT."
     FNAT_UDP = "LK0308", "FNAT for UDP does not work on kernels with native FULLNAT."
-    SYN_PROXY = "LK0309", "syn_proxy needs TCP, and NAT or FNAT."
-    SYN_PROXY_LATER = "LK0310", "syn_proxy is parsed; its data path comes in a later release."
+    SYN_PROXY = "LK0309", "syn_proxy needs TCP, NAT or FNAT, and an address."
     QUORUM = "LK0311", "The quorum is above the sum of all weights, or is never gained."
     HYSTERESIS = "LK0312", "The hysteresis is not below the quorum."
     SAME_REAL = "LK0313", "A virtual server names a real server twice."
@@ -75,6 +75,13 @@ class Code(Enum):
 
     NO_PROTOCOL = "LK0332", "A virtual server does not name its protocol."
     SAME_LABEL = "LK0333", "Two virtual servers would be known by the same name."
+    SYN_PROXY_OFF = "LK0334", "An option of syn_proxy is given without it."
+    SYN_PROXY_PROMISE = "LK0335", "syn_proxy would promise what does not hold, or too little."
+    PORTS_UNUSED = "LK0336", "laddr_ports is given where nothing uses FNAT."
+    FEW_PORTS = "LK0337", "The source ports carry fewer connections than a real server may get."
+    DEFENCE = "LK0338", "A defence that has no effect, or would drop what is served."
+    SYSCTL = "LK0339", "A setting of IPVS does not go with another, or with a virtual server."
+    LIP_TAKEN = "LK0340", "A local address is also a real server, or is put on two devices."
 
     EXPOSED_KEY = "LK0401", "The file of a key can be read or written by others."
     HMAC = "LK0402", "An auth_hmac block whose keys do not fit."

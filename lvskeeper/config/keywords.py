@@ -6,6 +6,7 @@ Lower blocks are found by their own name: the block of ``real_server`` is ``BLOC
 from functools import cache
 from typing import Final
 
+from lvskeeper.config import fullnat_keywords as fullnat
 from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_keywords as vrrp
@@ -63,6 +64,7 @@ _GLOBAL: Final = (
     k.flag(
         "lvs_keep_on_stop", "Leave services and rules in the kernel at a clean stop.", "L",
     ),
+    *fullnat.GLOBALS,
     *vrrp.GLOBALS,
     k.refused(
         "lvs_flush", "Empty the IPVS table at start.",
@@ -130,7 +132,7 @@ _VIRTUAL: Final = (
     Keyword(
         "laddr_group_name", "NAME", "Local-address group, for FNAT.", "TD", v.text, least=2,
     ),
-    k.bare("syn_proxy", "Answer SYNs with cookies; its data path comes in a later release.", "TD"),
+    *fullnat.VIRTUAL,
     k.bare("ops", "One-packet scheduling (UDP)."),
     k.bare("sh-port", "Scheduler sh: hash the source port too."),
     k.bare("sh-fallback", "Scheduler sh: choose another server where the hashed one is down."),
@@ -250,6 +252,7 @@ BLOCKS: Final[dict[str, dict[str, Keyword]]] = {
     for name, served in (
         (ROOT, _ROOT),
         ("global_defs", _GLOBAL),
+        ("ipvs_sysctls", fullnat.SYSCTL_BLOCK),
         ("virtual_server", _VIRTUAL),
         ("real_server", _REAL),
         ("TCP_CHECK", _CHECK),

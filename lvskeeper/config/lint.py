@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from lvskeeper.config.build import Built
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.fullnat_lint import lint_fullnat
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules
 from lvskeeper.config.site import Site, family_of, label_of, site_of
-from lvskeeper.units import format_address
 
 
 def lint(built: Built) -> list[Diagnostic]:
@@ -36,7 +36,7 @@ def lint(built: Built) -> list[Diagnostic]:
         found += real_server_rules(site)
     found += _same_virtual(sites)
     found += _same_label(sites)
-    found += _lip_is_vip(built, sites)
+    found += lint_fullnat(built, sites, pools)
     if config.vrrp is not None:
         from lvskeeper.config.vrrp_lint import lint_vrrp  # noqa: PLC0415 - for VRRP only
 
@@ -110,28 +110,3 @@ def _same_label(sites: Sequence[Site]) -> Iterator[Diagnostic]:
             message = f"'{site.at}' would be known as '{label}', like another virtual server"
             hint = f"the other is at {other.name}; give one of the two groups another name"
             yield error(Code.SAME_LABEL, site.name, message, hint)
-
-
-def _lip_is_vip(built: Built, sites: Sequence[Site]) -> Iterator[Diagnostic]:
-    pools = built.config.local_address_groups
-    if not pools:
-        return
-    virtual = {
-        address: site
-        for site in sites
-        for member in site.members
-        if member.address
-        for address in expand(member.address, member.count)
-    }
-    for pool, at in zip(pools, built.origin.local_address_groups, strict=True):
-        if at in built.origin.spoilt:
-            continue
-        for entry, child in zip(pool.addresses, at.children or (), strict=True):
-            clash = next(
-                (one for one in expand(entry.address, entry.count) if one in virtual), None
-            )
-            if clash is not None:
-                message = f"the local address {format_address(clash)} is also a VIP"
-                where = virtual[clash].name
-                hint = f"it is the address of the virtual server at {where}"
-                yield error(Code.LIP_IS_VIP, child.span(0), message, hint)

@@ -6,10 +6,10 @@ from typing import Final, final
 
 from lvskeeper.config.build import build
 from lvskeeper.config.codes import Code
-from lvskeeper.config.diagnostics import Diagnostic, Severity
+from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
-from lvskeeper.config.source import Files
+from lvskeeper.config.source import Files, Source, Span
 from lvskeeper.config.tree import parse_file
 
 _SHAPE: Final = frozenset(
@@ -47,8 +47,11 @@ class Loaded:
         return tuple(one for one in self.diagnostics if one.severity is Severity.WARNING)
 
 
-def load(path: str, files: Files) -> Loaded:
+def load(path: str, files: Files, *, allow_empty: bool = False) -> Loaded:
     """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
+
+    A file that serves nothing is refused unless *allow_empty*: it may be one that was cut short,
+    and would take every virtual address away.
 
     Raises nothing for what a file may hold; every reason is a diagnostic. The garbage collector
     rests meanwhile: it would walk the growing tree again and again, at three times the cost.
@@ -63,7 +66,16 @@ def load(path: str, files: Files) -> Loaded:
             diagnostics += lint(built)
         diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
         failed = any(one.severity is Severity.ERROR for one in diagnostics)
+        if built.config.empty and not failed and not allow_empty:
+            diagnostics.append(_empty(path))
+            failed = True
         return Loaded(None if failed else built.config, tuple(diagnostics))
     finally:
         if collecting:
             gc.enable()
+
+
+def _empty(path: str) -> Diagnostic:
+    message = "the configuration is empty: no virtual server, and nothing of VRRP"
+    hint = "a file that was cut short looks so; --allow-empty takes it, and all services away"
+    return error(Code.EMPTY, Span(Source(path, ""), 1, 1), message, hint)

@@ -39,14 +39,27 @@ class ScriptUser(Model):
     group: str = ""
 
 
+class Protection(Model):
+    """Options of ``syn_proxy`` and the defences; what is ``None`` comes from ``global_defs``."""
+
+    syn_proxy_mss: int | Literal["auto"] | None = None
+    syn_proxy_wscale: int | Literal["auto"] | None = None
+    syn_proxy_timestamp: bool | None = None
+    syn_proxy_sack: bool | None = None
+    defence_tcp_drop: Literal["no", "yes", "vip"] | None = None
+    defence_udp_drop: bool | None = None
+    defence_frag_drop: bool | None = None
+
+
 @final
-class GlobalDefs(Model):
+class GlobalDefs(Protection):
     """What holds for the whole director."""
 
     router_id: str = ""
     script_user: ScriptUser = Field(default_factory=ScriptUser)
     lvs_manage_sysctls: bool = True
     lvs_keep_on_stop: bool = False
+    ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
 
 
 @final
@@ -169,7 +182,7 @@ class SorryServer(Model):
 
 
 @final
-class VirtualServer(Model):
+class VirtualServer(Protection):
     """``virtual_server``: of address, fwmark and group exactly one is given."""
 
     address: Address = NO_ADDRESS
@@ -181,6 +194,7 @@ class VirtualServer(Model):
     lb_algo: str = "wlc"
     lb_kind: Forwarding = Field(default_factory=Forwarding)
     laddr_group_name: str = ""
+    laddr_ports: tuple[int, int] | None = None
     syn_proxy: bool = False
     ops: bool = False
     sh_port: bool = False
@@ -229,3 +243,10 @@ class Config(Model):
     virtual_server_groups: tuple[VirtualServerGroup, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()
     vrrp: VrrpConfig | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is served, so that a daemon would take away all that it had."""
+        return not self.virtual_servers and (
+            self.vrrp is None or (self.vrrp.idle and self.vrrp.globals.lvs_sync_daemon is None)
+        )

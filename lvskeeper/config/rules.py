@@ -66,23 +66,6 @@ def _full_nat(site: Site) -> Iterator[Diagnostic]:
         yield warning(Code.FNAT_UDP, at, message, hint)
 
 
-def _syn_proxy(site: Site) -> Iterator[Diagnostic]:
-    if not site.server.syn_proxy:
-        return
-    at = site.span("syn_proxy", word=0)
-    wrong = sorted(site.kinds - {"NAT", "FNAT"})
-    if site.server.protocol != "TCP":
-        message = f"syn_proxy is for TCP, not for {site.server.protocol}"
-        yield error(Code.SYN_PROXY, at, message)
-    elif wrong:
-        message = f"syn_proxy needs NAT or FNAT, not {wrong[0]}"
-        hint = "the answers of the real servers have to pass the director"
-        yield error(Code.SYN_PROXY, at, message, hint)
-    else:
-        message = "syn_proxy is parsed; its data path comes in a later release"
-        yield warning(Code.SYN_PROXY_LATER, at, message)
-
-
 def _scheduling(site: Site) -> Iterator[Diagnostic]:
     server = site.server
     for algo, flags in (
@@ -175,7 +158,7 @@ def _family(site: Site, address: Address, at: Span, what: str) -> Iterator[Diagn
 
 
 RULES: Final[tuple[_Rule, ...]] = (
-    _defaulted, _full_nat, _syn_proxy, _scheduling, _persistence, _quorum, _sorry,
+    _defaulted, _full_nat, _scheduling, _persistence, _quorum, _sorry,
 )  # fmt: skip
 
 

@@ -67,6 +67,14 @@ def place(directive: Directive, *names: str, word: int = 1) -> Span:
     return directive.span(0)
 
 
+def place_of(blocks: Sequence[Directive], name: str, word: int = 1) -> Span:
+    """Return the place of the keyword *name* in the last of *blocks* that has it."""
+    for block in reversed(blocks):
+        if any(child.words[0] == name for child in block.children or ()):
+            return place(block, name, word=word)
+    return blocks[0].span(0)
+
+
 def site_of(
     server: VirtualServer,
     at: Directive,

@@ -82,6 +82,29 @@ def integer(low: int, high: int) -> Reader:
     return read
 
 
+def signed(low: int, high: int) -> Reader:
+    """Return a reader of a whole number that may be negative."""
+
+    def read(words: Sequence[str]) -> int:
+        word = words[1]
+        if low < 0 and word.startswith("-"):
+            return -to_int(word[1:], 1, 0, -low)
+        return to_int(word, 1, low, high)
+
+    return read
+
+
+def number_or_auto(low: int, high: int) -> Reader:
+    """Return a reader of a whole number or ``auto``."""
+
+    def read(words: Sequence[str]) -> int | str:
+        if words[1] == "auto":
+            return words[1]
+        return to_int(words[1], 1, low, high, "a whole number or auto")
+
+    return read
+
+
 def seconds(*, zero: bool = False, high: float = 86_400.0) -> Reader:
     """Return a reader of a time in seconds, with up to six decimals."""
 
@@ -162,6 +185,24 @@ def local_address(words: Sequence[str]) -> dict[str, object]:
             raise BadValueError(1, f"'{words[1]}' is not the name of a network device")
         values["device"] = words[1]
     return values
+
+
+def local_ports(words: Sequence[str]) -> tuple[int, int]:
+    """Read a range ``FIRST-LAST`` of source ports."""
+    first, dash, last = words[1].partition("-")
+    if not dash:
+        raise BadValueError(1, f"'{words[1]}' is not a range of ports", "such as 10000-65535")
+    low, high = (to_int(word, 1, 1024, 65_535, "a port number") for word in (first, last))
+    if low > high:
+        raise BadValueError(1, f"the range {words[1]} ends before it starts")
+    return low, high
+
+
+def tcp_defence(words: Sequence[str]) -> str:
+    """Read ``keyword [yes|no|vip]``; alone it means yes."""
+    if words[1:2] == ["vip"]:
+        return "vip"
+    return "yes" if flag(words) else "no"
 
 
 def group_member(words: Sequence[str]) -> dict[str, object]:

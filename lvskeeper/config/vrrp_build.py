@@ -32,7 +32,7 @@ _TRACKED: Final = ("track_interface", "track_script", "track_file", "track_proce
 class VrrpOrigin:
     """Where the items of the VRRP half come from, in the order of the model."""
 
-    globals: list[Directive] = field(default_factory=list)
+    globals: list[Directive]
     """The ``global_defs`` blocks."""
     items: dict[str, list[Directive]] = field(default_factory=dict)
     """By the field of the model."""
@@ -51,7 +51,7 @@ class VrrpBuilder:
     def __init__(self, builder: "Builder", files: "Files") -> None:
         self.builder = builder
         self.files = files
-        self.origin = VrrpOrigin()
+        self.origin = VrrpOrigin(builder.origin.globals)
         self.values: dict[str, object] = {}
         self.lists: dict[str, list[object]] = {}
 
@@ -80,13 +80,9 @@ class VrrpBuilder:
             self.builder.origin.spoilt.add(directive)
 
     def add_globals(
-        self,
-        directive: Directive,
-        blocks: Sequence[tuple[Directive, Keyword]],
-        given: dict[str, object],
+        self, blocks: Sequence[tuple[Directive, Keyword]], given: dict[str, object]
     ) -> None:
         """Read the *blocks* within a ``global_defs`` into *given*."""
-        self.origin.globals.append(directive)
         for block, keyword in blocks:
             known = given.get(keyword.key, ())
             assert isinstance(known, tuple)

@@ -7,7 +7,7 @@ from lvskeeper.config.build import Built
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.rules import known_names
-from lvskeeper.config.site import place
+from lvskeeper.config.site import place, place_of
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
 from lvskeeper.config.vrrp_build import VrrpOrigin
@@ -58,11 +58,7 @@ def lint_vrrp(built: Built, vrrp: VrrpConfig) -> list[Diagnostic]:
 
 
 def _global(origin: VrrpOrigin, name: str, word: int = 1) -> Span:
-    """Return the place of a keyword of ``global_defs``."""
-    for block in reversed(origin.globals):
-        if any(child.words[0] == name for child in block.children or ()):
-            return place(block, name, word=word)
-    return origin.globals[0].span(0)
+    return place_of(origin.globals, name, word=word)
 
 
 def _same_vrid(sites: Sequence[VrrpSite]) -> Iterator[Diagnostic]:

@@ -358,3 +358,9 @@ class VrrpConfig(Model):
     static_ipaddress: tuple[AddressEntry, ...] = ()
     static_routes: tuple[RouteEntry, ...] = ()
     static_rules: tuple[RuleEntry, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether a router has nothing to do for it."""
+        static = (self.static_ipaddress, self.static_routes, self.static_rules)
+        return not self.instances and not any(static)

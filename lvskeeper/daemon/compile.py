@@ -4,13 +4,14 @@ Expects a model that the lint found free of errors; what it would have refused r
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from lvskeeper.config.model import (
     AnyCheck,
     Command,
     Config,
     Forwarding,
+    GlobalDefs,
     GroupMember,
     LocalAddressGroup,
     RealServer,
@@ -24,6 +25,7 @@ from lvskeeper.config.site import family_of, label_of
 from lvskeeper.config.vrrp_model import VrrpConfig
 from lvskeeper.daemon.compile_router import synced_instance
 from lvskeeper.daemon.roles import (
+    DefenceSpec,
     DirectorSpec,
     LocalAddressSpec,
     PoolSpec,
@@ -31,6 +33,7 @@ from lvskeeper.daemon.roles import (
     Script,
     SyncSpec,
     SynProxySpec,
+    TcpDefence,
     TunnelSpec,
     VirtualServerSpec,
 )
@@ -73,21 +76,22 @@ def compile_director(config: Config) -> DirectorSpec:
     is kept; lint refuses what leads there.
     """
     groups = {group.name: group.members for group in config.virtual_server_groups}
-    user = config.global_defs.script_user
+    defs = config.global_defs
     virtual_servers = tuple(
-        _virtual_server(server, _members(server, groups), user) for server in config.virtual_servers
+        _virtual_server(server, _members(server, groups), defs) for server in config.virtual_servers
     )
     names = [virtual.name for virtual in virtual_servers]
     if len(set(names)) != len(names):
         twice = {name for name in names if names.count(name) > 1}
         raise ValueError(f"two virtual servers are both called {', '.join(sorted(twice))}")
     return DirectorSpec(
-        router_id=config.global_defs.router_id,
+        router_id=defs.router_id,
         virtual_servers=virtual_servers,
         pools=tuple(_pool(group) for group in config.local_address_groups),
-        manage_sysctls=config.global_defs.lvs_manage_sysctls,
+        manage_sysctls=defs.lvs_manage_sysctls,
+        sysctls=tuple(defs.ipvs_sysctls.items()),
         sync=_sync(config.vrrp) if config.vrrp else None,
-        keep_on_stop=config.global_defs.lvs_keep_on_stop,
+        keep_on_stop=defs.lvs_keep_on_stop,
     )
 
 
@@ -138,8 +142,9 @@ def _keys(server: VirtualServer, members: Iterable[GroupMember]) -> Iterator[Ser
 
 
 def _virtual_server(
-    server: VirtualServer, members: tuple[GroupMember, ...], user: ScriptUser
+    server: VirtualServer, members: tuple[GroupMember, ...], defs: GlobalDefs
 ) -> VirtualServerSpec:
+    user = defs.script_user
     keys = tuple(dict.fromkeys(_keys(server, members)))
     host = max((key.family.host_prefix for key in keys), default=32)
     sorry = server.sorry_server
@@ -158,7 +163,9 @@ def _virtual_server(
         alpha=server.alpha,
         omega=server.omega,
         pool=server.laddr_group_name if _uses_pool(server) else "",
-        syn_proxy=SynProxySpec() if server.syn_proxy else None,
+        ports=server.laddr_ports if _uses_pool(server) else None,
+        syn_proxy=_syn_proxy(server, defs) if server.syn_proxy else None,
+        defence=_defence(server, members, defs),
         sorry_server=(
             RealServerSpec(
                 sorry.address,
@@ -174,9 +181,45 @@ def _virtual_server(
     )
 
 
-def _uses_pool(server: VirtualServer) -> bool:
+def _kinds(server: VirtualServer) -> set[str]:
     kinds = (server.lb_kind, *(one.lvs_method for one in server.real_servers if one.lvs_method))
-    return any(kind.method == "FNAT" for kind in kinds)
+    return {kind.method for kind in kinds}
+
+
+def _uses_pool(server: VirtualServer) -> bool:
+    return "FNAT" in _kinds(server)
+
+
+def _syn_proxy(server: VirtualServer, defs: GlobalDefs) -> SynProxySpec:
+    return SynProxySpec(
+        mss=_number(server.syn_proxy_mss, defs.syn_proxy_mss),
+        wscale=_number(server.syn_proxy_wscale, defs.syn_proxy_wscale),
+        timestamp=_first(server.syn_proxy_timestamp, defs.syn_proxy_timestamp, default=True),
+        sack=_first(server.syn_proxy_sack, defs.syn_proxy_sack, default=True),
+    )
+
+
+def _number(*given: int | Literal["auto"] | None) -> int | None:
+    """Return the first that is given, where it is a number."""
+    first = next((value for value in given if value is not None), None)
+    return first if isinstance(first, int) else None
+
+
+def _defence(
+    server: VirtualServer, members: Iterable[GroupMember], defs: GlobalDefs
+) -> DefenceSpec:
+    if all(member.fwmark for member in members):
+        return DefenceSpec()  # there is no address to defend
+    tcp = TcpDefence(_first(server.defence_tcp_drop, defs.defence_tcp_drop, default="no"))
+    if not _kinds(server) <= {"NAT", "FNAT"} or (
+        tcp is TcpDefence.SERVICE and server.protocol != "TCP"
+    ):
+        tcp = TcpDefence.NO  # a default of all virtual servers that does not suit this one
+    return DefenceSpec(
+        tcp=tcp,
+        udp=_first(server.defence_udp_drop, defs.defence_udp_drop, default=False),
+        fragments=_first(server.defence_frag_drop, defs.defence_frag_drop, default=False),
+    )
 
 
 def _flags(server: VirtualServer) -> ServiceFlag:

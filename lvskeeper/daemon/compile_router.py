@@ -40,10 +40,7 @@ _MAC: Final = {4: bytes.fromhex("00005e000100"), 6: bytes.fromhex("00005e000200"
 def compile_router(config: Config) -> r.RouterSpec | None:
     """Return the router's view of *config*, or nothing where there is nothing for it to do."""
     vrrp = config.vrrp
-    if vrrp is None:
-        return None
-    static = (vrrp.static_ipaddress, vrrp.static_routes, vrrp.static_rules)
-    if not vrrp.instances and not any(static):
+    if vrrp is None or vrrp.idle:
         return None
     settings = vrrp.globals
     user = config.global_defs.script_user

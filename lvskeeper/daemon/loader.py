@@ -17,7 +17,7 @@ from lvskeeper.errors import ExitStatus
 NOTHING: Final = msgspec.Raw(b"null")
 
 
-def load_file(path: str) -> Loaded:
+def load_file(path: str, *, allow_empty: bool = False) -> Loaded:
     """Parse, lint and compile the configuration at *path*."""
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
@@ -25,7 +25,7 @@ def load_file(path: str) -> Loaded:
     from lvskeeper.daemon.compile_router import compile_router  # noqa: PLC0415 - heavy
     from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - heavy
 
-    loaded = load(path, LocalFiles())
+    loaded = load(path, LocalFiles(), allow_empty=allow_empty)
     spec = router = NOTHING
     if loaded.config is not None:
         spec = msgspec.Raw(msgspec.json.encode(compile_director(loaded.config)))
@@ -40,12 +40,12 @@ def load_file(path: str) -> Loaded:
     )
 
 
-def loader_main(path: str) -> Callable[[socket.socket], int]:
+def loader_main(path: str, *, allow_empty: bool) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
         gc.disable()  # the child is gone before a collection of the model would pay
-        sock.sendall(encode(load_file(path)))
+        sock.sendall(encode(load_file(path, allow_empty=allow_empty)))
         return ExitStatus.OK
 
     return main

@@ -77,6 +77,8 @@ class Settings:
 
     file: Path
     run_dir: Path
+    allow_empty: bool = False
+    """Take a configuration that serves nothing."""
 
 
 @final
@@ -264,7 +266,9 @@ class Supervisor:
 
     async def _load(self) -> Loaded:
         """Load the file in a child; a loader that dies or hangs is a refused file."""
-        child = spawn("loader", loader_main(str(self._settings.file)), die_with_parent=True)
+        settings = self._settings
+        main = loader_main(str(settings.file), allow_empty=settings.allow_empty)
+        child = spawn("loader", main, die_with_parent=True)
         channel = await Channel.connect(child.sock)
         loaded = None
         try:

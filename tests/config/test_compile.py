@@ -11,7 +11,7 @@ from lvskeeper.units import parse_address as addr
 
 
 def compiled(text: str) -> DirectorSpec:
-    loaded = load("a.conf", MemoryFiles({"a.conf": text}))
+    loaded = load("a.conf", MemoryFiles({"a.conf": text}), allow_empty=True)
     assert loaded.config is not None, loaded.diagnostics
     return compile_director(loaded.config)
 

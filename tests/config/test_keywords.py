@@ -1,6 +1,7 @@
 """Every served keyword, with a value that it takes and values that it refuses."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from support.memfiles import MemoryFiles
@@ -11,6 +12,7 @@ from lvskeeper.config.keywords import BLOCKS, ROOT, suggest
 from lvskeeper.config.load import Loaded, load
 from lvskeeper.config.model import Command, Config, Forwarding, ScriptUser, SorryServer
 from lvskeeper.config.vrrp_keywords import GLOBALS, TABLES
+from lvskeeper.ipvs.sysctl_table import SYSCTLS
 from lvskeeper.units import parse_address
 
 VRRP = {
@@ -23,6 +25,7 @@ VRRP = {
 HEAD = "virtual_server 192.0.2.1 80 {\nprotocol TCP\n"
 FRAMES = {
     "global_defs": "global_defs {\n%s\n}\n",
+    "ipvs_sysctls": "global_defs {\nipvs_sysctls {\n%s\n}\n}\n",
     "virtual_server": HEAD + "%s\n}\n",
     "real_server": HEAD + "real_server 198.51.100.1 80 {\n%s\n}\n}\n",
     "TCP_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"),
@@ -59,12 +62,32 @@ CHECK = [
     *TIMING,
     ("alpha", "no", False, BAD_FLAG),
 ]
+PROTECTION: list[tuple[str, str, object, tuple[str, ...]]] = [
+    ("syn_proxy_mss", "536", 536, ("", "535", "65496", "Auto", "1460b")),
+    ("syn_proxy_wscale", "auto", "auto", ("", "15", "-1", "automatic")),
+    ("syn_proxy_timestamp", "off", False, BAD_FLAG),
+    ("syn_proxy_sack", "", True, BAD_FLAG),
+    ("defence_tcp_drop", "vip", "vip", ("VIP", "1", "maybe")),
+    ("defence_tcp_drop", "", "yes", ()),
+    ("defence_tcp_drop", "off", "no", ()),
+    ("defence_udp_drop", "yes", True, BAD_FLAG),
+    ("defence_frag_drop", "", True, BAD_FLAG),
+]
 TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
     "global_defs": [
         ("router_id", "lvs1", "lvs1", ("", '""', "${X}")),
         ("script_user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
         ("lvs_manage_sysctls", "no", False, BAD_FLAG),
         ("lvs_keep_on_stop", "yes", True, BAD_FLAG),
+        *PROTECTION,
+    ],
+    "ipvs_sysctls": [
+        ("conntrack", "1", 1, ("", "2", "-1", "yes", "1_0")),
+        ("est_nice", "-20", -20, ("-21", "20", "--1", "-")),
+        *(
+            (one.name, str(one.high), one.high, (str(one.high + 1), str(one.low - 1)))
+            for one in SYSCTLS.values()
+        ),
     ],
     "virtual_server": [
         ("protocol", "udp", "UDP", ("", "ICMP")),
@@ -74,6 +97,13 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("lvs_method", "DR", Forwarding(method="DR"), ("TUN port", "TUN port 6080", "TUN csum")),
         ("laddr_group_name", "g", "g", ("", '""')),
         ("syn_proxy", "off", False, BAD_FLAG),
+        *PROTECTION,
+        (
+            "laddr_ports",
+            "1024-65535",
+            (1024, 65535),
+            ("", "1024", "1023-2000", "2000-65536", "2000-1999", "-", "1024-", "a-b"),
+        ),
         ("ops", "", True, BAD_FLAG),
         ("sh-port", "", True, BAD_FLAG),
         ("sh-fallback", "", True, BAD_FLAG),
@@ -130,12 +160,15 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
 
 def loaded(block: str, line: str) -> Loaded:
     extra = "" if block != "url" or line.startswith("path") else "\npath /"
-    return load("a.conf", MemoryFiles({"a.conf": FRAMES[block] % (line + extra)}))
+    text = FRAMES[block] % (line + extra)
+    return load("a.conf", MemoryFiles({"a.conf": text}), allow_empty=True)
 
 
 def item(config: Config, block: str) -> object:
     if block == "global_defs":
         return config.global_defs
+    if block == "ipvs_sysctls":
+        return SimpleNamespace(**config.global_defs.ipvs_sysctls)
     server = config.virtual_servers[0]
     if block == "virtual_server":
         return server
@@ -195,7 +228,7 @@ def test_the_table_above_is_complete() -> None:
     ],
 )
 def test_heads_of_blocks(line: str, code: Code | None) -> None:
-    found = load("a.conf", MemoryFiles({"a.conf": line}))
+    found = load("a.conf", MemoryFiles({"a.conf": line}), allow_empty=True)
     assert [one.code for one in found.errors] == ([code] if code else [])
 
 
@@ -217,7 +250,7 @@ def test_heads_of_blocks(line: str, code: Code | None) -> None:
 )
 def test_ranges(entry: str, count: int | None) -> None:
     text = f"local_address_group g {{\n{entry} eth0\n}}\n"
-    found = load("a.conf", MemoryFiles({"a.conf": text}))
+    found = load("a.conf", MemoryFiles({"a.conf": text}), allow_empty=True)
     if count is None:
         assert [one.code for one in found.errors] == [Code.BAD_VALUE]
     else:
@@ -227,6 +260,8 @@ def test_ranges(entry: str, count: int | None) -> None:
 
 
 def test_suggestions() -> None:
+    assert suggest("contrack", "ipvs_sysctls") == "conntrack"
+    assert suggest("synproxy_mss", "global_defs") == "syn_proxy_mss"
     assert suggest("weigth", "virtual_server") == "weight"
     assert suggest("Real_Server", "virtual_server") == "real_server"
     assert suggest("delay-loop", "virtual_server") == "delay_loop"

@@ -18,7 +18,7 @@ REAL = "real_server 198.51.100.1 80 {\n}\n"
 
 
 def read(text: str, name: str = "a.conf") -> Loaded:
-    return load(name, MemoryFiles({name: text}))
+    return load(name, MemoryFiles({name: text}), allow_empty=True)
 
 
 def server(body: str, head: str = "192.0.2.1 80", protocol: str = "protocol TCP\n") -> Loaded:

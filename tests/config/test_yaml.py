@@ -7,9 +7,9 @@ from lvskeeper.config.load import Loaded, load
 HEAD = "virtual_servers:\n  - address: 192.0.2.1\n    port: 80\n    protocol: TCP\n"
 
 
-def read(text: str, **others: str) -> Loaded:
+def read(text: str, *, allow_empty: bool = False, **others: str) -> Loaded:
     texts = {name.replace("_", "."): other for name, other in others.items()}
-    return load("a.yaml", MemoryFiles({"a.yaml": text, **texts}))
+    return load("a.yaml", MemoryFiles({"a.yaml": text, **texts}), allow_empty=allow_empty)
 
 
 def test_values_are_words_and_not_what_yaml_makes_of_them() -> None:
@@ -66,14 +66,15 @@ def test_the_two_forms_include_each_other() -> None:
 
 
 def test_unserved_blocks_are_skipped_with_a_warning() -> None:
-    loaded = read("bfd_instance:\n  - name: a\n    passive: yes\n")
+    loaded = read("bfd_instance:\n  - name: a\n    passive: yes\n", allow_empty=True)
     assert loaded.config is not None
     assert [one.code.number for one in loaded.diagnostics] == ["LK0203"]
 
 
-def test_an_empty_file_is_an_empty_configuration() -> None:
-    for text in ("", "# nothing\n", "virtual_servers:\n"):
-        loaded = read(text)
+def test_an_empty_file_is_refused_unless_it_is_meant() -> None:
+    for text in ("", "# nothing\n", "virtual_servers:\n", "global_defs: {router_id: a}\n"):
+        assert [one.code.number for one in read(text).errors] == ["LK0217"]
+        loaded = read(text, allow_empty=True)
         assert loaded.diagnostics == ()
         assert loaded.config is not None
         assert loaded.config.virtual_servers == ()
