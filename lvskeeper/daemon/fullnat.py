@@ -17,7 +17,8 @@ from lvskeeper.fullnat.ruleset import (
     expected_content,
     render,
 )
-from lvskeeper.kernel.nft import Guard, Nft
+from lvskeeper.kernel.nft import Nft
+from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration

@@ -1,28 +1,31 @@
-"""Access to nftables: transactions through the ``nft`` program, the generation, the guard table.
+"""Access to nftables: transactions, the content of our table, the generation.
 
-Everything works on the network namespace of the process. A transaction costs a process (10 to 30
-ms, off the loop); :meth:`Generation.read` costs some ten microseconds, so that a table is listed
-and compared only after somebody changed something.
+Everything works on the network namespace of the process. A small transaction goes through
+libnftables in a thread of this process (0.3 ms), all else through the ``nft`` program (10 to 30
+ms), whose faults are not ours. :class:`Generation` costs some ten microseconds, so that a table is
+listed and compared only after somebody changed something.
 """
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import shutil
 import socket
 import struct
-from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, parse_listing
-from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, TABLE, guard_text
+from lvskeeper.fullnat.ruleset import FAMILY, TABLE
+from lvskeeper.kernel.libnftables import LIBRARY, Context
 
 NFT_DEADLINE: Final = 60.0
-"""Seconds for one run of nft: 5,000 services take a tenth of one, a starved machine far more."""
+"""Seconds for one transaction: 5,000 services take a tenth of one, a starved machine far more."""
+
+SMALL_TEXT: Final = 16 << 10
+"""Longest transaction in characters that libnftables gets: some 300 elements, a few ms."""
 
 KILL_PATIENCE: Final = 1.0
 """Seconds that an nft gets to end once it is killed."""
@@ -30,20 +33,19 @@ KILL_PATIENCE: Final = 1.0
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where nft may be when PATH is that of an ordinary user."""
 
-LIBRARY: Final = "libnftables.so.1"
-
 _MESSAGE_LIMIT: Final = 400
 _NLMSG_ERROR: Final = 2
 
 
 @final
 class Nft:
-    """Runs nft transactions one at a time.
+    """Runs nft transactions one at a time; without a *library* all by the nft program.
 
-    Raises ``OperatorError`` (UNSUPPORTED) where the nft program is not there.
+    Raises ``OperatorError`` (UNSUPPORTED) where the nft program is not there. A library that is not
+    there, or does not work, is done without.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, library: str | None = LIBRARY) -> None:
         program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{SEARCH_PATH}")
         if program is None:
             raise OperatorError(
@@ -54,10 +56,22 @@ class Nft:
         self._program = program
         self._lock = asyncio.Lock()
         self._generation = Generation()
+        self._library = library
+        self._context: Context | None = None
+
+    @property
+    def in_process(self) -> bool:
+        """Whether small transactions go through libnftables, as far as is known."""
+        return self._library is not None
 
     def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink sockets."""
         self._generation.close()
+        self._context = None
+
+    def table_is_there(self) -> bool:
+        """Return whether our table exists, whatever it holds."""
+        return self._generation.has_table(TABLE)
 
     def generation(self) -> int:
         """Return the number of the last transaction in this namespace, whoever made it."""
@@ -81,7 +95,9 @@ class Nft:
         """
         async with self._lock:
             before = self.generation()
-            await self._transact(text)
+            if len(text) > SMALL_TEXT or not await self._transact_here(text):
+                before = self.generation()
+                await self._transact(text)
             after = self.generation()
             return after if after - before == 1 else before
 
@@ -102,6 +118,40 @@ class Nft:
             return None
         raise refusal(errors, "")
 
+    async def _transact_here(self, text: str) -> bool:
+        """Carry out *text* through the library and return whether that is done.
+
+        Where not, nothing has been changed. What the library refuses is left to the program: it
+        names the line, and it is right where a transaction of somebody else crossed ours.
+        """
+        context = self._context or self._make_context()
+        # Whatever ends the wait: a thread may still use the context, which goes after that.
+        self._context = None
+        if context is None:
+            return False
+        # A thread, for the kernel makes us wait while it takes a big foreign transaction.
+        work = asyncio.get_running_loop().run_in_executor(None, context.run, text)
+        try:
+            await asyncio.wait({work}, timeout=NFT_DEADLINE)
+        finally:
+            if not work.done():  # somebody gave up; the next transaction is to come after this one
+                await asyncio.wait({work}, timeout=KILL_PATIENCE)
+        if not work.done():
+            raise _too_slow("the kernel")
+        errors = work.result()
+        if not errors:
+            self._context = context
+        return not errors
+
+    def _make_context(self) -> Context | None:
+        if self._library is None:
+            return None
+        try:
+            return Context(self._library)
+        except OperatorError:
+            self._library = None
+            return None
+
     async def _transact(self, text: str, *options: str) -> None:
         status, _, errors = await self._run((*options, "-f", "-"), text.encode())
         if status:
@@ -120,11 +170,7 @@ class Nft:
             async with asyncio.timeout(NFT_DEADLINE):
                 output, errors = await process.communicate(data)
         except TimeoutError:
-            raise OperatorError(
-                f"nft did not answer within {NFT_DEADLINE:.0f} seconds",
-                status=ExitStatus.KERNEL,
-                hint="look for another program that changes nftables all the time",
-            ) from None
+            raise _too_slow("nft") from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -133,6 +179,14 @@ class Nft:
                     await asyncio.wait_for(process.wait(), KILL_PATIENCE)
         assert process.returncode is not None
         return process.returncode, output, errors.decode(errors="replace")
+
+
+def _too_slow(who: str) -> OperatorError:
+    return OperatorError(
+        f"{who} did not answer within {NFT_DEADLINE:.0f} seconds",
+        status=ExitStatus.KERNEL,
+        hint="look for another program that changes nftables all the time",
+    )
 
 
 def refusal(errors: str, text: str) -> OperatorError:
@@ -162,12 +216,18 @@ def refusal(errors: str, text: str) -> OperatorError:
 
 @final
 class Generation:
-    """The nftables generation of the namespace that this object was made in."""
+    """The nftables generation of the namespace that this object was made in, and its tables."""
 
-    _GETGEN: Final = (10 << 8) | 16
-    """``NFNL_SUBSYS_NFTABLES`` and ``NFT_MSG_GETGEN`` (nfnetlink.h, nf_tables.h)."""
+    _SUBSYSTEM: Final = 10 << 8
+    """``NFNL_SUBSYS_NFTABLES`` (nfnetlink.h); the numbers below are of nf_tables.h."""
+    _GETTABLE: Final = _SUBSYSTEM | 1
+    _GETGEN: Final = _SUBSYSTEM | 16
+    _TABLE_NAME: Final = 1
+    """``NFTA_TABLE_NAME``, a string with its final zero."""
     _GENERATION_ID: Final = 1
     """``NFTA_GEN_ID``, a big-endian 32-bit number."""
+    _INET: Final = 1
+    """``NFPROTO_INET``."""
     _DEADLINE: Final = 1.0
 
     def __init__(self) -> None:
@@ -188,122 +248,57 @@ class Generation:
 
     def read(self) -> int:
         """Return the generation; the kernel answers within the send, so this does not wait."""
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         try:
-            self._socket.send(struct.pack("=IHHII4x", 20, self._GETGEN, 1, self._sequence, 0))
-            answer = self._socket.recv(4096)
-            while struct.unpack_from("=I", answer, 8)[0] != self._sequence:
-                answer = self._socket.recv(4096)
-            return self._decode(answer)
+            answer = self._ask(self._GETGEN, 0, b"")
         except OSError as error:
-            denied = error.errno == errno.EPERM
-            raise OperatorError(
-                f"nftables does not tell its generation: {error.strerror or error}",
-                status=ExitStatus.PERMISSION if denied else ExitStatus.UNSUPPORTED,
-                hint="run as root, or with CAP_NET_ADMIN"
-                if denied
-                else "load nf_tables, or use a kernel with CONFIG_NF_TABLES",
-            ) from error
+            raise _untold("generation", error) from error
+        number = attribute(answer, self._GENERATION_ID)
+        assert number is not None, "the kernel always tells it"
+        return int.from_bytes(number, "big")
 
-    def _decode(self, answer: bytes) -> int:
-        length, kind = struct.unpack_from("=IH", answer)
-        if kind == _NLMSG_ERROR:
+    def has_table(self, name: str) -> bool:
+        """Return whether there is a table *name* of the inet family; this does not wait either."""
+        data = name.encode() + b"\0"
+        header = struct.pack("=HH", 4 + len(data), self._TABLE_NAME)
+        try:
+            self._ask(self._GETTABLE, self._INET, header + data + bytes(-len(data) % 4))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _untold("tables", error) from error
+        return True
+
+    def _ask(self, kind: int, family: int, attributes: bytes) -> bytes:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        head = struct.pack("=IHHIIB3x", 20 + len(attributes), kind, 1, self._sequence, 0, family)
+        self._socket.send(head + attributes)
+        answer = self._socket.recv(4096)
+        while struct.unpack_from("=I", answer, 8)[0] != self._sequence:
+            answer = self._socket.recv(4096)
+        if struct.unpack_from("=H", answer, 4)[0] == _NLMSG_ERROR:
             code = -struct.unpack_from("=i", answer, 16)[0]
             raise OSError(code, os.strerror(code))
-        position = 20
-        while position + 4 <= length:
-            size, attribute = struct.unpack_from("=HH", answer, position)
-            if attribute == self._GENERATION_ID:
-                number: int = struct.unpack_from(">I", answer, position + 4)[0]
-                return number
-            position += max((size + 3) & ~3, 4)
-        raise OSError(errno.EPROTO, "the answer lacks the number")
+        return answer
 
 
-@final
-class Guard:
-    """Holds the owned guard table for as long as its netlink socket is open.
-
-    The socket is that of a libnftables context in this process: it needs no second process that
-    could die by itself, and the kernel takes the table away when this process ends, however it
-    ends. Both calls are synchronous and cost about a millisecond.
-    """
-
-    def __init__(self) -> None:
-        self._library: ctypes.CDLL | None = None
-        self._context: int | None = None
-
-    def __enter__(self) -> Self:
-        self.hold()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-    @property
-    def held(self) -> bool:
-        """Whether the guard table is in place."""
-        return self._context is not None
-
-    def hold(self) -> None:
-        """Put the guard table in place, unless it is.
-
-        Raises ``OperatorError``: UNSUPPORTED without libnftables or owner tables (the director
-        works on without a guard, and says so), KERNEL where another process holds the table.
-        """
-        if self._context is not None:
-            return
-        library = self._library = self._library or _load_library()
-        context = library.nft_ctx_new(0)
-        if not context:
-            raise OperatorError("libnftables has no netlink socket", status=ExitStatus.KERNEL)
-        library.nft_ctx_buffer_output(context)
-        library.nft_ctx_buffer_error(context)
-        if library.nft_run_cmd_from_buffer(context, guard_text().encode()):
-            errors = library.nft_ctx_get_error_buffer(context).decode(errors="replace")
-            library.nft_ctx_free(context)
-            raise _guard_refusal(errors)
-        self._context = context
-
-    def release(self) -> None:
-        """Close the socket; the kernel removes the guard table with it."""
-        if self._context is not None and self._library is not None:
-            self._library.nft_ctx_free(self._context)
-            self._context = None
+def _untold(what: str, error: OSError) -> OperatorError:
+    denied = error.errno == errno.EPERM
+    return OperatorError(
+        f"nftables does not tell its {what}: {error.strerror or error}",
+        status=ExitStatus.PERMISSION if denied else ExitStatus.UNSUPPORTED,
+        hint="run as root, or with CAP_NET_ADMIN"
+        if denied
+        else "load nf_tables, or use a kernel with CONFIG_NF_TABLES",
+    )
 
 
-def _load_library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL(LIBRARY)
-    except OSError as error:
-        raise OperatorError(
-            f"{LIBRARY} is not there: no guard table",
-            status=ExitStatus.UNSUPPORTED,
-            hint="install libnftables1; without it FULLNAT connections pause"
-            " while a foreign `nft flush ruleset` is repaired",
-        ) from error
-    library.nft_ctx_new.restype = ctypes.c_void_p
-    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
-    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
-    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    for name in ("buffer_output", "buffer_error", "get_error_buffer", "free"):
-        getattr(library, f"nft_ctx_{name}").argtypes = [ctypes.c_void_p]
-    library.nft_ctx_free.restype = None
-    return library
-
-
-def _guard_refusal(errors: str) -> OperatorError:
-    reason = errors.strip().splitlines()[0] if errors.strip() else "no reason given"
-    message = f"the table {FAMILY} {GUARD_TABLE} is refused: {reason}"
-    if "Operation not permitted" in errors and os.geteuid() == 0:
-        return OperatorError(
-            message,
-            status=ExitStatus.KERNEL,
-            hint="another director in this network namespace holds it",
-        )
-    return refusal(message, "")
+def attribute(message: bytes, wanted: int) -> bytes | None:
+    """Return the payload of an attribute of the first nfnetlink message in a datagram."""
+    end = min(struct.unpack_from("=I", message)[0], len(message))
+    position = 20
+    while position + 4 <= end:
+        size, kind = struct.unpack_from("=HH", message, position)
+        if kind == wanted:
+            return message[position + 4 : position + size]
+        position += max((size + 3) & ~3, 4)
+    return None

@@ -87,7 +87,8 @@ class VipFirewall:
 
 def _open() -> Nft:
     try:
-        return Nft()
+        # The router is to live through a fault of the library.
+        return Nft(library=None)
     except OperatorError as error:
         if error.status is not ExitStatus.UNSUPPORTED:
             raise

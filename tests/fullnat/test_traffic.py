@@ -34,7 +34,8 @@ from lvskeeper.fullnat.content import differences
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import Ruleset, changes, covering, expected_content, render
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
-from lvskeeper.kernel.nft import Guard, Nft
+from lvskeeper.kernel.nft import Nft
+from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.units import parse_address
 
 pytestmark = [

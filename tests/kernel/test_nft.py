@@ -26,7 +26,8 @@ from lvskeeper.fullnat.ruleset import (
 )
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.kernel import nft as nft_module
-from lvskeeper.kernel.nft import Generation, Guard, Nft, refusal
+from lvskeeper.kernel.nft import Generation, Nft, refusal
+from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.units import Address, parse_address
 
 pytestmark = [
@@ -164,9 +165,10 @@ async def test_foreign_changes_show_in_generation_and_content(
 
 
 @pytest.mark.asyncio
-async def test_apply_does_not_hide_a_transaction_of_somebody_else(
+async def test_apply_by_the_program_does_not_hide_a_transaction_of_somebody_else(
     nft: Nft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(nft_module, "SMALL_TEXT", 0)
     original = nft._run
 
     async def interleaved(arguments: tuple[str, ...], data: bytes) -> tuple[int, bytes, str]:
@@ -192,8 +194,9 @@ async def test_a_refused_transaction_changes_nothing_and_names_its_line(nft: Nft
 
 @pytest.mark.asyncio
 async def test_a_run_of_nft_has_a_deadline(nft: Nft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft_module, "SMALL_TEXT", 0)
     monkeypatch.setattr(nft_module, "NFT_DEADLINE", 0.001)
-    with pytest.raises(OperatorError, match="did not answer"):
+    with pytest.raises(OperatorError, match="nft did not answer"):
         await nft.apply(render(EVERY_KIND))
 
 
@@ -264,7 +267,8 @@ def test_guard_outlives_a_flush_and_goes_with_its_holder() -> None:
 
 def test_guard_goes_when_its_process_is_killed() -> None:
     code = (
-        "import os; from lvskeeper.kernel.nft import Guard; Guard().hold(); os.kill(os.getpid(), 9)"
+        "import os; from lvskeeper.kernel.nft_guard import Guard; Guard().hold()\n"
+        "os.kill(os.getpid(), 9)"
     )
     with empty_namespace():
         done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
@@ -273,10 +277,10 @@ def test_guard_goes_when_its_process_is_killed() -> None:
             assert guard.held
 
 
-def test_without_libnftables_the_guard_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nft_module, "LIBRARY", "libnftables.so.none")
-    with pytest.raises(OperatorError, match="install libnftables1") as raised:
-        Guard().hold()
+def test_without_libnftables_the_guard_is_refused() -> None:
+    with pytest.raises(OperatorError, match="no guard table") as raised:
+        Guard("libnftables.so.none").hold()
+    assert "install libnftables1" in raised.value.hint
     assert raised.value.status is ExitStatus.UNSUPPORTED
 
 
