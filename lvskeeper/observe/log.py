@@ -5,9 +5,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, TextIO, TypeAlias, assert_never, final
+from typing import Final, TextIO, TypeAlias, cast, final
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from lvskeeper.observe.events import Event, Level, LogLinesLost
 from lvskeeper.observe.stream import RoleStream
@@ -22,19 +24,6 @@ LEVEL_NAMES: Final = {
     Level.INFO: "info",
     Level.DEBUG: "debug",
 }
-
-_COLORS: Final = {
-    Level.ERROR: "\x1b[31;1m",
-    Level.WARNING: "\x1b[33m",
-    Level.NOTICE: "\x1b[32m",
-    Level.INFO: "",
-    Level.DEBUG: "\x1b[2m",
-}
-_BOLD: Final = "\x1b[1m"
-_PLAIN: Final = "\x1b[0m"
-
-_NAME_WIDTH: Final = 24
-"""Columns of an event's name on the console; a longer one takes what it needs."""
 
 
 @final
@@ -64,18 +53,23 @@ def make_emit(
 
     What a :class:`RoleStream` had to drop is told as soon as there is room again.
     """
-    out = stream or sys.stderr
-    render = _renderer(log_format, out)
+    stream = stream or sys.stderr
+    chosen = _resolve(log_format, stream)
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(cast("TextIO", stream)),
+        processors=_processors(chosen, colors=stream.isatty()),
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=True,
+        role=role,
+    )
 
     def write(event: Event) -> None:
         # A log that cannot be written (disk full, reader gone) must not stop what it tells about.
         with contextlib.suppress(OSError, ValueError):
-            # In one piece: other roles write to the same stream.
-            out.write(render(event, {"role": role, **event_fields(event)}) + "\n")
-            out.flush()
+            logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
 
     def emit(event: Event) -> None:
-        if isinstance(out, RoleStream) and (lost := out.take_lost()):
+        if isinstance(stream, RoleStream) and (lost := stream.take_lost()):
             write(LogLinesLost(lost))
         if level >= event.LEVEL:
             write(event)
@@ -83,57 +77,38 @@ def make_emit(
     return emit
 
 
-def _renderer(
-    log_format: LogFormat, stream: TextIO | RoleStream
-) -> Callable[[Event, dict[str, object]], str]:
-    match log_format:
-        case LogFormat.AUTO:
-            return _renderer(_what_fits(stream), stream)
-        case LogFormat.CONSOLE:
-            return _colored if stream.isatty() else _console
-        case LogFormat.JSON:
-            return _json
-        case LogFormat.KEYVALUE:
-            return _journal
-        case _:
-            assert_never(log_format)
-
-
-def _what_fits(stream: TextIO | RoleStream) -> LogFormat:
+def _resolve(log_format: LogFormat, stream: TextIO | RoleStream) -> LogFormat:
+    if log_format is not LogFormat.AUTO:
+        return log_format
     if stream.isatty():
         return LogFormat.CONSOLE
     return LogFormat.KEYVALUE if "JOURNAL_STREAM" in os.environ else LogFormat.JSON
 
 
-def _json(event: Event, told: dict[str, object]) -> str:
-    """Put what identifies a line first, so that it reads well unparsed too."""
-    stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    head = {"timestamp": stamp, "level": LEVEL_NAMES[event.LEVEL], "event": event.NAME}
-    return json.dumps(head | told, default=str)
+def _processors(log_format: LogFormat, *, colors: bool) -> list[Processor]:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    match log_format:
+        case LogFormat.KEYVALUE:
+            return [_journal]
+        case LogFormat.CONSOLE:
+            clock = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
+            return [clock, structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)]
+        case LogFormat.JSON | LogFormat.AUTO:
+            return [stamp, _order, structlog.processors.JSONRenderer()]
 
 
-def _journal(event: Event, told: dict[str, object]) -> str:
+def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put what identifies a line first, so that JSON lines read well unparsed too."""
+    head = {key: event.pop(key) for key in ("timestamp", "level", "event", "role")}
+    return {**head, **event}
+
+
+def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render ``<5>event key=value``: the journal takes the priority from the prefix."""
-    return f"<{event.LEVEL:d}>{event.NAME} {_pairs(told)}"
-
-
-def _console(event: Event, told: dict[str, object]) -> str:
-    level = f"[{LEVEL_NAMES[event.LEVEL]:7}]"
-    return f"{_clock()} {level} {event.NAME:{_NAME_WIDTH}} {_pairs(told)}"
-
-
-def _colored(event: Event, told: dict[str, object]) -> str:
-    level = f"[{_COLORS[event.LEVEL]}{LEVEL_NAMES[event.LEVEL]:7}{_PLAIN}]"
-    return f"{_clock()} {level} {_BOLD}{event.NAME:{_NAME_WIDTH}}{_PLAIN} {_pairs(told)}"
-
-
-def _clock() -> str:
-    """Return the local time of day: the console is read by somebody who sits there."""
-    return f"{datetime.now().astimezone():%H:%M:%S.%f}"
-
-
-def _pairs(told: dict[str, object]) -> str:
-    return " ".join(f"{key}={_value(value)}" for key, value in told.items())
+    priority = {name: level for level, name in LEVEL_NAMES.items()}[event.pop("level")]
+    name = event.pop("event")
+    pairs = " ".join(f"{key}={_value(value)}" for key, value in event.items())
+    return f"<{priority:d}>{name} {pairs}"
 
 
 def _value(value: object) -> str:
