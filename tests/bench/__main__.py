@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import check, memory, vrrp_failover, vrrp_scale
+from bench import check, memory, nft_elements, vrrp_failover, vrrp_scale
 from bench.measure import HEADING
 
 from lvskeeper.lab.qemu import Machine
@@ -29,6 +29,7 @@ def main() -> int:
     print("Seconds, of CPU unless it says so: ours, the anchor's, their ratio; less is better.")
     print(HEADING, flush=True)
     check.main()
+    nft_elements.main()
     print("     VRRP: both daemons read the same file, with vrrp_rt_priority 20 (SCHED_RR)")
     memory.main()
     vrrp_failover.main()
