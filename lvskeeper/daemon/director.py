@@ -123,6 +123,7 @@ class Director:
                     self._watch_table(),
                     self._repeat(DRIFT_INTERVAL, self._check_ruleset),
                     self._repeat(SLOW_TURN, self._check_surroundings),
+                    self._repeat(SLOW_TURN, self._see_off_addresses),
                 )
             ]
             await self._obey()
@@ -208,10 +209,14 @@ class Director:
         self._save(table)
         for item in leaving:
             self._announcer.leaving(item.spec, item.pool)
+        served = self._served(virtuals.values())
+        await self._guarded("SYN cookies", partial(self._fullnat.withdraw_others, served))
         outcome = await table.sync()
         if not table.traits.native_fullnat:
-            await self._fullnat.settle(spec)
-        await self._addresses.remove_others(spec.pools)
+            # Servers that came meanwhile follow with the next results, after the table.
+            await self._fullnat.settle(spec, served & self._served(virtuals.values()))
+        countable = not table.traits.native_fullnat
+        await self._addresses.dismiss_others(spec.pools, countable=countable)
         self._sync.configure(spec.sync)
         # A kernel that refuses it serves all the same.
         await self._guarded("sync daemon", self._follow)
@@ -367,6 +372,12 @@ class Director:
         await self._addresses.add(self._spec.pools)
         self._save(self._table)
 
+    async def _see_off_addresses(self) -> None:
+        before = self._addresses.ours
+        await self._addresses.see_off()
+        if self._table is not None and self._addresses.ours != before and not self._changing:
+            self._save(self._table)
+
     async def _beat(self) -> None:
         while True:
             await self._send(Beat())
@@ -411,7 +422,7 @@ class Director:
         self._save(table)
 
     async def _remove_addresses(self) -> None:
-        await self._addresses.remove_others(())
+        await self._addresses.remove_all()
         if self._table is not None:
             self._save(self._table)
 

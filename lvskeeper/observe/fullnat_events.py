@@ -133,3 +133,111 @@ class LocalAddressFailed(Event, frozen=True):
     address: Annotated[str, "the LIP"]
     device: Annotated[str, "its device"]
     reason: Annotated[str, "why"]
+
+
+@final
+class LocalAddressLeaving(Event, frozen=True):
+    """A LIP left its pool: it takes no new connections, and stays on its device for the old ones.
+
+    It is removed with the end of its last connection, or when the limit has passed.
+    """
+
+    NAME: ClassVar = "local_address_leaving"
+    LEVEL: ClassVar = Level.NOTICE
+    address: Annotated[str, "the LIP"]
+    device: Annotated[str, "its device"]
+    connections: Annotated[str, "connections that it has; unknown where they cannot be counted"]
+    limit: Annotated[str, "how long they have at most"]
+
+
+@final
+class LocalAddressCut(Event, frozen=True):
+    """The limit of a leaving LIP has passed: it is removed, and the connections that it has end."""
+
+    NAME: ClassVar = "local_address_cut"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Where such connections must live on, keep the LIP on its device yourself."
+    address: Annotated[str, "the LIP"]
+    device: Annotated[str, "its device"]
+
+
+@final
+class PoolNearlyFull(Event, frozen=True):
+    """The LIPs of a pool run out of ports toward a real server.
+
+    The share is that of the fullest LIP, as the spreading by hash makes it likely.
+    """
+
+    NAME: ClassVar = "pool_nearly_full"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Add LIPs to the pool, or widen its port range; a reload brings them in."
+    pool: Annotated[str, "local-address group"]
+    server: Annotated[str, "the real server with the least room"]
+    connections: Annotated[int, "connections toward it"]
+    capacity: Annotated[int, "connections that the pool can hold toward it"]
+    share: Annotated[str, "share of the ports of the fullest LIP that are in use"]
+
+
+@final
+class PoolExhausted(Event, frozen=True):
+    """New connections are dropped, as the LIPs of a pool have no free port toward a real server."""
+
+    NAME: ClassVar = "pool_exhausted"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Add LIPs to the pool, or widen its port range; a reload brings them in."
+    pool: Annotated[str, "local-address group"]
+    server: Annotated[str, "the real server with the least room"]
+    connections: Annotated[int, "connections toward it"]
+    capacity: Annotated[int, "connections that the pool can hold toward it"]
+    share: Annotated[str, "share of the ports of the fullest LIP that are in use"]
+    failures: Annotated[int, "packets that found no port since the last look, a few seconds ago"]
+
+
+@final
+class PoolRelieved(Event, frozen=True):
+    """A pool that was exhausted or nearly full is so no more."""
+
+    NAME: ClassVar = "pool_relieved"
+    LEVEL: ClassVar = Level.NOTICE
+    pool: Annotated[str, "local-address group"]
+    was: Annotated[str, "exhausted or nearly full"]
+    server: Annotated[str, "the real server with the least room"]
+    connections: Annotated[int, "connections toward it"]
+    capacity: Annotated[int, "connections that the pool can hold toward it"]
+    share: Annotated[str, "share of the ports of the fullest LIP that are in use"]
+    failures: Annotated[int, "packets that found no port in all of that time"]
+
+
+@final
+class ConntrackNearlyFull(Event, frozen=True):
+    """The table of connection tracking, which FULLNAT needs, comes near its limit."""
+
+    NAME: ClassVar = "conntrack_nearly_full"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Raise net.netfilter.nf_conntrack_max; `lvskeeper plan` tells what pools need."
+    entries: Annotated[int, "connections in the table"]
+    limit: Annotated[int, "nf_conntrack_max"]
+
+
+@final
+class ConntrackFull(Event, frozen=True):
+    """The table of connection tracking is full: new connections are dropped, or push out others."""
+
+    NAME: ClassVar = "conntrack_full"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Raise net.netfilter.nf_conntrack_max; `lvskeeper plan` tells what pools need."
+    entries: Annotated[int, "connections in the table"]
+    limit: Annotated[int, "nf_conntrack_max"]
+    failures: Annotated[int, "packets dropped and entries pushed out since the last look"]
+
+
+@final
+class ConntrackRelieved(Event, frozen=True):
+    """The table of connection tracking was full or nearly so, and is so no more."""
+
+    NAME: ClassVar = "conntrack_relieved"
+    LEVEL: ClassVar = Level.NOTICE
+    was: Annotated[str, "full or nearly full"]
+    entries: Annotated[int, "connections in the table"]
+    limit: Annotated[int, "nf_conntrack_max"]
+    failures: Annotated[int, "packets dropped and entries pushed out in all of that time"]

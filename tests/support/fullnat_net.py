@@ -156,6 +156,10 @@ class Connection:
         """Return the answer to a line that was sent before."""
         return self._socket.recv(100).decode().split()[0]
 
+    def close(self) -> None:
+        """Close it now."""
+        self._socket.close()
+
 
 class Network:
     """The three namespaces while they stand."""
