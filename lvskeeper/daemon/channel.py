@@ -37,7 +37,7 @@ class DirectorBeat(msgspec.Struct, frozen=True, tag=True):
 
 @final
 class Report(msgspec.Struct, frozen=True, tag=True):
-    """Supervisor to router: tell how every instance is, as events."""
+    """Supervisor to a role: tell how every instance is, what was counted, as events."""
 
 
 @final
@@ -114,7 +114,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The encoded ``RouterSpec``; JSON's ``null`` where there is nothing for the router role."""
 
 
-ToDirector: TypeAlias = Apply | Stop | SyncRole
+ToDirector: TypeAlias = Apply | Stop | SyncRole | Report
 ToRouter: TypeAlias = Apply | Stop | DirectorBeat | Report
 FromRole: TypeAlias = Beat | Applied | Failed | Stopped | SyncRole | Mail
 

@@ -24,11 +24,14 @@ from lvskeeper.daemon.channel import (
     Beat,
     Channel,
     Failed,
+    Report,
     Stop,
     Stopped,
     SyncRole,
     ToDirector,
 )
+from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
+from lvskeeper.daemon.coverage import gaps, online_cpus
 from lvskeeper.daemon.desired import (
     Prior,
     changes_service,
@@ -101,6 +104,7 @@ class Director:
         self._announcer = Announcer(emit)
         self._sync = SyncKeeper(emit)
         self._sysctls = SysctlKeeper(emit)
+        self._counters = CounterKeeper(emit)
         self._health = HealthLoop(self._on_effects)
         self._spec = DirectorSpec()
         self._keep = False
@@ -123,6 +127,7 @@ class Director:
                     self._watch_table(),
                     self._repeat(DRIFT_INTERVAL, self._check_ruleset),
                     self._repeat(SLOW_TURN, self._check_surroundings),
+                    self._repeat(LOOK_INTERVAL, self._count),
                     self._repeat(SLOW_TURN, self._see_off_addresses),
                 )
             ]
@@ -149,6 +154,8 @@ class Director:
                 case SyncRole(master=master):
                     self._sync.follow(master=master)
                     await self._guarded("sync daemon", self._follow)
+                case Report():
+                    self._counters.report()
                 case _:
                     assert_never(message)
         await _drop(applying)
@@ -212,6 +219,8 @@ class Director:
         served = self._served(virtuals.values())
         await self._guarded("SYN cookies", partial(self._fullnat.withdraw_others, served))
         outcome = await table.sync()
+        for gap in gaps(spec, table.traits.dialect, online_cpus()):
+            self._emit(gap)
         if not table.traits.native_fullnat:
             # Servers that came meanwhile follow with the next results, after the table.
             await self._fullnat.settle(spec, served & self._served(virtuals.values()))
@@ -358,6 +367,9 @@ class Director:
 
     async def _check_ruleset(self) -> None:
         await self._fullnat.check_drift()
+
+    async def _count(self) -> None:
+        self._counters.look(self._spec, asyncio.get_running_loop().time())
 
     async def _follow(self) -> None:
         if self._table is not None:

@@ -149,7 +149,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ask_to_stop, number.name)
         loop.add_signal_handler(signal.SIGHUP, self._ask_to_reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._tell, self._router, Report())
+        loop.add_signal_handler(signal.SIGUSR1, self._ask_for_reports)
 
     def _ask_to_stop(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
@@ -158,6 +158,10 @@ class Supervisor:
     def _ask_to_reload(self) -> None:
         self._reload_wanted = True
         self._wake.set()
+
+    def _ask_for_reports(self) -> None:
+        for post in self._posts.values():
+            self._tell(post, Report())
 
     def _tell(self, post: _Post, message: msgspec.Struct) -> None:
         """Send *message* to the role of *post*, if one is there."""

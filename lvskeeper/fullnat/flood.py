@@ -118,6 +118,15 @@ class FloodWatch:
             return None
         return self._go_on(burst, now, syns, handshakes, open_rate)
 
+    def stop(self) -> FloodNews | None:
+        """End what goes on, because nobody looks any more; return what is to be told, if anything.
+
+        The next look only starts the clock.
+        """
+        self._before = None
+        burst, self._burst = self._burst, None
+        return _ended(burst) if burst is not None else None
+
     def _go_on(
         self, burst: _Burst, now: float, syns: int, handshakes: int, rate: float
     ) -> FloodNews | None:
@@ -136,6 +145,10 @@ class FloodWatch:
         if burst is None or (burst.told and now - burst.last < END_AFTER):
             return None
         self._burst = None
-        if not burst.told:
-            return None
-        return FloodEnded(burst.syns, burst.handshakes, burst.last - burst.since, burst.peak)
+        return _ended(burst)
+
+
+def _ended(burst: _Burst) -> FloodEnded | None:
+    if not burst.told:
+        return None
+    return FloodEnded(burst.syns, burst.handshakes, burst.last - burst.since, burst.peak)

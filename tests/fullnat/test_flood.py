@@ -73,6 +73,15 @@ def test_a_long_gap_ends_a_flood_and_starts_none() -> None:
     assert not watched.flooded
 
 
+def test_a_flood_ends_with_the_watch() -> None:
+    watched = FloodWatch()
+    assert watched.stop() is None
+    watch(*[(LOUD, 0)] * 5, watched=watched)
+    assert watched.stop() == FloodEnded(5 * LOUD, 0, 5.0, float(LOUD))
+    assert watched.stop() is None
+    assert watch(*[(LOUD, 0)] * 2, watched=watched) == []
+
+
 LOOKS = st.lists(
     st.tuples(st.floats(0.05, 5.0), st.integers(0, 20_000), st.floats(0, 1), st.integers(1, 6)),
     max_size=60,
