@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["first", "pair"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "synproxy", "pair"])
 def test_the_configurations_are_right(tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     file = tmp_path / "readme.conf"
     file.write_text(blocks[number])
     loaded = load(str(file), LocalFiles())

@@ -106,20 +106,11 @@ class _Lint:
         self.built = built
         self.sites = sites
         self.defs: GlobalDefs = built.config.global_defs
-        self.virtual = {
-            address: site
-            for site in sites
-            for member in site.members
-            if member.address
-            for address in expand(member.address, member.count)
-        }
         self.udp = {
             address
             for site in sites
             if site.server.protocol == "UDP"
-            for member in site.members
-            if member.address
-            for address in expand(member.address, member.count)
+            for address in _addresses(site)
         }
 
     def used(self, site: Site, name: str) -> object:
@@ -188,16 +179,7 @@ class _Lint:
         if "defence_tcp_drop" in on:
             yield from _tcp_defence(site)
         if "defence_udp_drop" in on:
-            twice = next(
-                (
-                    address
-                    for member in site.members
-                    if member.address
-                    for address in expand(member.address, member.count)
-                    if address in self.udp
-                ),
-                None,
-            )
+            twice = next((address for address in _addresses(site) if address in self.udp), None)
             if twice is not None:
                 message = f"a UDP virtual server has {format_address(twice)}, too"
                 hint = "UDP to this address is not dropped"
@@ -258,48 +240,55 @@ class _Lint:
         ]
         if not places:
             return
-        servers = self.servers()
+        taken = self.taken()
         devices: dict[Address, tuple[str, Span]] = {}
         for entry, child in places:
+            at = child.span(0)
             for address in expand(entry.address, entry.count):
-                clash = self.clash(address, entry.device, child.span(0), servers, devices)
+                clash = _clash(address, entry.device, at, taken, devices)
                 if clash is not None:
                     yield clash
                     break
 
-    def servers(self) -> dict[Address, Span]:
-        """Return the addresses of real servers and sorry servers, with a place of each."""
-        found: dict[Address, Span] = {}
+    def taken(self) -> dict[Address, tuple[Code, str, Span]]:
+        """Return the addresses of servers and virtual servers, with what they are and where."""
+        found: dict[Address, tuple[Code, str, Span]] = {}
         for site in self.sites:
             for one, at in zip(site.server.real_servers, site.real, strict=True):
-                if one.address not in found:
-                    found[one.address] = at.span(1)
-            if site.server.sorry_server is not None:
-                found.setdefault(site.server.sorry_server.address, site.span("sorry_server"))
+                found.setdefault(one.address, (Code.LIP_TAKEN, "real server", at.span(1)))
+            if (sorry := site.server.sorry_server) is not None:
+                place = site.span("sorry_server")
+                found.setdefault(sorry.address, (Code.LIP_TAKEN, "sorry server", place))
+        for site in self.sites:
+            entry = (Code.LIP_IS_VIP, "VIP", site.name)
+            found.update(dict.fromkeys(_addresses(site), entry))
         return found
 
-    def clash(
-        self,
-        address: Address,
-        device: str,
-        at: Span,
-        servers: Mapping[Address, Span],
-        devices: dict[Address, tuple[str, Span]],
-    ) -> Diagnostic | None:
-        """Return what is wrong with one local address; *devices* has those before it."""
-        name = f"the local address {format_address(address)}"
-        if address in self.virtual:
-            hint = f"it is the address of the virtual server at {self.virtual[address].name}"
-            return error(Code.LIP_IS_VIP, at, f"{name} is also a VIP", hint)
-        if address in servers:
-            hint = f"it is the address of the server at {servers[address]}"
-            return error(Code.LIP_TAKEN, at, f"{name} is also a real server", hint)
-        if device:
-            other, first = devices.setdefault(address, (device, at))
-            if other != device:
-                message = f"{name} is put on {device} and on {other}"
-                return error(Code.LIP_TAKEN, at, message, f"first at {first}")
-        return None
+
+def _addresses(site: Site) -> Iterator[Address]:
+    for member in site.members:
+        if member.address:
+            yield from expand(member.address, member.count)
+
+
+def _clash(
+    address: Address,
+    device: str,
+    at: Span,
+    taken: Mapping[Address, tuple[Code, str, Span]],
+    devices: dict[Address, tuple[str, Span]],
+) -> Diagnostic | None:
+    """Return what is wrong with one local address; *devices* has those before it."""
+    name = f"the local address {format_address(address)}"
+    if address in taken:
+        code, what, where = taken[address]
+        return error(code, at, f"{name} is also a {what}", f"that one is at {where}")
+    if device:
+        other, first = devices.setdefault(address, (device, at))
+        if other != device:
+            message = f"{name} is put on {device} and on {other}"
+            return error(Code.LIP_TAKEN, at, message, f"first at {first}")
+    return None
 
 
 def _tcp_defence(site: Site) -> Iterator[Diagnostic]:

@@ -54,7 +54,7 @@ def _full_nat(site: Site) -> Iterator[Diagnostic]:
     at = site.span("lb_kind", "lvs_method")
     if site.server.ops:
         message = "one-packet scheduling (ops) does not go with FNAT"
-        hint = "answers find their way back through a connection, which ops does not keep"
+        hint = "the answers of the real servers would never be translated back"
         yield error(Code.FNAT_OPS, site.span("ops", word=0), message, hint)
     if any(member.fwmark for member in site.members):
         message = "FNAT by fwmark works on stock kernels only"

@@ -65,6 +65,32 @@ def test_no_such_file_and_a_directory(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "Is a directory" in capsys.readouterr().out
 
 
+def test_a_file_that_serves_nothing_is_refused_with_a_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("", "# cut short\n", "global_defs {\nrouter_id a\n}\n"):
+        path = write(tmp_path, text)
+        assert run(path) == 2
+        out = capsys.readouterr().out
+        assert f"{path}:1:1: error: the configuration is empty" in out
+        assert "--allow-empty" in out
+        assert run(path, "--allow-empty") == 0
+        assert "ok: 0 virtual servers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "virtual_server fwmark 7 {\n}\n",
+        "static_routes {\n198.51.100.0/24 via 192.0.2.1\n}\n",
+        "global_defs {\nlvs_sync_daemon eth0 id 3\n}\n",
+        "vrrp_instance A {\ninterface eth0\nvirtual_router_id 9\nno_virtual_ipaddress\n}\n",
+    ],
+)
+def test_a_file_that_does_anything_is_not_empty(tmp_path: Path, text: str) -> None:
+    assert run(write(tmp_path, text)) == 0
+
+
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, GOOD.replace("    lb_algo rr\n", ""))
     assert run(path, "--format", "json") == 0

@@ -6,6 +6,8 @@ import pytest
 
 from lvskeeper.config.load import load
 from lvskeeper.config.model import Config
+from lvskeeper.daemon.compile import compile_director
+from lvskeeper.daemon.roles import DefenceSpec, SynProxySpec, TcpDefence
 from lvskeeper.kernel.files import LocalFiles
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -39,8 +41,17 @@ def test_the_pair_differs_where_it_says() -> None:
     assert not {*ours.addresses} & {*theirs.addresses}
 
 
-def test_yaml_is_the_same_model() -> None:
-    assert config_of("fullnat.yaml") == config_of("fullnat.conf")
+@pytest.mark.parametrize("name", ["fullnat", "synproxy"])
+def test_yaml_is_the_same_model(name: str) -> None:
+    assert config_of(f"{name}.yaml") == config_of(f"{name}.conf")
+
+
+def test_the_services_of_synproxy_are_defended_in_both_families() -> None:
+    four, six = compile_director(config_of("synproxy.conf")).virtual_servers
+    assert (four.syn_proxy, four.ports) == (SynProxySpec(), (10_000, 65_535))
+    assert (six.syn_proxy, six.ports) == (SynProxySpec(mss=1420), None)
+    assert four.defence == DefenceSpec(TcpDefence.VIP, udp=True, fragments=True)
+    assert six.defence == DefenceSpec(TcpDefence.SERVICE, udp=True, fragments=True)
 
 
 def test_first_example_is_what_it_looks_like() -> None:

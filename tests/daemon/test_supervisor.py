@@ -62,12 +62,14 @@ def obedient(run_dir: Path) -> Callable[[socket.socket], int]:
 
 
 class Running:
-    def __init__(self, tmp_path: Path, director: Callable[[socket.socket], int]) -> None:
+    def __init__(
+        self, tmp_path: Path, director: Callable[[socket.socket], int], *, allow_empty: bool
+    ) -> None:
         self.events: list[Event] = []
         self.report = StringIO()
         self.file = tmp_path / "lvskeeper.conf"
         self.supervisor = Supervisor(
-            Settings(self.file, tmp_path),
+            Settings(self.file, tmp_path, allow_empty),
             {RoleName.DIRECTOR: director, RoleName.ROUTER: director},
             self.events.append,
             self.report,
@@ -91,9 +93,13 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, text: str, director: Callable[[socket.socket], int] | None = None
+    tmp_path: Path,
+    text: str,
+    director: Callable[[socket.socket], int] | None = None,
+    *,
+    allow_empty: bool = False,
 ) -> AsyncIterator[Running]:
-    daemon = Running(tmp_path, director or obedient(tmp_path))
+    daemon = Running(tmp_path, director or obedient(tmp_path), allow_empty=allow_empty)
     daemon.file.write_text(text)
     daemon.start()
     assert daemon.task is not None
@@ -138,6 +144,36 @@ async def test_a_broken_file_at_reload_never_reaches_the_director(tmp_path: Path
         await daemon.until("reload_refused")
         assert (tmp_path / "applied").read_text().count("\n") == 1
         daemon.file.write_text(GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("reload_applied")
+        assert (tmp_path / "applied").read_text().count("\n") == 2
+
+
+@pytest.mark.asyncio
+async def test_an_empty_file_ends_the_start(tmp_path: Path) -> None:
+    async with running(tmp_path, "# nothing\n") as daemon:
+        assert daemon.task is not None
+        assert await asyncio.wait_for(daemon.task, 20) is ExitStatus.CONFIG
+    assert "--allow-empty" in daemon.report.getvalue()
+    assert not (tmp_path / "applied").exists()
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_truncated_at_reload_takes_nothing_away(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text("")
+        os.kill(os.getpid(), signal.SIGHUP)
+        refused = await daemon.until("reload_refused")
+        assert "LK0217" in str(refused)
+        assert (tmp_path / "applied").read_text().count("\n") == 1
+
+
+@pytest.mark.asyncio
+async def test_an_empty_file_is_taken_where_it_is_allowed(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, allow_empty=True) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text("")
         os.kill(os.getpid(), signal.SIGHUP)
         await daemon.until("reload_applied")
         assert (tmp_path / "applied").read_text().count("\n") == 2
