@@ -80,9 +80,19 @@ def count(answers: list[Answer]) -> Counts:
     )
 
 
-async def _http(url: SplitResult) -> dict[str, Any]:
+@final
+@dataclass(slots=True)
+class _Trace:
+    """How far a request has come."""
+
+    port: int = 0
+    """Of the client; 0 before the server has answered its SYN."""
+
+
+async def _http(url: SplitResult, trace: _Trace) -> dict[str, Any]:
     host = url.hostname or ""
     reader, writer = await asyncio.open_connection(host, url.port or 80, limit=PAGE_LIMIT)
+    trace.port = writer.get_extra_info("sockname")[1]
     try:
         request = (
             f"GET {url.path or '/'} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n"
@@ -113,11 +123,16 @@ async def _one(url: SplitResult, timeout: float) -> None:  # noqa: ASYNC109 - pa
     started = time.monotonic()
     told: dict[str, Any] = {}
     error = ""
+    trace = _Trace()
     try:
         async with asyncio.timeout(timeout):
-            told = await (_udp(url) if url.scheme == "udp" else _http(url))
+            told = await (_udp(url) if url.scheme == "udp" else _http(url, trace))
     except TimeoutError:
-        error = f"no answer within {timeout:g} s"
+        # A generator that stood still itself is seen by a time well over the limit
+        took = time.monotonic() - started
+        where = f"on port {trace.port}, connected, " if trace.port else ""
+        late = f", noticed after {took:.1f} s" if took > timeout + 0.5 else ""
+        error = f"{where}no answer within {timeout:g} s{late}"
     except (OSError, ValueError) as problem:
         error = str(problem) or type(problem).__name__
     answer = {
