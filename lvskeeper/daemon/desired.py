@@ -119,7 +119,9 @@ def entries(
     turns them into what its kernel understands.
     """
     members = _members(virtual, serving)
-    flags = virtual.flags | (ServiceFlag.SYNPROXY if virtual.syn_proxy else ServiceFlag(0))
+    # Without a server, cookies would let clients in to wait; so they get none, and are refused.
+    proxied = virtual.syn_proxy is not None and is_served(virtual, serving)
+    flags = virtual.flags | (ServiceFlag.SYNPROXY if proxied else ServiceFlag(0))
     result = {}
     for key in virtual.keys:
         destinations = (_destination(server, key, weight) for server, weight in members)
@@ -137,6 +139,11 @@ def entries(
             local_addresses(pool, key.family),
         )
     return result
+
+
+def is_served(virtual: VirtualServerSpec, serving: Serving[DestKey]) -> bool:
+    """Return whether any server, the sorry server included, takes new connections."""
+    return any(weight > 0 for _, weight in _members(virtual, serving))
 
 
 def local_addresses(pool: PoolSpec | None, family: Family) -> frozenset[Address]:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never, final
 
@@ -36,6 +37,7 @@ from lvskeeper.daemon.desired import (
     Prior,
     changes_service,
     entries,
+    is_served,
     make_pool,
     pool_specs,
     prior_of,
@@ -51,7 +53,7 @@ from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool, PoolEffect
-from lvskeeper.ipvs.types import DestKey
+from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -293,6 +295,15 @@ class Director:
             pool = groups.get(item.spec.pool)
             table.want(entries(item.spec, item.pool.serving(), pool))
 
+    def _served(self, virtuals: Iterable[_Virtual]) -> set[ServiceKey]:
+        """Return the services behind SYN cookies that have a real server."""
+        return {
+            key
+            for item in virtuals
+            if item.spec.syn_proxy and is_served(item.spec, item.pool.serving())
+            for key in item.spec.keys
+        }
+
     def _save(self, table: TableKeeper) -> None:
         past = {
             name: Past(item.pool.has_quorum, tuple(map(server_key, item.spec.real_servers)))
@@ -324,7 +335,12 @@ class Director:
         since = self._dirty_since
         self._dirty.clear()
         self._want(changed, self._table)
-        outcome = await self._table.sync({key for item in changed for key in item.spec.keys})
+        keys = {key for item in changed for key in item.spec.keys}
+        served = self._served(changed)
+        await self._guarded("SYN cookies", partial(self._fullnat.withdraw, keys - served))
+        outcome = await self._table.sync(keys)
+        served &= self._served(changed)
+        await self._guarded("SYN cookies", partial(self._fullnat.admit, served))
         if outcome.operations:
             took = format_duration(time.monotonic() - since)
             self._emit(

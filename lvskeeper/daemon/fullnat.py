@@ -1,66 +1,26 @@
-"""Keeps FULLNAT on a stock kernel: nftables ruleset and guard table."""
+"""Keeps the nftables table of a stock kernel: FULLNAT, SYN cookies, defences, and its guard."""
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final, final
 
-from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec
+from lvskeeper.daemon.ruleset import EMPTY, Measured, differences_from, ruleset_of, union
 from lvskeeper.errors import OperatorError
-from lvskeeper.fullnat.content import Content, differences
-from lvskeeper.fullnat.pools import Pool
-from lvskeeper.fullnat.ruleset import (
-    NO_POOL,
-    Ruleset,
-    changes,
-    covering,
-    expected_content,
-    render,
-)
+from lvskeeper.fullnat.content import Content
+from lvskeeper.fullnat.ruleset import Ruleset, adopting, changes, render, serving_changes
+from lvskeeper.ipvs.types import ServiceKey
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
-if TYPE_CHECKING:
-    from lvskeeper.ipvs.types import ServiceKey
-
-EMPTY: Final = Ruleset()
-
-
-def ruleset_of(spec: DirectorSpec) -> Ruleset:
-    """Return the ruleset that the FULLNAT virtual servers of *spec* need."""
-    groups = pool_specs(spec)
-    fullnat: dict[ServiceKey, str] = {}
-    others: list[ServiceKey] = []
-    for virtual in spec.virtual_servers:
-        for key in virtual.keys:
-            if uses_fullnat(virtual) and local_addresses(groups.get(virtual.pool), key.family):
-                fullnat[key] = virtual.pool
-            else:
-                others.append(key)
-    used = set(fullnat.values())
-    pools = tuple(
-        Pool.of(name, (item.address for item in group.addresses))
-        for name, group in groups.items()
-        if name in used
-    )
-    return Ruleset(pools, covering(fullnat, others))
-
-
-def union(old: Ruleset, new: Ruleset) -> Ruleset:
-    """Return *new* plus the services and pools that only *old* has.
-
-    While a service leaves the IPVS table its connections still find their LIP.
-    """
-    pools = {pool.name: pool for pool in (*old.pools, *new.pools)}
-    services = {
-        key: name
-        for key, name in {**old.services, **new.services}.items()
-        if name == NO_POOL or pools[name].addresses(key.family)
-    }
-    return Ruleset(tuple(pools.values()), services)
+SHOWN: Final = 3
+"""Differences, or services, told in words in one event."""
 
 
 @final
@@ -69,52 +29,97 @@ class FullnatKeeper:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self.measured: Measured = {}
+        """What the real servers offer; the next :meth:`settle` makes the cookies promise it."""
         self._nft: Nft | None = None
         self._lock = asyncio.Lock()
         self._guard = Guard()
         self._unguarded = False
         self._current = EMPTY
         self._known_generation = -1
+        self._serving: frozenset[ServiceKey] = frozenset()
+        self._probed = False
+        self._strip = True
 
     async def prepare(self, spec: DirectorSpec) -> None:
         """Make everything ready for the services of *spec*, before they get into the table.
 
+        New services come behind SYN cookies later, by :meth:`settle`: now they may have no server.
         Raises :class:`OperatorError` where this kernel or its nft cannot do it; nothing has been
         changed then.
         """
-        wanted = ruleset_of(spec)
+        wanted = ruleset_of(spec, self.measured)
         async with self._lock:
             if self._nft is None:
                 self._nft = await self._open(wanted)
+            elif wanted.cookies.used and not self._probed:
+                await self._probe(self._nft, wanted)
             if self._nft is None:
                 return
             await self._become(self._nft, union(self._current, wanted))
             self._hold_guard()
 
-    async def settle(self, spec: DirectorSpec) -> None:
-        """Leave only what *spec* needs, after the table has followed."""
+    async def settle(self, spec: DirectorSpec, serving: AbstractSet[ServiceKey]) -> None:
+        """Leave only what *spec* needs, after the table has followed.
+
+        *serving* are the services that have a real server.
+        """
         async with self._lock:
+            # Those that came behind cookies since the table began to follow stay there.
+            self._serving |= serving
             if self._nft is not None:
-                await self._become(self._nft, ruleset_of(spec))
-                if not self._current.services:
+                await self._become(self._nft, ruleset_of(spec, self.measured))
+                if not (self._current.services or self._current.cookies.used):
                     self._guard.release()
+
+    async def withdraw(self, keys: AbstractSet[ServiceKey]) -> None:
+        """Let *keys* be without SYN cookies: they have no real server, or are about to go.
+
+        Their clients would be let in, and wait. Called before the IPVS table follows.
+        """
+        left = self._serving & keys
+        self._serving -= keys
+        if not left:
+            return
+        async with self._lock:
+            await self._serve()
+        if self._nft is not None:
+            self._emit(events.SynProxyChanged(_in_words(left), "left"))
+
+    async def withdraw_others(self, served: AbstractSet[ServiceKey]) -> None:
+        """Let all but *served* be without SYN cookies."""
+        await self.withdraw(self._serving - served)
+
+    async def admit(self, keys: AbstractSet[ServiceKey]) -> None:
+        """Put *keys* behind SYN cookies again; called after the IPVS table has their servers."""
+        came = keys - self._serving
+        self._serving |= came
+        if not came:
+            return
+        async with self._lock:
+            await self._serve()
+        if self._nft is not None:
+            self._emit(events.SynProxyChanged(_in_words(came), "returned"))
 
     async def check_drift(self) -> None:
         """Repair the ruleset where somebody else changed it, and tell it."""
         async with self._lock:
             if self._nft is None:
                 return
+            await self._serve()
             generation = self._nft.generation()
             if generation == self._known_generation:
                 return
             started = time.monotonic()
-            found = differences_from(self._current, await self._nft.read())
+            found = await _differences(self._current, await self._nft.read())
             if not found:
                 self._known_generation = generation
                 return
-            self._known_generation = await self._nft.apply(render(self._current))
+            self._known_generation = await self._nft.apply(
+                await asyncio.to_thread(render, self._current)
+            )
             took = format_duration(time.monotonic() - started)
-            self._emit(events.RulesetRepaired("; ".join(found[:3]), took))
+            self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), took))
 
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""
@@ -122,7 +127,10 @@ class FullnatKeeper:
             if self._nft is None:
                 self._nft = await self._open(EMPTY)
             if self._nft is not None:
-                await self._become(self._nft, EMPTY)
+                # Not by `_become`, which would keep the hooks of SYN cookies.
+                self._known_generation = await self._nft.apply(render(EMPTY))
+                self._current, self._serving = EMPTY, frozenset()
+                self._emit(events.FullnatApplied(0, 0, 0))
         self.close()
 
     def close(self) -> None:
@@ -137,40 +145,99 @@ class FullnatKeeper:
         try:
             nft = Nft()
         except OperatorError:
-            if wanted.services:
+            if wanted.used:
                 raise
             return None
-        if wanted.services:
-            await nft.check(render(wanted))
+        if wanted.used:
+            await self._probe(nft, wanted)
         generation = nft.generation()
         found = await nft.read()
-        if found is None and not wanted.services:
+        if found is None and not wanted.used:
             nft.close()
             return None
-        if not differences_from(wanted, found):
-            self._current, self._known_generation = wanted, generation
+        await self._adopt(wanted, found, generation)
         return nft
 
-    async def _become(self, nft: Nft, wanted: Ruleset) -> None:
-        """Turn the table into *wanted*: by elements where it is known, else as a whole."""
+    async def _adopt(self, wanted: Ruleset, found: Content | None, generation: int) -> None:
+        """Take over the table *found*, where it is as *wanted*; its hooks and who serves anyhow."""
+        self._current = adopting(EMPTY, found)
+        if found is not None:
+            self._serving = found.serving
+        adopted = self._as_it_is(wanted)
+        if not await _differences(adopted, found):
+            self._current, self._known_generation = adopted, generation
+
+    async def _probe(self, nft: Nft, wanted: Ruleset) -> None:
+        """Let the kernel try the statements; do without the one that not every kernel has."""
+        try:
+            await nft.check(render(self._as_it_is(wanted)))
+        except OperatorError as error:
+            if not (wanted.cookies.used and self._strip):
+                raise
+            bare = replace(wanted, cookies=replace(wanted.cookies, strip=False))
+            await nft.check(render(bare))
+            self._strip = False
+            self._emit(events.TimestampKept(error.message))
+        self._probed = wanted.cookies.used
+
+    def _as_it_is(self, wanted: Ruleset) -> Ruleset:
+        """Return *wanted* with what does not come from the configuration: hooks, and who serves."""
+        cookies = replace(
+            wanted.cookies,
+            serverless=frozenset(wanted.cookies.proxied.keys() - self._serving),
+            hooked=wanted.cookies.used or self._current.cookies.used,
+            strip=self._strip,
+        )
+        return replace(wanted, cookies=cookies)
+
+    async def _become(self, nft: Nft, asked: Ruleset) -> None:
+        """Turn the table into what is *asked*: by elements where it is known, else as a whole."""
+        wanted = self._as_it_is(asked)
         generation = nft.generation()
         # Where somebody's transaction (our guard's, too) came between, it is mostly not about us.
-        certain = generation == self._known_generation or not differences_from(
+        certain = generation == self._known_generation or not await _differences(
             self._current, await nft.read()
         )
         if certain and wanted == self._current:
             self._known_generation = generation
             return
         text = changes(self._current, wanted) if certain else render(wanted)
-        self._known_generation = await nft.apply(text)
+        if text:
+            generation = await nft.apply(text)
+        self._known_generation, self._current = generation, wanted
+        self._emit(
+            events.FullnatApplied(
+                len(wanted.services), len(wanted.pools), len(wanted.cookies.proxied)
+            )
+        )
+
+    async def _serve(self) -> None:
+        """Let the SYN cookies follow :attr:`serving`, without a look at the whole table."""
+        proxied = self._current.cookies.proxied
+        if self._nft is None or not proxied:
+            return
+        serverless = frozenset(proxied.keys() - self._serving)
+        if serverless == self._current.cookies.serverless:
+            return
+        cookies = replace(self._current.cookies, serverless=serverless)
+        wanted = replace(self._current, cookies=cookies)
+        known = self._nft.generation() == self._known_generation
+        try:
+            generation = await self._nft.apply(serving_changes(self._current.cookies, cookies))
+        except OperatorError:
+            # The table is not what it was: the whole of it, at once.
+            generation = await self._nft.apply(await asyncio.to_thread(render, wanted))
+            known = True
         self._current = wanted
-        self._emit(events.FullnatApplied(len(wanted.services), len(wanted.pools)))
+        if known:
+            self._known_generation = generation
 
     def _hold_guard(self) -> None:
-        if not self._current.services:
+        cookies = self._current.cookies.used
+        if not (self._current.services or cookies):
             return
         try:
-            self._guard.hold()
+            self._guard.hold(cookies=cookies)
         except OperatorError as error:
             if not self._unguarded:
                 self._emit(events.GuardMissing(error.message))
@@ -179,9 +246,12 @@ class FullnatKeeper:
             self._unguarded = False
 
 
-def differences_from(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:
-    """Return how the table *found* differs from *wanted*, in sentences."""
-    expected = expected_content(wanted)
-    if expected is None:
-        return () if found is None else ("a table that no virtual server needs",)
-    return differences(expected, found)
+async def _differences(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:
+    """Compare off the loop: 5,000 services have 20,000 elements."""
+    return await asyncio.to_thread(differences_from, wanted, found)
+
+
+def _in_words(keys: Iterable[ServiceKey]) -> str:
+    names = [str(key) for key in sorted(keys)]
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

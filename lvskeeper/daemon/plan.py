@@ -2,33 +2,38 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from lvskeeper.daemon.desired import (
     Prior,
     entries,
+    is_served,
     make_pool,
     pool_specs,
     prior_of,
     server_key,
 )
-from lvskeeper.daemon.fullnat import differences_from, ruleset_of
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
+from lvskeeper.daemon.ruleset import differences_from, ruleset_of, summary
 from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content
+from lvskeeper.fullnat.ruleset import adopting
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.diff import diff
 from lvskeeper.ipvs.operation import Impact
+from lvskeeper.ipvs.types import ServiceKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.links import PlacedAddress, present_addresses
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.units import format_address
 
 if TYPE_CHECKING:
-    from lvskeeper.ipvs.types import Entry, ServiceKey
+    from lvskeeper.health.pool import Serving
+    from lvskeeper.ipvs.types import DestKey, Entry
 
 
 @final
@@ -54,29 +59,34 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     Health is taken from the table as it stands, as a starting daemon takes it.
     """
     owned = StateFile(run_dir).load()
-    changes = list(_addresses(spec, owned))
-    if not client.traits.native_fullnat:
-        changes += _ruleset(spec)
-    return changes + list(_table(spec, client, owned))
-
-
-def _table(spec: DirectorSpec, client: IpvsClient, owned: OwnedState) -> Iterator[Change]:
     keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
     keys |= set(owned.services)
     actual = client.table(keys)
-    groups = pool_specs(spec)
-    desired: dict[ServiceKey, Entry] = {}
+    servings: dict[str, Serving[DestKey]] = {}
     awaited: list[Change] = []
     for virtual in spec.virtual_servers:
         prior = prior_of(virtual, actual, owned.past.get(virtual.name))
         pool = make_pool(virtual, 0.0, prior)
         pool.start()
-        wanted = entries(virtual, pool.serving(), groups.get(virtual.pool))
-        desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
+        servings[virtual.name] = pool.serving()
         awaited += _awaited(virtual, prior)
+    changes = list(_addresses(spec, owned))
+    if not client.traits.native_fullnat:
+        served = {
+            key
+            for virtual in spec.virtual_servers
+            if is_served(virtual, servings[virtual.name])
+            for key in virtual.keys
+        }
+        changes += _ruleset(spec, served)
+    groups = pool_specs(spec)
+    desired: dict[ServiceKey, Entry] = {}
+    for virtual in spec.virtual_servers:
+        wanted = entries(virtual, servings[virtual.name], groups.get(virtual.pool))
+        desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
     for operation in diff(desired, actual, owned=keys):
-        yield Change(str(operation), operation.impact.value)
-    yield from awaited
+        changes.append(Change(str(operation), operation.impact.value))
+    return changes + awaited
 
 
 def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change]:
@@ -89,19 +99,23 @@ def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change
             yield Change(text, Impact.NEW_FLOWS.value, waiting=True)
 
 
-def _ruleset(spec: DirectorSpec) -> list[Change]:
+def _ruleset(spec: DirectorSpec, served: AbstractSet[ServiceKey]) -> list[Change]:
     wanted = ruleset_of(spec)
     try:
         found = asyncio.run(_read_ruleset())
     except OperatorError:
-        if wanted.services:
+        if wanted.used:
             raise
         return []
+    serverless = frozenset(wanted.cookies.proxied.keys() - served)
+    cookies = replace(wanted.cookies, serverless=serverless)
+    # As the daemon does it: hooks of SYN cookies that are there stay.
+    wanted = adopting(replace(wanted, cookies=cookies), found)
     impact = Impact.NEW_FLOWS.value
-    return [
-        Change(f"replace FULLNAT ruleset: {text}", impact)
-        for text in differences_from(wanted, found)
-    ]
+    if found is None and wanted.used:
+        return [Change(f"add nftables ruleset: {summary(wanted)}", impact)]
+    texts = differences_from(wanted, found)
+    return [Change(f"change nftables ruleset: {text}", impact) for text in texts]
 
 
 async def _read_ruleset() -> Content | None:

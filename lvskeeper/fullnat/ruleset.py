@@ -1,20 +1,25 @@
-"""The nftables ruleset that makes FULLNAT out of IPVS NAT on a stock kernel.
+"""The nftables ruleset of a director on a stock kernel: FULLNAT, SYN cookies and defences.
 
 IPVS rewrites the destination (``-m``, with ``net.ipv4.vs.conntrack=1``); our table rewrites the
 source to a LIP. At postrouting the packet shows the real server already, but conntrack still knows
 the client's own tuple, so that a map from the *original* destination names the virtual service
-exactly. One chain a pool and family, one map element a service: the number of rules depends on
-pools alone, and a lookup costs the same with one service or ten thousand.
+exactly. One chain a pool, family and range of ports, one map element a service: the number of rules
+depends on pools alone, and a lookup costs the same with one service or ten thousand.
+
+All is one table, so that any change of it is one transaction.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, final
 
-from lvskeeper.fullnat.content import DIGEST_PREFIX, MAPS, PLAIN, Content, References, map_of
-from lvskeeper.fullnat.pools import Pool
+from lvskeeper.fullnat.content import DIGEST_PREFIX, Content, slot_of
+from lvskeeper.fullnat.defence import Defences
+from lvskeeper.fullnat.parts import CONTAINERS, PLAIN, Chain, Container, Rule, Slot, family_digit
+from lvskeeper.fullnat.pools import LAST_PORT, Pool
+from lvskeeper.fullnat.synproxy import Cookies
 from lvskeeper.ipvs.types import Family, ServiceKey
 from lvskeeper.units import format_address
 
@@ -29,12 +34,12 @@ Without one nft draws a seed whenever rules load, and a connection whose conntra
 (a flush, a fail-over to the second director) would come back from another LIP and be reset.
 """
 
-NO_POOL: Final = ""
-"""In place of a pool's name: the service keeps its clients' source addresses."""
-
 PRIORITY: Final = 90
 """Ten before ``srcnat``: the first source translation is the one kept, and a masquerade rule of the
 machine's own firewall at the usual place must not win over the LIP."""
+
+MAPS: Final = ("mark4", "port4", "any4", "mark6", "port6", "any6")
+"""FULLNAT's maps, in the order in which they are looked up."""
 
 _BASE_CHAIN: Final = "post"
 _TRANSPORT: Final = "meta l4proto { tcp, udp, sctp }"
@@ -43,34 +48,104 @@ _NAME_LIMIT: Final = 96
 
 @final
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where the connections of a service come from, as its real servers see it."""
+
+    pool: str = ""
+    """Name of the pool of LIPs; none keeps the clients' own addresses."""
+    ports: tuple[int, int] | None = None
+    """First and last port on the LIPs; none leaves the choice to the kernel (1024 to 65535)."""
+
+    def chain(self, family: Family) -> str:
+        """Return the chain that translates to it: ``lip4.NAME``, with a range ``.FIRST-LAST``.
+
+        Where NAME is no nft identifier, a hash tells it from others.
+        """
+        if not self.pool:
+            return PLAIN
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", self.pool)[:_NAME_LIMIT]
+        if name != self.pool:
+            name += f".{hashlib.sha256(self.pool.encode()).hexdigest()[:12]}"
+        ports = ".{}-{}".format(*self.ports) if self.ports else ""
+        return f"lip{family_digit(family)}.{name}{ports}"
+
+
+KEEP: Final = Source()
+"""The service keeps its clients' source addresses."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Ruleset:
-    """Pools, and the services with the name of the pool that each uses (see :func:`covering`).
+    """Pools, the services with the source that each uses (see :func:`covering`), and the rest.
 
     Raises ``ValueError`` where a service names a pool that is not there or has no address of its
-    family, or where two pools share a name: the configuration refuses these long before.
+    family, where a range of ports is none, or where two pools share a name: the configuration
+    refuses these long before.
     """
 
     pools: tuple[Pool, ...] = ()
-    services: Mapping[ServiceKey, str] = field(default_factory=dict)
+    services: Mapping[ServiceKey, Source] = field(default_factory=dict)
+    cookies: Cookies = field(default_factory=Cookies)
+    defences: Defences = field(default_factory=Defences)
 
     def __post_init__(self) -> None:
         named = {pool.name: pool for pool in self.pools}
         if len(named) != len(self.pools):
             raise ValueError("two pools share a name")
-        for key, name in self.services.items():
-            if name == NO_POOL:
+        for key, source in self.services.items():
+            if source == KEEP:
                 continue
-            if name not in named:
-                raise ValueError(f"{key}: there is no pool {name}")
-            if not named[name].addresses(key.family):
-                raise ValueError(f"{key}: pool {name} has no {key.family.name} address")
+            if source.pool not in named:
+                raise ValueError(f"{key}: there is no pool {source.pool}")
+            if not named[source.pool].addresses(key.family):
+                raise ValueError(f"{key}: pool {source.pool} has no {key.family.name} address")
+            if source.ports and not 0 < source.ports[0] <= source.ports[1] <= LAST_PORT:
+                raise ValueError(f"{key}: {source.ports[0]}-{source.ports[1]} is no port range")
         object.__setattr__(self, "pools", tuple(sorted(self.pools, key=lambda pool: pool.name)))
+
+    @property
+    def used(self) -> bool:
+        """Whether there is to be a table at all."""
+        return bool(self.services) or self.cookies.used or self.defences.used
+
+    def elements(self) -> dict[Slot, str]:
+        """Return the elements of all maps and sets, with their targets."""
+        found = {slot_of(key): source.chain(key.family) for key, source in self.services.items()}
+        return found | self.cookies.elements() | self.defences.elements()
+
+    def containers(self) -> tuple[Container, ...]:
+        """Return all maps and sets."""
+        translating = tuple(CONTAINERS[name] for name in MAPS)
+        return (*translating, *self.cookies.containers(), *self.defences.containers())
+
+    def chains(self) -> tuple[Chain, ...]:
+        """Return all chains; those that others go to come first."""
+        return (
+            *self._pool_chains(),
+            _POSTROUTING,
+            *self.cookies.chains(),
+            *self.defences.chains(),
+        )
+
+    def _pool_chains(self) -> Iterator[Chain]:
+        ranged: dict[str, set[tuple[int, int]]] = {}
+        for source in self.services.values():
+            if source.ports:
+                ranged.setdefault(source.pool, set()).add(source.ports)
+        for pool in self.pools:
+            sources = [Source(pool.name)]
+            sources += [Source(pool.name, ports) for ports in sorted(ranged.get(pool.name, ()))]
+            for source in sources:
+                for family in Family:
+                    if pool.addresses(family):
+                        yield _pool_chain(source, family, pool)
 
 
 def covering(
-    fullnat: Mapping[ServiceKey, str], others: Iterable[ServiceKey]
-) -> dict[ServiceKey, str]:
-    """Return the services of a ruleset: *fullnat* with their pools, and what they must not catch.
+    fullnat: Mapping[ServiceKey, Source], others: Iterable[ServiceKey]
+) -> dict[ServiceKey, Source]:
+    """Return the services of a ruleset: *fullnat* with their sources, and what they must not catch.
 
     Of *others*, the services that are not FULLNAT, those count that IPVS prefers where our maps
     would see a FULLNAT service as well: a port of an address whose other ports are FULLNAT, and a
@@ -79,7 +154,7 @@ def covering(
     result = dict(fullnat)
     for key in others:
         if fullnat and (key.fwmark or (key.port and replace(key, port=0) in fullnat)):
-            result[key] = NO_POOL
+            result[key] = KEEP
     return result
 
 
@@ -87,57 +162,71 @@ def render(ruleset: Ruleset) -> str:
     """Return the whole table as one nft transaction that replaces it atomically.
 
     ``delete``, not ``flush``: a flush leaves the elements of maps behind. Live connections keep
-    their LIP, as nat chains see only the first packet of each. Without services the text removes
-    the table.
+    their LIP, as nat chains see only the first packet of each, and their translated sequence
+    numbers. Where nothing is to be there the text removes the table.
     """
     head = f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
-    if not ruleset.services:
+    if not ruleset.used:
         return head
-    comment = f'comment "{DIGEST_PREFIX}{_digest(ruleset)}"'
-    lines = [f"table {FAMILY} {TABLE} {{", f"\t{comment}"]
-    lines += [f"\tmap {name} {{ type {_MAP_TYPES[name]} : verdict; }}" for name in MAPS]
-    lines += [f"\tchain {name} {{ {rule}; }}" for name, rule in _pool_chains(ruleset.pools)]
-    lines.append(f"\tchain {_BASE_CHAIN} {{")
-    lines.append(f"\t\ttype nat hook postrouting priority {PRIORITY}; policy accept;")
+    lines = _structure(ruleset)
+    comment = f'comment "{DIGEST_PREFIX}{_digest(lines)}"'
     # nft 1.0.6 leaves a table's comment out of its JSON listing, a rule's it shows.
-    lines.append(f"\t\t{_BASE_RULES[0]} {comment}")
-    lines += [f"\t\t{rule}" for rule in _BASE_RULES[1:]]
-    lines += ["\t}", "}"]
-    return head + "\n".join(lines) + "\n" + _elements("add", ruleset.services.items())
+    marked = [f"{line} {comment}" if line == _MARKED_LINE else line for line in lines]
+    body = "".join(f"\t{line}\n" for line in (comment, *marked))
+    table = f"table {FAMILY} {TABLE} {{\n{body}}}\n"
+    return head + table + _elements("add", ruleset.elements())
 
 
 def changes(old: Ruleset, new: Ruleset) -> str:
     """Return the transaction that turns the table of *old* into that of *new*.
 
-    Where only services differ that is their elements; else the whole table. Empty where nothing
-    differs. It is for a table known to hold *old*: otherwise nft refuses it, or leaves leftovers.
+    Where only elements differ (services, who serves, defended addresses) that is these; else the
+    whole table. Empty where nothing differs. It is for a table known to hold *old*: otherwise nft
+    refuses it, or leaves leftovers.
     """
-    if old == new:
+    if old == new or not (old.used or new.used):
         return ""
-    if not (old.services and new.services) or _digest(old) != _digest(new):
-        return render(new) if old.services or new.services else ""
-    gone = [item for item in old.services.items() if new.services.get(item[0]) != item[1]]
-    come = [item for item in new.services.items() if old.services.get(item[0]) != item[1]]
+    if not (old.used and new.used) or _structure(old) != _structure(new):
+        return render(new)
+    return _turn(old.elements(), new.elements())
+
+
+def serving_changes(old: Cookies, new: Cookies) -> str:
+    """Return the transaction between two that differ in nothing but ``serverless``.
+
+    It costs nothing for services that stay as they are, however many there are.
+    """
+    moved = old.serverless ^ new.serverless
+    return _turn(dict(old.elements_of(moved)), dict(new.elements_of(moved)))
+
+
+def _turn(old: Mapping[Slot, str], new: Mapping[Slot, str]) -> str:
+    gone = {slot: target for slot, target in old.items() if new.get(slot) != target}
+    come = {slot: target for slot, target in new.items() if old.get(slot) != target}
     return _elements("delete", gone) + _elements("add", come)
 
 
 def expected_content(ruleset: Ruleset) -> Content | None:
     """Return what a listing of the table shows after ``render(ruleset)``; ``None``: no table."""
-    if not ruleset.services:
+    if not ruleset.used:
         return None
-    chains: dict[str, tuple[References, ...]] = {
-        _BASE_CHAIN: ((f"nat postrouting {PRIORITY}",), *((f"@{name}",) for name in MAPS))
-    }
-    for pool in ruleset.pools:
-        for family in Family:
-            addresses = pool.addresses(family)
-            if addresses:
-                chains[chain_name(pool.name, family)] = (tuple(map(format_address, addresses)),)
-    services = {
-        key: chain_name(name, key.family) if name else PLAIN
-        for key, name in ruleset.services.items()
-    }
-    return Content(_digest(ruleset), frozenset(MAPS), chains, services)
+    return Content(
+        _digest(_structure(ruleset)),
+        frozenset(container.name for container in ruleset.containers()),
+        {chain.name: chain.listed() for chain in ruleset.chains()},
+        ruleset.elements(),
+    )
+
+
+def adopting(wanted: Ruleset, found: Content | None) -> Ruleset:
+    """Return *wanted* as it is to be where the table *found* is in the kernel.
+
+    Hooks of SYN cookies that are there stay, with or without services: connections may live that
+    a cookie began, and without the hooks their timestamps are no longer translated.
+    """
+    if found is None or not found.hooked:
+        return wanted
+    return replace(wanted, cookies=replace(wanted.cookies, hooked=True))
 
 
 def guard_text() -> str:
@@ -158,80 +247,83 @@ def guard_text() -> str:
     )
 
 
-def chain_name(pool: str, family: Family) -> str:
-    """Return the chain of a pool: ``lip4.NAME``, with a hash where NAME is no nft identifier."""
-    prefix = "lip4." if family is Family.INET else "lip6."
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", pool)[:_NAME_LIMIT]
-    if safe == pool:
-        return prefix + pool
-    return f"{prefix}{safe}.{hashlib.sha256(pool.encode()).hexdigest()[:12]}"
+def guard_cookies_text() -> str:
+    """Return what the guard table gets besides where SYN cookies are in use.
+
+    A ``synproxy`` statement keeps the hooks that translate sequence numbers and timestamps; that
+    no packet ever meets it is what the empty set is for. It goes through the socket of the table.
+    """
+    table = f"{FAMILY} {GUARD_TABLE}"
+    return (
+        f"add set {table} none {{ type ipv4_addr . inet_service; }}\n"
+        f"add chain {table} keep_cookies {{ type filter hook input priority 10; policy accept; }}\n"
+        f"add rule {table} keep_cookies ip daddr . tcp dport @none synproxy mss 1460 wscale 7\n"
+    )
 
 
-_MAP_TYPES: Final = {
-    "port4": "inet_proto . ipv4_addr . inet_service",
-    "any4": "inet_proto . ipv4_addr",
-    "mark4": "mark",
-    "port6": "inet_proto . ipv6_addr . inet_service",
-    "any6": "inet_proto . ipv6_addr",
-    "mark6": "mark",
-}
-
-
-def _base_rules(family: str, daddr: str, digit: str) -> tuple[str, str, str]:
+def _base_rules(family: str, daddr: str, digit: str) -> tuple[Rule, Rule, Rule]:
     # The protocol match comes first because nft cannot size `ct original proto-dst` without it.
     scope = f"meta nfproto {family} {_TRANSPORT}"
     destination = f"meta l4proto . ct original {daddr} daddr"
+    mark, port, every = f"@mark{digit}", f"@port{digit}", f"@any{digit}"
     return (
-        f"{scope} meta mark vmap @mark{digit}",
-        f"{scope} {destination} . ct original proto-dst vmap @port{digit}",
-        f"{scope} {destination} vmap @any{digit}",
+        Rule(f"{scope} meta mark vmap {mark}", (mark,)),
+        Rule(f"{scope} {destination} . ct original proto-dst vmap {port}", (port,)),
+        Rule(f"{scope} {destination} vmap {every}", (every,)),
     )
 
 
-_BASE_RULES: Final = (*_base_rules("ipv4", "ip", "4"), *_base_rules("ipv6", "ip6", "6"))
+_POSTROUTING: Final = Chain(
+    _BASE_CHAIN,
+    (*_base_rules("ipv4", "ip", "4"), *_base_rules("ipv6", "ip6", "6")),
+    f"nat postrouting {PRIORITY}",
+)
+_MARKED_LINE: Final = f"\t{_POSTROUTING.rules[0].text}"
 
 
-def _pool_chains(pools: Iterable[Pool]) -> list[tuple[str, str]]:
-    chains = []
-    for pool in pools:
-        for family, protocol in ((Family.INET, "ip"), (Family.INET6, "ip6")):
-            addresses = [format_address(address) for address in pool.addresses(family)]
-            if not addresses:
-                continue
-            choice = addresses[0]
-            if len(addresses) > 1:
-                numbered = ", ".join(f"{number} : {text}" for number, text in enumerate(addresses))
-                choice = (
-                    f"jhash {protocol} saddr . th sport mod {len(addresses)}"
-                    f" seed {HASH_SEED:#x} map {{ {numbered} }}"
-                )
-            rule = f"{_TRANSPORT} snat {protocol} to {choice}"
-            chains.append((chain_name(pool.name, family), rule))
-    return chains
+def _pool_chain(source: Source, family: Family, pool: Pool) -> Chain:
+    protocol = "ip" if family is Family.INET else "ip6"
+    addresses = tuple(map(format_address, pool.addresses(family)))
+    choice = addresses[0]
+    if len(addresses) > 1:
+        numbered = ", ".join(f"{number} : {text}" for number, text in enumerate(addresses))
+        choice = (
+            f"jhash {protocol} saddr . th sport mod {len(addresses)}"
+            f" seed {HASH_SEED:#x} map {{ {numbered} }}"
+        )
+    elif source.ports and family is Family.INET6:
+        choice = f"[{choice}]"
+    references = addresses
+    if source.ports:
+        ports = "{}-{}".format(*source.ports)
+        choice, references = f"{choice}:{ports}", (*addresses, ports)
+    rule = Rule(f"{_TRANSPORT} snat {protocol} to {choice}", references)
+    return Chain(source.chain(family), (rule,))
 
 
-def _digest(ruleset: Ruleset) -> str:
-    parts = [*_MAP_TYPES.values(), str(PRIORITY), *_BASE_RULES]
-    parts += [f"{name} {rule}" for name, rule in _pool_chains(ruleset.pools)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def _structure(ruleset: Ruleset) -> list[str]:
+    """Return the lines of the table without its elements."""
+    lines = [f"counter {name} {{ }}" for name in ruleset.defences.counters()]
+    lines += [container.declaration() for container in ruleset.containers()]
+    for chain in ruleset.chains():
+        lines += chain.lines()
+    return lines
 
 
-def _elements(verb: str, items: Iterable[tuple[ServiceKey, str]]) -> str:
-    """Return the ``add`` or ``delete`` commands, one a map, with one element a line."""
+def _digest(structure: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(structure).encode()).hexdigest()
+
+
+def _elements(verb: str, elements: Mapping[Slot, str]) -> str:
+    """Return the ``add`` or ``delete`` commands, one a container, with one element a line."""
     grouped: dict[str, list[str]] = {}
-    for key, pool in sorted(items):
-        verdict = f"goto {chain_name(pool, key.family)}" if pool else PLAIN
-        value = f" : {verdict}" if verb == "add" else ""
-        grouped.setdefault(map_of(key), []).append(f"\t{_element_key(key)}{value},\n")
+    for slot, target in sorted(elements.items()):
+        text = CONTAINERS[slot.container].element(slot.key)
+        if target and verb == "add":
+            text += f" : {target if target == PLAIN else f'goto {target}'}"
+        grouped.setdefault(slot.container, []).append(f"\t{text},\n")
     return "".join(
         f"{verb} element {FAMILY} {TABLE} {name} {{\n{''.join(grouped[name])}}}\n"
-        for name in MAPS
+        for name in CONTAINERS
         if name in grouped
     )
-
-
-def _element_key(key: ServiceKey) -> str:
-    if key.fwmark:
-        return str(key.fwmark)
-    text = f"{key.protocol.name.lower()} . {format_address(key.address)}"
-    return f"{text} . {key.port}" if key.port else text

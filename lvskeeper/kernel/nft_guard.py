@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Final, Self, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, guard_text
+from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, guard_cookies_text, guard_text
 from lvskeeper.kernel.libnftables import LIBRARY, Context
 from lvskeeper.kernel.nft import refusal
 
@@ -22,6 +22,7 @@ class Guard:
     def __init__(self, library: str = LIBRARY) -> None:
         self._library: Final = library
         self._context: Context | None = None
+        self._cookies = False
 
     def __enter__(self) -> Self:
         self.hold()
@@ -40,14 +41,20 @@ class Guard:
         """Whether the guard table is in place."""
         return self._context is not None
 
-    def hold(self) -> None:
-        """Put the guard table in place, unless it is.
+    def hold(self, *, cookies: bool = False) -> None:
+        """Put the guard table in place, unless it is; with *cookies* it keeps their hooks as well.
 
         Raises ``OperatorError``: UNSUPPORTED without libnftables or owner tables (the director
         works on without a guard, and says so), KERNEL where another process holds the table.
         """
-        if self._context is not None:
-            return
+        if self._context is None:
+            self._context = self._begin()
+        if cookies and not self._cookies:
+            if errors := self._context.run(guard_cookies_text()):
+                raise _guard_refusal(errors)
+            self._cookies = True
+
+    def _begin(self) -> Context:
         try:
             context = Context(self._library)
         except OperatorError as error:
@@ -60,13 +67,14 @@ class Guard:
         if errors := context.run(guard_text()):
             context.close()
             raise _guard_refusal(errors)
-        self._context = context
+        return context
 
     def release(self) -> None:
         """Close the socket; the kernel removes the guard table with it."""
         if self._context is not None:
             self._context.close()
             self._context = None
+            self._cookies = False
 
 
 def _guard_refusal(errors: str) -> OperatorError:

@@ -21,11 +21,35 @@ class RulesetRepaired(Event, frozen=True):
 
 @final
 class FullnatApplied(Event, frozen=True):
-    """The nftables ruleset that translates sources to LIPs was replaced atomically."""
+    """The nftables ruleset (LIPs, SYN cookies, defences) was changed in one transaction."""
 
     NAME: ClassVar = "fullnat_applied"
     services: Annotated[int, "virtual services with FULLNAT"]
     pools: Annotated[int, "local-address groups in use"]
+    proxied: Annotated[int, "virtual services with SYNPROXY"]
+
+
+@final
+class SynProxyChanged(Event, frozen=True):
+    """Services left the SYN cookies with their last real server, or returned with the first."""
+
+    NAME: ClassVar = "syn_proxy_changed"
+    services: Annotated[str, "the virtual services"]
+    change: Annotated[str, "left or returned"]
+
+
+@final
+class TimestampKept(Event, frozen=True):
+    """This kernel or nft cannot take TCP timestamps out of the handshake with real servers.
+
+    Where real servers run Linux 6.15 or newer, protocols in which the server speaks first begin a
+    second late.
+    """
+
+    NAME: ClassVar = "timestamp_kept"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Use a kernel with `reset tcp option` (5.18) and nft 1.0.2 or newer."
+    reason: Annotated[str, "what nft says"]
 
 
 @final

@@ -32,7 +32,7 @@ from support.fullnat_net import (
 
 from lvskeeper.fullnat.content import differences
 from lvskeeper.fullnat.pools import Pool
-from lvskeeper.fullnat.ruleset import Ruleset, changes, covering, expected_content, render
+from lvskeeper.fullnat.ruleset import Ruleset, Source, changes, covering, expected_content, render
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.kernel.nft_guard import Guard
@@ -57,13 +57,13 @@ def key(vip: str, protocol: Protocol = Protocol.TCP) -> ServiceKey:
 RULESET = Ruleset(
     POOLS,
     {
-        key(VIP4): "web",
-        key(VIP4, Protocol.UDP): "web",
-        key(VIP4_OTHER): "other",
-        key(VIP6): "web",
-        key(VIP6, Protocol.UDP): "web",
-        ServiceKey(Family.INET, Protocol.TCP, parse_address(VIP4_ANY)): "other",
-        ServiceKey(Family.INET, Protocol.TCP, fwmark=MARK): "web",
+        key(VIP4): Source("web"),
+        key(VIP4, Protocol.UDP): Source("web"),
+        key(VIP4_OTHER): Source("other"),
+        key(VIP6): Source("web"),
+        key(VIP6, Protocol.UDP): Source("web"),
+        ServiceKey(Family.INET, Protocol.TCP, parse_address(VIP4_ANY)): Source("other"),
+        ServiceKey(Family.INET, Protocol.TCP, fwmark=MARK): Source("web"),
     },
 )
 
@@ -222,7 +222,7 @@ def test_without_guard_a_flush_stalls_connections_until_the_repair(flushable: Di
 
 
 def test_elements_come_and_go_without_a_new_table(director: Director) -> None:
-    moved = Ruleset(POOLS, {**RULESET.services, key(VIP4): "other"})
+    moved = Ruleset(POOLS, {**RULESET.services, key(VIP4): Source("other")})
     live = director.network.connect(VIP4)
     before = live.ask()
     text = changes(RULESET, moved)

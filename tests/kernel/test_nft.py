@@ -18,8 +18,9 @@ from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import (
     GUARD_TABLE,
-    NO_POOL,
+    KEEP,
     Ruleset,
+    Source,
     changes,
     expected_content,
     render,
@@ -49,20 +50,21 @@ def key(address: str, port: int, protocol: Protocol = Protocol.TCP) -> ServiceKe
 EVERY_KIND = Ruleset(
     POOLS,
     {
-        key(address, port, protocol): pool
+        key(address, port, protocol): Source(pool, ports)
         for address in ("198.51.100.1", "2001:db8:f::1", "::ffff:198.51.100.1")
         for port in (0, 80, 65535)
         for protocol in Protocol
         for pool in ("web", "büro nord")
+        for ports in (None, (5000, 65535))
     }
     | {
-        ServiceKey(family, Protocol.TCP, fwmark=mark): "web"
+        ServiceKey(family, Protocol.TCP, fwmark=mark): Source("web")
         for family in Family
         for mark in (1, 2**32 - 1)
     }
     | {
-        key("198.51.100.2", 22): NO_POOL,
-        ServiceKey(Family.INET, Protocol.TCP, fwmark=77): NO_POOL,
+        key("198.51.100.2", 22): KEEP,
+        ServiceKey(Family.INET, Protocol.TCP, fwmark=77): KEEP,
     },
 )
 
@@ -106,11 +108,12 @@ endpoints = st.builds(
 marks = st.builds(
     ServiceKey, st.sampled_from(Family), st.just(Protocol.TCP), fwmark=st.integers(1, 2**32 - 1)
 )
+SOURCES = (Source("web"), Source("büro nord"), Source("büro nord", (5000, 5999)), KEEP)
 rulesets = st.builds(
     Ruleset,
     st.just(POOLS),
     st.dictionaries(
-        st.one_of(endpoints, marks), st.sampled_from(["web", "büro nord", NO_POOL]), max_size=8
+        st.one_of(endpoints, marks), st.sampled_from(SOURCES), max_size=8
     ),
 )
 
