@@ -5,11 +5,11 @@ network namespace of the thread that makes the first call.
 """
 
 import errno
-from dataclasses import dataclass
 from struct import Struct, pack
 from typing import Final, NoReturn, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.fullnat.capacity import ConntrackStats
 from lvskeeper.ipvs.types import Family
 from lvskeeper.ipvs.wire import (
     HEADER_SIZE,
@@ -58,22 +58,6 @@ _HEADER: Final = Struct("=BBH")
 """``struct nfgenmsg``: family, version, resource."""
 _FIRST: Final = HEADER_SIZE + _HEADER.size
 _NESTED: Final = 0x8000
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ConntrackStats:
-    """What connection tracking counts in this namespace; the last three only grow."""
-
-    entries: int
-    limit: int
-    """``nf_conntrack_max``; 0 for none."""
-    insert_failed: int = 0
-    """New connections dropped because their translated tuple was taken: no port was free."""
-    dropped: int = 0
-    """The same, and new connections dropped because the table was full."""
-    early_dropped: int = 0
-    """Entries that had to go early to make room in a full table."""
 
 
 def open_netfilter_socket() -> NetlinkSocket:

@@ -1,0 +1,145 @@
+"""Watches how full the pools of LIPs and the table of connection tracking are."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final, assert_never, final
+
+from lvskeeper.daemon.roles import DirectorSpec
+from lvskeeper.daemon.rooms import Places, places_of
+from lvskeeper.errors import OperatorError
+from lvskeeper.fullnat.capacity import (
+    ConntrackStats,
+    ConntrackTurned,
+    Judge,
+    Load,
+    Place,
+    PoolTurned,
+    Snapshot,
+    State,
+    Turn,
+)
+from lvskeeper.ipvs.types import DestKey, ServiceKey
+from lvskeeper.kernel.conntrack import ConntrackClient
+from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.observe import fullnat_events as events
+from lvskeeper.observe.events import Event
+from lvskeeper.observe.log import Emit
+from lvskeeper.units import Address
+
+CAPACITY_INTERVAL: Final = 5.0
+"""Seconds between two looks; one costs some 5 us a destination that is reached by FULLNAT."""
+
+BREATH: Final = 0.005
+"""Seconds of reading after which other work of the loop has its turn."""
+
+NATIVE_PORTS: Final = 5000, 65535
+"""Default range of FULLNAT kernels (``fullnat_lport_min`` and ``_max``)."""
+
+
+@final
+class CapacityWatch:
+    """Looks at the loads of real servers, and tells what turns full or roomy."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._judge = Judge()
+        self._conntrack = ConntrackClient()
+        self._spec: DirectorSpec | None = None
+        self._places: Places = {}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the last look found."""
+        return self._judge.snapshot
+
+    async def look(self, spec: DirectorSpec, client: IpvsClient) -> None:
+        """Look once, in steps that leave the loop its turns.
+
+        Raises :class:`OperatorError` where IPVS does not answer. Connection tracking that does not
+        is left out.
+        """
+        native = client.traits.native_fullnat
+        if spec is not self._spec:
+            self._spec = spec
+            self._places = places_of(spec, NATIVE_PORTS if native else None)
+        places = self._places
+        if not places and not self.snapshot.pools:
+            return
+        connections: dict[tuple[Place, int], int] = {}
+        counted: dict[str, dict[Address, int]] = {}
+        conflicts: dict[str, int] = {}
+        breath = time.monotonic()
+        for key, known in places.items():
+            _add(connections, known, client.loads(key))
+            if native:
+                pool = next(iter(known.values()))[0].pool
+                _add_locals(client, key, counted.setdefault(pool, {}), conflicts, pool)
+            if time.monotonic() - breath > BREATH:
+                await asyncio.sleep(0)
+                breath = time.monotonic()
+        loads = [
+            Load(place, lips, count, _leaning(counted.get(place.pool, {})))
+            for (place, lips), count in connections.items()
+        ]
+        found = None if native else self._stats()
+        for turn in self._judge.on_look(loads, found, conflicts if native else None):
+            self._emit(event_of(turn))
+
+    def close(self) -> None:
+        """Let go of the kernel."""
+        self._conntrack.close()
+
+    def _stats(self) -> ConntrackStats | None:
+        try:
+            return self._conntrack.stats()
+        except OperatorError:
+            return None
+
+
+def _add(
+    connections: dict[tuple[Place, int], int],
+    known: Mapping[DestKey, tuple[Place, int]],
+    loads: Mapping[DestKey, int],
+) -> None:
+    for server, where in known.items():
+        connections[where] = connections.get(where, 0) + loads.get(server, 0)
+
+
+def _add_locals(
+    client: IpvsClient,
+    key: ServiceKey,
+    counted: dict[Address, int],
+    conflicts: dict[str, int],
+    pool: str,
+) -> None:
+    for local in client.local_address_stats(key):
+        counted[local.address] = counted.get(local.address, 0) + local.connections
+        conflicts[pool] = conflicts.get(pool, 0) + local.conflicts
+
+
+def _leaning(counted: Mapping[Address, int]) -> float:
+    total = sum(counted.values())
+    return max(counted.values()) / total if total else 0.0
+
+
+def event_of(turn: Turn) -> Event:
+    """Return what is told of *turn*."""
+    match turn:
+        case PoolTurned(use=use, before=before, failures=failures):
+            worst = use.worst
+            told = str(worst.place), worst.connections, worst.capacity, f"{worst.share:.0%}"
+            if use.state is State.EXHAUSTED:
+                return events.PoolExhausted(use.pool, *told, failures)
+            if before is State.ROOMY:
+                return events.PoolNearlyFull(use.pool, *told)
+            return events.PoolRelieved(use.pool, before.value, *told, failures)
+        case ConntrackTurned(stats=stats, state=state, before=before, failures=failures):
+            if state is State.EXHAUSTED:
+                return events.ConntrackFull(stats.entries, stats.limit, failures)
+            if before is State.ROOMY:
+                return events.ConntrackNearlyFull(stats.entries, stats.limit)
+            was = "full" if before is State.EXHAUSTED else before.value
+            return events.ConntrackRelieved(was, stats.entries, stats.limit, failures)
+        case _:
+            assert_never(turn)

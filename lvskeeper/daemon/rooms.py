@@ -1,0 +1,56 @@
+"""What the local-address groups of a configuration can carry; plain functions of values."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
+from lvskeeper.daemon.roles import DirectorSpec, Ports, RealServerSpec, VirtualServerSpec
+from lvskeeper.fullnat.capacity import Place, Room
+from lvskeeper.fullnat.pools import FIRST_PORT, LAST_PORT
+from lvskeeper.ipvs.types import DestKey, Family, Forward, ServiceKey
+
+Places: TypeAlias = dict[ServiceKey, dict[DestKey, tuple[Place, int]]]
+"""By service and destination: where its connections use up ports, and of how many LIPs."""
+
+
+def places_of(spec: DirectorSpec, native: Ports | None = None) -> Places:
+    """Return the places of all destinations that are reached by FULLNAT.
+
+    *native* is the range of kernels with FULLNAT, which have one for all. Destinations of port 0
+    are left out: their connections spread over ports that nobody knows.
+    """
+    groups = pool_specs(spec)
+    places: Places = {}
+    for virtual in spec.virtual_servers:
+        if not uses_fullnat(virtual):
+            continue
+        first, last = native or virtual.ports or (FIRST_PORT, LAST_PORT)
+        for key in virtual.keys:
+            lips = len(local_addresses(groups.get(virtual.pool), key.family))
+            found = {
+                server: (Place(virtual.pool, first, last, key.protocol, server), lips)
+                for server in _servers(virtual, key)
+            }
+            if lips and found:
+                places[key] = found
+    return places
+
+
+def rooms_of(spec: DirectorSpec) -> list[Room]:
+    """Return what the pools in use can carry: a room a pool, family and range of ports."""
+    rooms: dict[tuple[str, Family, int, int], tuple[int, set[Place]]] = {}
+    for key, places in places_of(spec).items():
+        for place, lips in places.values():
+            name = place.pool, key.family, place.first, place.last
+            rooms.setdefault(name, (lips, set()))[1].add(place)
+    return [Room(*name, lips, len(places)) for name, (lips, places) in sorted(rooms.items())]
+
+
+def _servers(virtual: VirtualServerSpec, key: ServiceKey) -> Iterator[DestKey]:
+    servers: list[RealServerSpec] = list(virtual.real_servers)
+    if virtual.sorry_server is not None:
+        servers.append(virtual.sorry_server)
+    for server in servers:
+        port = server.port or key.port
+        if server.forward in {Forward.FULLNAT, Forward.NAT} and port:
+            yield DestKey(server.address, port)
