@@ -62,6 +62,8 @@ from lvskeeper.units import format_duration
 BEAT_INTERVAL: Final = 1.0
 """Seconds between two beats to the supervisor."""
 
+LOOK_PAUSE: Final = 0.01
+"""Seconds between looks at a ruleset that changes all the time."""
 DRIFT_INTERVAL: Final = 0.4
 """Seconds between two looks at the kernel's tables; a repair is then done within one second."""
 
@@ -127,7 +129,7 @@ class Director:
                     self._beat(),
                     self._flush_forever(),
                     self._watch_table(),
-                    self._repeat(DRIFT_INTERVAL, self._check_ruleset),
+                    self._watch_ruleset(),
                     self._repeat(SLOW_TURN, self._check_surroundings),
                     self._repeat(LOOK_INTERVAL, self._count),
                     self._repeat(SLOW_TURN, self._see_off_addresses),
@@ -356,6 +358,13 @@ class Director:
             await self._guarded(work.__name__, work)
             await asyncio.sleep(pause)
 
+    async def _watch_ruleset(self) -> None:
+        """Look at the ruleset at every news of a change, and without news all the same."""
+        while True:
+            await self._guarded("ruleset", self._fullnat.check_drift)
+            await asyncio.sleep(LOOK_PAUSE)
+            await self._fullnat.changed(DRIFT_INTERVAL)
+
     async def _watch_table(self) -> None:
         """Look for drift again and again; the more it costs, the less often."""
         while True:
@@ -380,9 +389,6 @@ class Director:
         if self._table is not None:
             await self._flush()
             await self._table.check_drift()
-
-    async def _check_ruleset(self) -> None:
-        await self._fullnat.check_drift()
 
     async def _count(self) -> None:
         self._counters.look(self._spec, asyncio.get_running_loop().time())

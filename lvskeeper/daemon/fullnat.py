@@ -9,6 +9,7 @@ from typing import Final, final
 
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.ruleset import EMPTY, Measured, differences_from, ruleset_of, union
+from lvskeeper.daemon.ruleset_watch import RulesetWatch
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content
 from lvskeeper.fullnat.ruleset import Ruleset, adopting, changes, render, serving_changes
@@ -18,6 +19,9 @@ from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
+
+LISTING_SHARE: Final = 0.2
+"""Share of the time that may go into listing a table that others' transactions leave alone."""
 
 SHOWN: Final = 3
 """Differences, or services, told in words in one event."""
@@ -37,6 +41,8 @@ class FullnatKeeper:
         self._unguarded = False
         self._current = EMPTY
         self._known_generation = -1
+        self._watch = RulesetWatch()
+        self._next_listing = 0.0
         self._serving: frozenset[ServiceKey] = frozenset()
         self._probed = False
         self._strip = True
@@ -101,8 +107,16 @@ class FullnatKeeper:
         if self._nft is not None:
             self._emit(events.SynProxyChanged(_in_words(came), "returned"))
 
+    async def changed(self, patience: float) -> None:
+        """Wait until somebody changed the ruleset, at most *patience* seconds."""
+        await self._watch.changed(patience)
+
     async def check_drift(self) -> None:
-        """Repair the ruleset where somebody else changed it, and tell it."""
+        """Repair the ruleset where somebody else changed it, and tell it.
+
+        A table that is gone comes back at once; while others change their own tables all the time,
+        ours is listed less often the longer that takes.
+        """
         async with self._lock:
             if self._nft is None:
                 return
@@ -111,15 +125,22 @@ class FullnatKeeper:
             if generation == self._known_generation:
                 return
             started = time.monotonic()
-            found = await _differences(self._current, await self._nft.read())
+            there = self._nft.table_is_there()
+            if there and started < self._next_listing:
+                return
+            content = await self._nft.read() if there else None
+            found = await _differences(self._current, content)
             if not found:
                 self._known_generation = generation
+                now = time.monotonic()
+                self._next_listing = now + (now - started) / LISTING_SHARE
                 return
+            makers = self._watch.makers(self._known_generation)
             self._known_generation = await self._nft.apply(
                 await asyncio.to_thread(render, self._current)
             )
             took = format_duration(time.monotonic() - started)
-            self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), took))
+            self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), makers, took))
 
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""
@@ -136,6 +157,7 @@ class FullnatKeeper:
     def close(self) -> None:
         """Let go of the kernel; the guard goes, the ruleset stays."""
         self._guard.release()
+        self._watch.stop()
         if self._nft is not None:
             self._nft.close()
             self._nft = None
@@ -156,6 +178,7 @@ class FullnatKeeper:
             nft.close()
             return None
         await self._adopt(wanted, found, generation)
+        self._watch.start()
         return nft
 
     async def _adopt(self, wanted: Ruleset, found: Content | None, generation: int) -> None:

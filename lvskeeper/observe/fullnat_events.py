@@ -16,6 +16,7 @@ class RulesetRepaired(Event, frozen=True):
     LEVEL: ClassVar = Level.WARNING
     CURE: ClassVar = "Let firewall scripts delete their own tables instead of `flush ruleset`."
     difference: Annotated[str, "what differed"]
+    by: Annotated[str, "name[id] of the processes that made transactions, or unknown"]
     took: Annotated[str, "time from finding to mending"]
 
 
