@@ -1,9 +1,11 @@
 """``python -m lvskeeper.lab run -- COMMAND``: runs a command on a kernel with ip_vs."""
 
 import argparse
+import os
 import sys
 
 from lvskeeper.errors import OperatorError
+from lvskeeper.lab.kernels import KERNEL_VARIABLE
 from lvskeeper.lab.qemu import Machine
 from lvskeeper.lab.vm import run_where_ipvs_is, where_ipvs_is
 
@@ -34,7 +36,15 @@ def main() -> int:
     run.set_defaults(serve=_run)
     where = commands.add_parser("where", help="say where commands would run, or why they cannot")
     where.set_defaults(serve=_where)
+    for command in (run, where):
+        command.add_argument(
+            "--kernel",
+            metavar="oldest|newest|IMAGE",
+            help=f"always a VM, with this kernel; as the variable {KERNEL_VARIABLE} says it",
+        )
     options = parser.parse_args()
+    if options.kernel:
+        os.environ[KERNEL_VARIABLE] = options.kernel
     try:
         return int(options.serve(options))
     except OperatorError as error:

@@ -13,9 +13,17 @@ from typing import Final
 from lvskeeper.errors import ExitStatus, OperatorError
 
 KERNEL_VARIABLE: Final = "LVSKEEPER_KERNEL"
-"""Environment: path of a kernel image; its use is forced, even where the running one would do."""
+"""Environment: the kernel for the VM: ``oldest`` or ``newest`` of those that are here, or the path
+of an image. It forces the VM, even where the running kernel would do."""
 VM_VARIABLE: Final = "LVSKEEPER_VM"
 """Environment inside the VM: how it runs (``emulation`` or ``KVM``)."""
+
+FETCHED: Final = Path(__file__).resolve().parents[2] / ".cache" / "kernels"
+"""Where ``packaging/kernel.sh`` unpacks a kernel of Debian's that is not installed."""
+WHERE_FROM: Final = (
+    "apt-get install linux-image-amd64, or packaging/kernel.sh for a newer one (both are only"
+    " booted in the VM, never made this machine's boot choice by us)"
+)
 
 NETLINK_GENERIC: Final = 16
 GENL_ID_CTRL: Final = 16
@@ -71,31 +79,57 @@ def lab_kernel() -> str:
             return f"a VM with {release} under {how}"
 
 
-def _version(path: Path) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", path.name)]
+def kernel_images() -> list[Path]:
+    """Return the kernel images here that come with the module ip_vs, the oldest first."""
+    roots = [Path("/"), *FETCHED.glob("[0-9]*")]
+    found = [image for root in roots for image in root.glob("boot/vmlinuz-*") if _serves(image)]
+    return sorted(found, key=_version)
+
+
+def kernel_release(image: Path) -> str:
+    """Return the release that the name of *image* tells: ``6.1.0-56-amd64``."""
+    return image.name.removeprefix("vmlinuz-")
+
+
+def _serves(image: Path) -> bool:
+    modules = image.parents[1] / "lib/modules" / kernel_release(image)
+    return os.access(image, os.R_OK) and next(modules.rglob("ip_vs.ko*"), None) is not None
+
+
+def _version(image: Path) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", image.name)]
 
 
 def find_kernel_image() -> Path:
-    """Return the kernel image that the VM boots: the one that is named, else Debian's newest.
+    """Return the kernel image that the VM boots: the one that is asked for, else an installed one.
 
     Raises :class:`OperatorError` where there is none that has ip_vs among its modules.
     """
-    if named := os.environ.get(KERNEL_VARIABLE):
-        image = Path(named)
-        if not image.is_file():
-            raise OperatorError(
-                f"{KERNEL_VARIABLE} names {named}, which is not a file",
-                status=ExitStatus.UNSUPPORTED,
-                hint="give the path of a kernel image, such as /boot/vmlinuz-6.1.0-56-amd64",
-            )
-        return image.resolve()
-    for image in sorted(Path("/boot").glob("vmlinuz-*"), key=_version, reverse=True):
-        modules = Path("/lib/modules", image.name.removeprefix("vmlinuz-"))
-        if os.access(image, os.R_OK) and next(modules.rglob("ip_vs.ko*"), None):
-            return image
-    raise OperatorError(
-        "no readable kernel image in /boot comes with the module ip_vs",
-        status=ExitStatus.UNSUPPORTED,
-        hint="apt-get install linux-image-amd64 (it is only booted in the VM, never installed"
-        " as this machine's boot choice by us)",
-    )
+    wanted = os.environ.get(KERNEL_VARIABLE, "")
+    if wanted not in ("", "oldest", "newest"):
+        return _named(Path(wanted))
+    images = kernel_images()
+    if not images:
+        raise OperatorError(
+            f"no readable kernel image in /boot or {FETCHED} comes with the module ip_vs",
+            status=ExitStatus.UNSUPPORTED,
+            hint=WHERE_FROM,
+        )
+    installed = [image for image in images if image.parent == Path("/boot")]
+    match wanted:
+        case "oldest":
+            return images[0]
+        case "newest":
+            return images[-1]
+        case _:
+            return (installed or images)[-1]
+
+
+def _named(image: Path) -> Path:
+    if not image.is_file():
+        raise OperatorError(
+            f"{KERNEL_VARIABLE} names {image}, which is not a file",
+            status=ExitStatus.UNSUPPORTED,
+            hint="say oldest, newest, or the path of an image: /boot/vmlinuz-6.1.0-56-amd64",
+        )
+    return image.resolve()

@@ -19,7 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.lab.kernels import find_kernel_image, inside_vm, ipvs_is_here, lab_kernel
+from lvskeeper.lab.kernels import (
+    find_kernel_image,
+    inside_vm,
+    ipvs_is_here,
+    kernel_release,
+    lab_kernel,
+)
 from lvskeeper.lab.qemu import (
     CACHE,
     CONSOLE_LOG,
@@ -107,7 +113,7 @@ def _run_in_vm(argv: list[str], machine: Machine) -> int:
 
 def _boot_and_run(vng: str, image: Path, argv: list[str], machine: Machine) -> int:
     """Try KVM where it may work, then emulation, twice; a command is never started twice."""
-    release = image.name.removeprefix("vmlinuz-")
+    release = kernel_release(image)
     accelerators = [Accelerator.EMULATION, Accelerator.EMULATION]
     may_try_kvm = not machine.icount and os.access("/dev/kvm", os.R_OK | os.W_OK)
     if may_try_kvm and _kvm_verdict() is not False:

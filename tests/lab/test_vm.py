@@ -62,6 +62,45 @@ def test_the_named_kernel_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/boot/vmlinuz" in caught.value.hint
 
 
+def unpack(root: Path, release: str, *, with_modules: bool = True) -> Path:
+    """Make what a kernel package unpacks to, as far as it matters; return the image."""
+    image = root / "boot" / f"vmlinuz-{release}"
+    modules = root / "lib/modules" / release / "kernel/net/netfilter/ipvs"
+    for folder in (image.parent, modules):
+        folder.mkdir(parents=True)
+    image.touch()
+    if with_modules:
+        (modules / "ip_vs.ko.xz").touch()
+    return image
+
+
+def test_oldest_and_newest_go_by_the_version_and_need_ip_vs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kernels, "FETCHED", tmp_path)
+    old = unpack(tmp_path / "0.9.5", "0.9.5-amd64")
+    unpack(tmp_path / "0.8", "0.8-amd64", with_modules=False)
+    unpack(tmp_path / "999.9.1", "999.9.1-amd64")
+    new = unpack(tmp_path / "999.12.1", "999.12.1+deb12-amd64")
+
+    monkeypatch.setenv(kernels.KERNEL_VARIABLE, "oldest")
+    assert kernels.find_kernel_image() == old
+    monkeypatch.setenv(kernels.KERNEL_VARIABLE, "newest")
+    assert kernels.find_kernel_image() == new
+    assert kernels.kernel_release(new) == "999.12.1+deb12-amd64"
+
+
+def test_unless_another_is_asked_for_the_installed_kernel_goes_before_a_fetched_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(kernels.KERNEL_VARIABLE, raising=False)
+    monkeypatch.setattr(kernels, "FETCHED", tmp_path)
+    new = unpack(tmp_path / "999.12.1", "999.12.1+deb12-amd64")
+    others = [image for image in kernels.kernel_images() if image != new]
+
+    assert kernels.find_kernel_image() == (others or [new])[-1]
+
+
 def test_a_missing_qemu_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
