@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final, final
 
 from lvskeeper.daemon.desired import pool_specs, uses_fullnat
-from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, TcpDefence, VirtualServerSpec
+from lvskeeper.daemon.ruleset import returns_through_us
 from lvskeeper.daemon.sysctl_log import sysctl_event
 from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.types import Family
@@ -138,8 +139,14 @@ class SysctlKeeper:
 
 
 def _translated(spec: DirectorSpec) -> Iterator[VirtualServerSpec]:
-    """Return what needs nftables on a stock kernel."""
-    return (item for item in spec.virtual_servers if item.syn_proxy or uses_fullnat(item))
+    """Return what needs connection tracking on a stock kernel."""
+    return (
+        item
+        for item in spec.virtual_servers
+        if item.syn_proxy
+        or uses_fullnat(item)
+        or (item.defence.tcp is not TcpDefence.NO and returns_through_us(item))
+    )
 
 
 def _asked(spec: DirectorSpec) -> Iterator[Requirement]:

@@ -15,6 +15,7 @@ from support.fullnat_net import empty_namespace, run
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, differences
+from lvskeeper.fullnat.defence import Defences
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import (
     GUARD_TABLE,
@@ -25,6 +26,7 @@ from lvskeeper.fullnat.ruleset import (
     expected_content,
     render,
 )
+from lvskeeper.fullnat.synproxy import Cookies, SynProxy
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.kernel import nft as nft_module
 from lvskeeper.kernel.nft import Generation, Nft, refusal
@@ -66,6 +68,22 @@ EVERY_KIND = Ruleset(
         key("198.51.100.2", 22): KEEP,
         ServiceKey(Family.INET, Protocol.TCP, fwmark=77): KEEP,
     },
+    Cookies(
+        {
+            key("198.51.100.1", 80): SynProxy(1460),
+            key("198.51.100.2", 0): SynProxy(536, 0, timestamp=False),
+            key("2001:db8:f::1", 80): SynProxy(1440, 14, sack=False),
+            key("2001:db8:f::2", 0): SynProxy(65535, timestamp=False, sack=False),
+        },
+        frozenset({key("198.51.100.2", 22)}),
+    ),
+    Defences.of(
+        [key("198.51.100.2", 22), ServiceKey(Family.INET, Protocol.TCP, fwmark=77)],
+        strays=[key("198.51.100.1", 80), key("198.51.100.2", 0), key("2001:db8:f::1", 80)],
+        closed=map(parse_address, ("198.51.100.1", "2001:db8:f::1")),
+        udp=map(parse_address, ("198.51.100.1", "2001:db8:f::1")),
+        fragments=map(parse_address, ("198.51.100.1", "2001:db8:f::1")),
+    ),
 )
 
 
@@ -109,12 +127,31 @@ marks = st.builds(
     ServiceKey, st.sampled_from(Family), st.just(Protocol.TCP), fwmark=st.integers(1, 2**32 - 1)
 )
 SOURCES = (Source("web"), Source("büro nord"), Source("büro nord", (5000, 5999)), KEEP)
+promises = st.sampled_from([SynProxy(1460), SynProxy(1440, 9, timestamp=False)])
+tcp_services = st.sampled_from([key("198.51.100.1", 80), key("198.51.100.1", 0), key("::1", 443)])
+cookies = st.builds(
+    Cookies,
+    st.dictionaries(tcp_services, promises),
+    serverless=st.frozensets(tcp_services),
+    hooked=st.booleans(),
+    strip=st.booleans(),
+)
+chosen_addresses = st.sets(st.sampled_from([parse_address("198.51.100.1"), parse_address("::1")]))
+defences = st.builds(
+    lambda strays, closed, udp, fragments: Defences.of(
+        [key("198.51.100.1", 22)], strays=strays, closed=closed, udp=udp, fragments=fragments
+    ),
+    st.sets(tcp_services),
+    chosen_addresses,
+    chosen_addresses,
+    chosen_addresses,
+)
 rulesets = st.builds(
     Ruleset,
     st.just(POOLS),
-    st.dictionaries(
-        st.one_of(endpoints, marks), st.sampled_from(SOURCES), max_size=8
-    ),
+    st.dictionaries(st.one_of(endpoints, marks), st.sampled_from(SOURCES), max_size=8),
+    cookies,
+    defences,
 )
 
 
@@ -151,6 +188,33 @@ def test_changes_lead_from_any_ruleset_to_any_other(nft: Nft, steps: list[Rulese
             "add element inet lvskeeper mark4 { 9 : drop }",
             'element mark4 [9, {"drop": null}] is not ours',
         ),
+        (
+            (
+                "flush chain inet lvskeeper syn4.1460-7-timestamp-sack-perm; "
+                "add rule inet lvskeeper syn4.1460-7-timestamp-sack-perm synproxy mss 1400 wscale 7"
+            ),
+            "the rules of chain syn4.1460-7-timestamp-sack-perm were changed",
+        ),
+        (
+            "delete element inet lvskeeper cookie_port4 { 198.51.100.1 . 80 }",
+            "tcp 198.51.100.1:80 is missing in the set behind SYN cookies",
+        ),
+        (
+            "add element inet lvskeeper syn_port4 { 198.51.100.9 . 80 : accept }",
+            "tcp 198.51.100.9:80 is not wanted in the map of SYN cookies",
+        ),
+        (
+            (
+                "flush chain inet lvskeeper unserved; "
+                "add rule inet lvskeeper unserved counter name dropped_unserved accept"
+            ),
+            "the rules of chain unserved were changed",
+        ),
+        (
+            "add element inet lvskeeper fragment4 { 198.51.100.9 }",
+            "tcp 198.51.100.9:0 is not wanted in the defence against fragments",
+        ),
+        ("add set inet lvskeeper evil { type ipv4_addr; }", "set evil is not ours"),
         ("add rule inet lvskeeper post snat ip to 1.2.3.4", "the rules of chain post were changed"),
     ],
 )
