@@ -160,7 +160,7 @@ def renamed(folder: Path) -> None:
         it.host.ip(f"link set {DEVICE} up", f"addr add 192.0.2.9/24 dev {DEVICE}")
         it.has("192.0.2.9", VIP)
         ears = it.host.popen(
-            ["timeout", "10", "tshark", "-c", "1", "-i", "far", "-f", "ip proto 112"],
+            ["timeout", "30", "tshark", "-c", "1", "-i", "far", "-f", "ip proto 112"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         heard, _ = ears.communicate()

@@ -30,6 +30,14 @@ def sh(text: str) -> Script:
     return Script(("/bin/sh", "-c", text))
 
 
+def open_to_others(folder: Path) -> None:
+    """Let every user in; pytest makes its folders, up to the one of its user, for ours alone."""
+    for place in (folder, *folder.parents):
+        place.chmod(0o755)
+        if place.name.startswith("pytest-of-"):
+            break
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(LIMIT):
         while not condition():  # noqa: ASYNC110 - other processes set no event
@@ -314,8 +322,7 @@ async def test_close_drops_what_does_not_fit_and_tells_it(bench: Bench) -> None:
 async def test_security_refuses_what_others_may_write_for_root_only(
     bench: Bench, tmp_path: Path
 ) -> None:
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
+    open_to_others(tmp_path)
     weak = tmp_path / "weak"
     weak.write_text("#!/bin/sh\nid -un\n")
     weak.chmod(0o777)
@@ -599,8 +606,7 @@ async def test_a_reader_runs_as_its_user(bench: Bench, pipe: Path, tmp_path: Pat
     log = tmp_path / "heard"
     log.touch()
     log.chmod(0o666)
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
+    open_to_others(tmp_path)
     script = Script(reader(tmp_path, "id -un >> {0}/heard; exec sleep 60").argv, "nobody")
     bench.notifier.replace(fifos(Fifo(str(pipe), reader=script)))
     await until(lambda: heard(tmp_path) == ["nobody"])

@@ -240,7 +240,8 @@ async def test_a_script_that_cannot_be_started_has_failed_and_says_why_once(
     [unstarted] = world.of(ScriptUnstarted)
     assert reason in unstarted.reason
     assert [news.end for news in world.of(ScriptTurned)] == [ScriptEnd(error=unstarted.reason)]
-    assert len(world.news) == 2
+    # A busy machine may be late with a start, and that is told
+    assert len(world.news) - len(world.of(ScriptSkipped)) == 2
 
 
 @pytest.mark.root
