@@ -325,6 +325,20 @@ async def test_local_addresses_and_sysctls_are_brought_back(
 
 
 @pytest.mark.asyncio
+async def test_a_foreign_flush_of_the_ruleset_is_repaired_at_the_news_of_it(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.director.DRIFT_INTERVAL", 3600)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(FULLNAT)
+        before = run("nft -s list table inet lvskeeper")
+        process = int(run("nft flush ruleset & echo $!; wait"))
+        await here.until(lambda: here.named("ruleset_repaired"))
+        assert run("nft -s list table inet lvskeeper") == before
+    assert f"by='nft[{process}]'" in str(here.named("ruleset_repaired")[0])
+
+
+@pytest.mark.asyncio
 async def test_fullnat_without_nft_changes_nothing(
     kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
