@@ -1,25 +1,27 @@
 """Watches how full the pools of LIPs and the table of connection tracking are."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final, assert_never, final
 
 from lvskeeper.daemon.roles import DirectorSpec
-from lvskeeper.daemon.rooms import Places, places_of
+from lvskeeper.daemon.rooms import Places, places_of, rooms_of
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.capacity import (
     ConntrackStats,
     ConntrackTurned,
     Judge,
     Load,
-    Place,
     PoolTurned,
     Snapshot,
     State,
     Turn,
+    conntrack_limit,
 )
-from lvskeeper.ipvs.types import DestKey, ServiceKey
+from lvskeeper.ipvs.types import ServiceKey
 from lvskeeper.kernel.conntrack import ConntrackClient
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import fullnat_events as events
@@ -32,6 +34,8 @@ CAPACITY_INTERVAL: Final = 5.0
 
 BREATH: Final = 0.005
 """Seconds of reading after which other work of the loop has its turn."""
+STEPS: Final = 100
+"""Destinations that are read between two looks at the clock."""
 
 NATIVE_PORTS: Final = 5000, 65535
 """Default range of FULLNAT kernels (``fullnat_lport_min`` and ``_max``)."""
@@ -66,18 +70,20 @@ class CapacityWatch:
         places = self._places
         if not places and not self.snapshot.pools:
             return
-        connections: dict[tuple[Place, int], int] = {}
+        connections = dict.fromkeys(chain.from_iterable(map(dict.values, places.values())), 0)
         counted: dict[str, dict[Address, int]] = {}
         conflicts: dict[str, int] = {}
         breath = time.monotonic()
         for key, known in places.items():
-            _add(connections, known, client.loads(key))
+            for step, (server, count) in enumerate(client.loads(key)):
+                if server in known:
+                    connections[known[server]] += count
+                if step % STEPS == 0 and time.monotonic() - breath > BREATH:
+                    await asyncio.sleep(0)
+                    breath = time.monotonic()
             if native:
                 pool = next(iter(known.values()))[0].pool
                 _add_locals(client, key, counted.setdefault(pool, {}), conflicts, pool)
-            if time.monotonic() - breath > BREATH:
-                await asyncio.sleep(0)
-                breath = time.monotonic()
         loads = [
             Load(place, lips, count, _leaning(counted.get(place.pool, {})))
             for (place, lips), count in connections.items()
@@ -87,7 +93,7 @@ class CapacityWatch:
             self._emit(event_of(turn))
 
     def close(self) -> None:
-        """Let go of the kernel."""
+        """Let go of connection tracking."""
         self._conntrack.close()
 
     def _stats(self) -> ConntrackStats | None:
@@ -97,13 +103,10 @@ class CapacityWatch:
             return None
 
 
-def _add(
-    connections: dict[tuple[Place, int], int],
-    known: Mapping[DestKey, tuple[Place, int]],
-    loads: Mapping[DestKey, int],
-) -> None:
-    for server, where in known.items():
-        connections[where] = connections.get(where, 0) + loads.get(server, 0)
+def wanted_entries(spec: DirectorSpec) -> int:
+    """Return the ``nf_conntrack_max`` that fits the pools of *spec* in this machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return conntrack_limit(rooms_of(spec), memory)
 
 
 def _add_locals(

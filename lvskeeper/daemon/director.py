@@ -19,6 +19,7 @@ import msgspec
 
 from lvskeeper.daemon.addresses import AddressKeeper
 from lvskeeper.daemon.announce import Announcer
+from lvskeeper.daemon.capacity import CAPACITY_INTERVAL, CapacityWatch, wanted_entries
 from lvskeeper.daemon.channel import (
     Applied,
     Apply,
@@ -109,6 +110,8 @@ class Director:
         self._sync = SyncKeeper(emit)
         self._sysctls = SysctlKeeper(emit)
         self._counters = CounterKeeper(emit)
+        self._capacity = CapacityWatch(emit)
+        self._wanted_entries = 0
         self._health = HealthLoop(self._on_effects)
         self._spec = DirectorSpec()
         self._keep = False
@@ -133,6 +136,7 @@ class Director:
                     self._repeat(SLOW_TURN, self._check_surroundings),
                     self._repeat(LOOK_INTERVAL, self._count),
                     self._repeat(SLOW_TURN, self._see_off_addresses),
+                    self._repeat(CAPACITY_INTERVAL, self._look_at_capacity),
                 )
             ]
             await self._obey()
@@ -141,6 +145,7 @@ class Director:
         await self._health.close()
         await self._announcer.close(SCRIPT_PATIENCE)
         self._fullnat.close()
+        self._capacity.close()
         self._channel.close()
 
     async def _obey(self) -> None:
@@ -201,7 +206,9 @@ class Director:
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
-        if self._sysctls.apply(spec, table.traits) and table.traits.established_timeout:
+        self._wanted_entries = wanted_entries(spec)
+        changed = self._sysctls.apply(spec, table.traits, self._wanted_entries)
+        if changed and table.traits.established_timeout:
             # The timeout of services that ask for none is one of them, and known since the opening.
             table.client.open()
         await self._addresses.add(spec.pools)
@@ -402,9 +409,13 @@ class Director:
             # Without virtual servers nothing was taken over yet: a save would forget, after a first
             # configuration that was refused, what an earlier director left.
             return
-        self._sysctls.check(self._spec, self._table.traits)
+        self._sysctls.check(self._spec, self._table.traits, self._wanted_entries)
         await self._addresses.add(self._spec.pools)
         self._save(self._table)
+
+    async def _look_at_capacity(self) -> None:
+        if self._table is not None:
+            await self._capacity.look(self._spec, self._table.client)
 
     async def _see_off_addresses(self) -> None:
         before = self._addresses.ours

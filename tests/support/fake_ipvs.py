@@ -86,6 +86,10 @@ class FakeIpvs:
         self.traits = traits
         self.own = own
         """Addresses of the director itself."""
+        self.active: dict[DestKey, int] = {}
+        """Active connections of destinations, 7 where nothing is said."""
+        self.locals_counted: dict[Address, tuple[int, int]] = {}
+        """Conflicts and connections of local addresses."""
         self.family = FAMILY
         """Number of the family; another one after the module was loaded anew."""
         self.loaded = True
@@ -275,7 +279,7 @@ class FakeIpvs:
                 ]
             elif held is not None:
                 parts = [
-                    _reply(sequence, Command.NEW_LADDR, _format_local(each), NLM_F_MULTI)
+                    _reply(sequence, Command.NEW_LADDR, self._format_local(each), NLM_F_MULTI)
                     for each in held.locals
                 ]
         done = message(NLMSG_DONE, NLM_F_MULTI, sequence, pack("=i", 0))
@@ -311,11 +315,17 @@ class FakeIpvs:
             15: pack("=H", destination.tunnel_flags),
         }
         parts = [attribute(kind, values[kind]) for kind, _ in self.traits.destination_head]
-        parts += (attribute(kind, pack("=I", kind)) for kind in (7, 8, 9))
+        active = self.active.get(destination.key, 7)
+        parts += (
+            attribute(kind, pack("=I", count)) for kind, count in ((7, active), (8, 8), (9, 9))
+        )
         if self.traits.mixed_families:
             parts.append(attribute(11, pack("=H", Family.of(address))))
         parts.append(self._counters())
         return attribute(2, b"".join(parts))
+
+    def _format_local(self, address: Address) -> bytes:
+        return _local(address, *self.locals_counted.get(address, (0, 0)))
 
     def _counters(self) -> bytes:
         narrow = not self.traits.native_fullnat
@@ -326,12 +336,12 @@ class FakeIpvs:
         return attribute(10, b"".join(parts))
 
 
-def _format_local(address: Address) -> bytes:
+def _local(address: Address, conflicts: int, connections: int) -> bytes:
     return attribute(
         7,
         attribute(1, address.ljust(16, b"\0"))
-        + attribute(2, pack("=Q", 0))
-        + attribute(3, pack("=I", 0)),
+        + attribute(2, pack("=Q", conflicts))
+        + attribute(3, pack("=I", connections)),
     )
 
 
