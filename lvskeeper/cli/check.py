@@ -63,6 +63,7 @@ def _print_json(loaded: "Loaded") -> None:
         "errors": len(loaded.errors),
         "warnings": len(loaded.warnings),
         "counts": _counts(loaded.config) if loaded.config else None,
+        "notes": _notes(loaded.config) if loaded.config else [],
         "diagnostics": [as_json(one) for one in loaded.diagnostics],
     }
     print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -76,6 +77,7 @@ def _print_text(path: str, loaded: "Loaded") -> None:
     if loaded.config is None:
         out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
     else:
+        out += [f"{path}: note: {note}" for note in _notes(loaded.config)]
         counts = _counts(loaded.config)
         parts = [
             _plural(count, name.removesuffix("s").replace("_", " ").replace("vrrp", "VRRP"))
@@ -96,6 +98,16 @@ def _counts(config: "Config") -> dict[str, int]:
         "checks": sum(len(one.checks) for one in servers),
         "vrrp_instances": len(config.vrrp.instances) if config.vrrp else 0,
     }
+
+
+def _notes(config: "Config") -> list[str]:
+    """Return what the pools in use can carry."""
+    if not config.local_address_groups:
+        return []
+    from lvskeeper.daemon.compile import compile_director  # noqa: PLC0415 - seldom needed
+    from lvskeeper.daemon.rooms import rooms_of  # noqa: PLC0415 - seldom needed
+
+    return [str(room) for room in rooms_of(compile_director(config))]
 
 
 def _plural(count: int, name: str) -> str:

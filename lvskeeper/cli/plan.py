@@ -44,18 +44,24 @@ def run(args: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415 - see above
 
     from lvskeeper.daemon.plan import is_idle, plan  # noqa: PLC0415 - see above
+    from lvskeeper.daemon.plan_notes import notes  # noqa: PLC0415 - see above
     from lvskeeper.daemon.roles import DirectorSpec  # noqa: PLC0415 - see above
     from lvskeeper.kernel.ipvs import IpvsClient  # noqa: PLC0415 - see above
 
     spec = msgspec.json.decode(loaded.spec, type=DirectorSpec)
-    changes = []
+    changes: list[Change] = []
+    told: list[str] = []
     if not is_idle(spec, args.run_dir):
         client = IpvsClient()
         client.open()
         changes = plan(spec, client, args.run_dir)
+        told = notes(spec, native=client.traits.native_fullnat)
     if args.format == "json":
-        print(json.dumps([asdict(change) for change in changes], indent=2))
+        document = {"notes": told, "changes": [asdict(change) for change in changes]}
+        print(json.dumps(document, indent=2))
     else:
+        for note in told:
+            print(f"note: {note}")
         _print_text(changes)
     if any(not change.waiting for change in changes):
         return ExitStatus.ATTENTION

@@ -136,6 +136,10 @@ def _addresses(spec: DirectorSpec, owned: OwnedState) -> Iterator[Change]:
     present = asyncio.run(present_addresses())
     for address, device in sorted(wanted - present.keys()):
         yield Change(f"add local address {format_address(address)} on {device}", "none")
+    # One that a pool names without its device is left to whoever put it into the configuration so.
+    kept = {item.address for pool in spec.pools for item in pool.addresses if not item.device}
     for address, device in sorted(ours & present.keys() - wanted):
-        text = f"delete local address {format_address(address)} on {device}"
-        yield Change(text, Impact.BREAKS_FLOWS.value)
+        if address in kept:
+            continue
+        text = f"delete local address {format_address(address)} on {device} once it is idle"
+        yield Change(text, "none")

@@ -36,10 +36,13 @@ def places_of(spec: DirectorSpec, native: Ports | None = None) -> Places:
     return places
 
 
-def rooms_of(spec: DirectorSpec) -> list[Room]:
-    """Return what the pools in use can carry: a room a pool, family and range of ports."""
+def rooms_of(spec: DirectorSpec, native: Ports | None = None) -> list[Room]:
+    """Return what the pools in use can carry: a room a pool, family and range of ports.
+
+    *native* is as in :func:`places_of`.
+    """
     rooms: dict[tuple[str, Family, int, int], tuple[int, set[Place]]] = {}
-    for key, places in places_of(spec).items():
+    for key, places in places_of(spec, native).items():
         for place, lips in places.values():
             name = place.pool, key.family, place.first, place.last
             rooms.setdefault(name, (lips, set()))[1].add(place)

@@ -40,6 +40,35 @@ def test_a_good_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == told
 
 
+FULLNAT = """\
+local_address_group lips {
+    198.51.100.10-13
+}
+virtual_server 192.0.2.1 80 {
+    protocol TCP
+    lb_algo rr
+    lb_kind FNAT
+    laddr_group_name lips
+    real_server 198.51.100.1 80 {
+    }
+    real_server 198.51.100.2 80 {
+    }
+}
+"""
+ROOM = (
+    "pool lips: 4 LIPs x 64512 ports = 258048 connections to each real server "
+    "(2 real servers: 516096 at most)"
+)
+
+
+def test_what_pools_can_carry_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, FULLNAT)
+    assert run(path, "--strict") == 0
+    assert capsys.readouterr().out.startswith(f"{path}: note: {ROOM}\n{path}: ok: ")
+    assert run(path, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [ROOM]
+
+
 def test_warnings_count_with_strict_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.fake_ipvs import FakeIpvs
-from support.fullnat_net import empty_namespace
+from support.fullnat_net import empty_namespace, run
 
 from lvskeeper.daemon.capacity import CapacityWatch, wanted_entries
 from lvskeeper.daemon.desired import entries, make_pool
+from lvskeeper.daemon.plan_notes import notes
 from lvskeeper.daemon.roles import (
     DirectorSpec,
     LocalAddressSpec,
@@ -25,7 +27,7 @@ from lvskeeper.ipvs.types import DestKey, Entry, Family, Forward, Protocol, Serv
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import fullnat_events as events
 from lvskeeper.observe.events import Event
-from lvskeeper.units import parse_address
+from lvskeeper.units import format_address, parse_address
 
 LIPS = tuple(parse_address(f"10.9.0.{number}") for number in (1, 2))
 SERVERS = tuple(parse_address(f"10.0.0.{number}") for number in (1, 2))
@@ -157,3 +159,31 @@ def test_rooms_of_a_configuration() -> None:
 def test_a_service_of_all_ports_has_no_room_to_be_judged() -> None:
     assert places_of(spec(virtual(0, rport=0))) == {}
     assert rooms_of(spec(virtual(0, rport=0))) == []
+
+
+def test_a_plan_notes_what_pools_can_carry_and_what_connection_tracking_cannot(
+    tmp_path: Path,
+) -> None:
+    limit = tmp_path / "net" / "netfilter" / "nf_conntrack_max"
+    limit.parent.mkdir(parents=True)
+    limit.write_text("3000")
+    here = spec(virtual(80))
+    room = (
+        "pool lips: 2 LIPs x 1000 ports (5000-5999) = 2000 connections to each real server "
+        "(2 real servers: 4000 at most)"
+    )
+    below = (
+        "net.netfilter.nf_conntrack_max is 3000, below the 4000 connections that the pools can "
+        "carry; 4000 fits into the memory of this machine"
+    )
+    away = (
+        "pool lips: 10.9.0.1 and 1 more on no device of this machine: the real servers need a "
+        "route to them by way of this director"
+    )
+    assert notes(here, native=False, root=tmp_path) == [room, below, away]
+
+    limit.write_text("4000")
+    for lip in LIPS:
+        run(f"ip addr add {format_address(lip)} dev lo")
+    assert notes(here, native=False, root=tmp_path) == [room]
+    assert "(5000-65535)" in notes(here, native=True, root=tmp_path)[0]
