@@ -27,20 +27,24 @@ from lvskeeper.daemon.channel import (
     Failed,
     FromRole,
     Mail,
+    Report,
     Stop,
     Stopped,
     SyncRole,
 )
+from lvskeeper.daemon.coverage import online_cpus
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.loader import load_file
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.errors import ExitStatus
-from lvskeeper.ipvs.dialect import MAINLINE
+from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE
 from lvskeeper.ipvs.encode import Command
 from lvskeeper.ipvs.operation import AddService, DelService
+from lvskeeper.ipvs.placement import uncovered
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.netlink import NetlinkSocket
 from lvskeeper.observe.events import Event
+from lvskeeper.observe.fullnat_events import SynCounters
 
 pytestmark = pytest.mark.root
 
@@ -339,6 +343,27 @@ async def test_a_foreign_flush_of_the_ruleset_is_repaired_at_the_news_of_it(
 
 
 @pytest.mark.asyncio
+async def test_a_local_address_that_a_reload_drops_leaves_also_after_a_restart(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(FULLNAT)
+        with monkeypatch.context() as patched:
+            patched.setattr("lvskeeper.daemon.addresses._count", lambda *_: 1)
+            await here.applied(FULLNAT.replace("10.9.0.1-2", "10.9.0.1"))
+            await here.until(lambda: bool(here.named("local_address_leaving")))
+            assert _lips() == 2
+            await here.gone()
+            assert len(StateFile(tmp_path).load().addresses) == 2
+        await here.start()
+        await here.applied(FULLNAT.replace("10.9.0.1-2", "10.9.0.1"))
+        await here.until(lambda: _lips() == 1)
+        await here.until(lambda: len(StateFile(tmp_path).load().addresses) == 1)
+        await here.ask(Stop(remove=True))
+    assert _lips() == 0
+
+
+@pytest.mark.asyncio
 async def test_fullnat_without_nft_changes_nothing(
     kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +462,40 @@ async def test_a_sorry_server_stands_in(kernel: FakeIpvs, tmp_path: Path) -> Non
         await here.until(lambda: here.destinations() == [8099])
         async with listening(PORTS[0]):
             await here.until(lambda: here.destinations() == [PORTS[0]])
+
+
+@pytest.mark.asyncio
+async def test_what_syn_cookies_did_is_told_on_demand(kernel: FakeIpvs, tmp_path: Path) -> None:
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(PORTS[0], extra="  syn_proxy"))
+
+        async def asked() -> bool:
+            await here.channel.send(Report())
+            return bool(here.named("syn_counters"))
+
+        # The first look may be a second away.
+        for _ in range(100):
+            if await asked():
+                break
+            await asyncio.sleep(0.05)
+        told = here.named("syn_counters")[0]
+        assert isinstance(told, SynCounters)
+        assert (told.syns, told.handshakes, told.flood) == (0, 0, "no")
+
+
+@pytest.mark.asyncio
+async def test_a_fullnat_kernel_gets_a_timeout_with_each_service_and_its_gaps_are_told(
+    tmp_path: Path,
+) -> None:
+    kernel = FakeIpvs(FORK_V3)
+    async with site(kernel, tmp_path) as here:
+        await here.applied(FULLNAT)
+        (entry,) = kernel.table.values()
+        assert entry.service.established == kernel.timeouts.tcp
+        assert len(entry.local_addresses) == 2
+        missing = uncovered(entry.local_addresses, online_cpus())
+        assert bool(here.named("local_address_gap")) is bool(missing)
+        assert Command.ZERO not in kernel.writes
 
 
 def _lips() -> int:
