@@ -28,6 +28,12 @@ VIP: Final = VIPS4[0]
 LIPS: Final = tuple(f"10.0.0.{number}" for number in range(10, 14))
 RATE: Final = 20.0
 """Requests a second; each is a new connection."""
+PATIENCE: Final = 6.0
+"""Seconds for a request.
+
+While a daemon starts, the emulated machine has no CPU left: requests whose SYN was answered within
+a millisecond were seen to take more than a second. A SYN that gets lost is sent again twice here.
+"""
 RELOAD_LIMIT: Final = 120.0
 """Seconds; emulation makes Python's imports slow."""
 
@@ -86,7 +92,7 @@ class Demonstration:
         with self.daemon:
             self._start()
             with (
-                Traffic(self.lab.client, f"http://{VIP}/", rate=RATE, timeout=3) as traffic,
+                Traffic(self.lab.client, f"http://{VIP}/", rate=RATE, timeout=PATIENCE) as traffic,
                 LongLived(self.lab.client, VIP, 80) as survivor,
             ):
                 self.traffic = traffic
@@ -276,7 +282,7 @@ class Demonstration:
 
     def _settled_failures(self, mark: float, until: float) -> int:
         """Return the failures of requests that began between two moments, once all have ended."""
-        self.traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + 3)
+        self.traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + PATIENCE)
         failed = self.traffic.since(mark).failed - self.traffic.since(until).failed
         self.stage.say(f"   {failed} requests failed until then, {RATE:g} a second were sent")
         return failed
