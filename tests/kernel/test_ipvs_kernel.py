@@ -326,6 +326,7 @@ def test_counters_timeouts_and_version(client: IpvsClient) -> None:
 
     assert stats.counters.connections == 0
     assert [each.key for each in stats.destinations] == [SERVER.key]
+    assert list(client.loads(WEB)) == [(SERVER.key, 0)]
     assert client.timeouts() == Timeouts(600, 120, 200)
     assert client.info().version == 0x010201
     with pytest.raises(OperatorError, match="No such process"):
