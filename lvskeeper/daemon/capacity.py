@@ -37,9 +37,6 @@ BREATH: Final = 0.005
 STEPS: Final = 100
 """Destinations that are read between two looks at the clock."""
 
-NATIVE_PORTS: Final = 5000, 65535
-"""Default range of FULLNAT kernels (``fullnat_lport_min`` and ``_max``)."""
-
 
 @final
 class CapacityWatch:
@@ -66,7 +63,7 @@ class CapacityWatch:
         native = client.traits.native_fullnat
         if spec is not self._spec:
             self._spec = spec
-            self._places = places_of(spec, NATIVE_PORTS if native else None)
+            self._places = places_of(spec, native=native)
         places = self._places
         if not places and not self.snapshot.pools:
             return

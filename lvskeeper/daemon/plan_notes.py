@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from lvskeeper.daemon.capacity import NATIVE_PORTS, wanted_entries
+from lvskeeper.daemon.capacity import wanted_entries
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.rooms import rooms_of
 from lvskeeper.kernel.links import present_addresses
@@ -20,7 +20,7 @@ def notes(spec: DirectorSpec, *, native: bool, root: Path = ROOT) -> list[str]:
 
     *native* is of kernels with FULLNAT of their own, which need no connection tracking.
     """
-    rooms = rooms_of(spec, NATIVE_PORTS if native else None)
+    rooms = rooms_of(spec, native=native)
     found = [str(room) for room in rooms]
     total = sum(room.total for room in rooms)
     limit = None if native else read_number(LIMIT, root)

@@ -1,10 +1,10 @@
 """What the local-address groups of a configuration can carry; plain functions of values."""
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
-from lvskeeper.daemon.roles import DirectorSpec, Ports, RealServerSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, VirtualServerSpec
 from lvskeeper.fullnat.capacity import Place, Room
 from lvskeeper.fullnat.pools import FIRST_PORT, LAST_PORT
 from lvskeeper.ipvs.types import DestKey, Family, Forward, ServiceKey
@@ -13,18 +13,28 @@ Places: TypeAlias = dict[ServiceKey, dict[DestKey, tuple[Place, int]]]
 """By service and destination: where its connections use up ports, and of how many LIPs."""
 
 
-def places_of(spec: DirectorSpec, native: Ports | None = None) -> Places:
+NATIVE_FIRST: Final = 5000
+NATIVE_LAST: Final = 65535
+"""Default range of FULLNAT kernels (``fullnat_lport_min`` and ``_max``)."""
+
+
+def places_of(spec: DirectorSpec, *, native: bool = False) -> Places:
     """Return the places of all destinations that are reached by FULLNAT.
 
-    *native* is the range of kernels with FULLNAT, which have one for all. Destinations of port 0
+    *native* is of FULLNAT kernels, which have one range of ports for all. Destinations of port 0
     are left out: their connections spread over ports that nobody knows.
     """
+    settings = dict(spec.sysctls)
+    whole = (
+        settings.get("fullnat_lport_min", NATIVE_FIRST),
+        settings.get("fullnat_lport_max", NATIVE_LAST),
+    )
     groups = pool_specs(spec)
     places: Places = {}
     for virtual in spec.virtual_servers:
         if not uses_fullnat(virtual):
             continue
-        first, last = native or virtual.ports or (FIRST_PORT, LAST_PORT)
+        first, last = whole if native else virtual.ports or (FIRST_PORT, LAST_PORT)
         for key in virtual.keys:
             lips = len(local_addresses(groups.get(virtual.pool), key.family))
             found = {
@@ -36,13 +46,13 @@ def places_of(spec: DirectorSpec, native: Ports | None = None) -> Places:
     return places
 
 
-def rooms_of(spec: DirectorSpec, native: Ports | None = None) -> list[Room]:
+def rooms_of(spec: DirectorSpec, *, native: bool = False) -> list[Room]:
     """Return what the pools in use can carry: a room a pool, family and range of ports.
 
     *native* is as in :func:`places_of`.
     """
     rooms: dict[tuple[str, Family, int, int], tuple[int, set[Place]]] = {}
-    for key, places in places_of(spec, native).items():
+    for key, places in places_of(spec, native=native).items():
         for place, lips in places.values():
             name = place.pool, key.family, place.first, place.last
             rooms.setdefault(name, (lips, set()))[1].add(place)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,5 @@ def test_a_plan_notes_what_pools_can_carry_and_what_connection_tracking_cannot(
         run(f"ip addr add {format_address(lip)} dev lo")
     assert notes(here, native=False, root=tmp_path) == [room]
     assert "(5000-65535)" in notes(here, native=True, root=tmp_path)[0]
+    ranged = replace(here, sysctls=(("fullnat_lport_min", 6000), ("fullnat_lport_max", 6999)))
+    assert "(6000-6999)" in notes(ranged, native=True, root=tmp_path)[0]
