@@ -22,7 +22,15 @@ _ANY = {
     errno.EOPNOTSUPP: "this kernel does not know the command",
     errno.EAFNOSUPPORT: "this kernel's IPVS was built without IPv6",
     errno.ENOMEM: "the kernel is out of memory",
-    errno.ERANGE: "weight must not be negative, nor the lower threshold above the upper one",
+}
+
+_LOCAL = {
+    errno.EEXIST: "it is there already",
+    errno.ESRCH: "the service is gone: another program deleted it",
+    errno.ENOENT: "it is gone: another program deleted it",
+    errno.EINVAL: "the kernel takes no such local address; it must be of the service's family",
+    errno.EOPNOTSUPP: "this kernel has no local addresses: its IPVS is not a FULLNAT kernel's",
+    errno.EAFNOSUPPORT: "this kernel's IPVS was built without IPv6: use a pool of IPv4 addresses",
 }
 
 
@@ -41,7 +49,7 @@ def _reason(operation: Operation, number: int) -> str:
         case AddDest() | SetDest() | DelDest():
             return _destination_reason(number)
         case AddLocal() | DelLocal():
-            return _local_reason(number)
+            return _LOCAL.get(number, "")
 
 
 def _service_reason(service: Service, number: int) -> str:
@@ -62,6 +70,8 @@ def _service_reason(service: Service, number: int) -> str:
             return text
         case errno.EINVAL:
             return "the kernel takes no such flags, persistence or address"
+        case errno.ERANGE:
+            return "the name of the scheduler or persistence engine is too long for this kernel"
         case _:
             return ""
 
@@ -79,17 +89,7 @@ def _destination_reason(number: int) -> str:
                 "the kernel takes no such real server (it must be unicast, of the service's family"
                 " unless tunnelled; and lo must be up)"
             )
-        case _:
-            return ""
-
-
-def _local_reason(number: int) -> str:
-    match number:
-        case errno.EEXIST:
-            return "it is there already"
-        case errno.ESRCH:
-            return "the service is gone: another program deleted it"
-        case errno.ENOENT:
-            return "it is gone: another program deleted it"
+        case errno.ERANGE:
+            return "weight must not be negative, nor the lower threshold above the upper one"
         case _:
             return ""
