@@ -46,6 +46,7 @@ from lvskeeper.daemon.desired import (
 )
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
+from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
@@ -112,14 +113,15 @@ class Director:
         self._counters = CounterKeeper(emit)
         self._capacity = CapacityWatch(emit)
         self._wanted_entries = 0
-        self._health = HealthLoop(self._on_effects)
+        self._offers = OfferBook(emit)
+        self._health = HealthLoop(self._on_effects, self._offers.note)
         self._spec = DirectorSpec()
         self._keep = False
         self._virtuals: dict[str, _Virtual] = {}
         self._dirty: set[str] = set()
         self._dirty_since = 0.0
         self._flush_wanted = asyncio.Event()
-        self._changing = False
+        self._changing = asyncio.Lock()
         self._told: set[str] = set()
 
     async def run(self) -> None:
@@ -172,13 +174,16 @@ class Director:
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait({after})
+        async with self._changing:
+            answer = await self._carry_out(message)
+        await self._send(answer)
+
+    async def _carry_out(self, message: Apply) -> Applied | Failed:
         # Nothing of what comes is garbage, and the collector would walk it again and again.
         gc.disable()
         spec = msgspec.json.decode(message.spec, type=DirectorSpec)
         self._keep = spec.keep_on_stop
-        answer: Applied | Failed
         intact = True
-        self._changing = True
         try:
             outcome = Outcome(0, 0)
             if self._needs_table(spec):
@@ -188,9 +193,9 @@ class Director:
                 intact = False
                 outcome = await self._apply(spec, table)
         except OperatorError as error:
-            answer = Failed(message.generation, error.message, error.hint, error.status, intact)
+            return Failed(message.generation, error.message, error.hint, error.status, intact)
         else:
-            answer = Applied(
+            return Applied(
                 message.generation,
                 outcome.operations,
                 outcome.refused,
@@ -198,11 +203,9 @@ class Director:
                 sum(len(item.real_servers) for item in spec.virtual_servers),
             )
         finally:
-            self._changing = False
             # What is there now stays: out of the collector's sight, without a last look at it.
             gc.freeze()
             gc.enable()
-        await self._send(answer)
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
@@ -218,6 +221,7 @@ class Director:
         self._spec, self._virtuals = spec, virtuals
         self._announcer.router_id = spec.router_id
         self._health.replace({name: item.pool for name, item in virtuals.items()})
+        self._offers.follow(spec)
         keys = {key for item in spec.virtual_servers for key in item.keys}
         # What an earlier director left is ours as well; nothing is let go before what is wanted is
         # known, for a drift check would delete it.
@@ -233,6 +237,7 @@ class Director:
         for gap in gaps(spec, table.traits.dialect, online_cpus()):
             self._emit(gap)
         if not table.traits.native_fullnat:
+            self._fullnat.measured = self._offers.measured(spec)
             # Servers that came meanwhile follow with the next results, after the table.
             await self._fullnat.settle(spec, served & self._served(virtuals.values()))
         countable = not table.traits.native_fullnat
@@ -405,12 +410,16 @@ class Director:
             self._sync.settle(self._table.client)
 
     async def _check_surroundings(self) -> None:
-        if self._table is None or self._changing or not self._virtuals:
+        if self._table is None or self._changing.locked() or not self._virtuals:
             # Without virtual servers nothing was taken over yet: a save would forget, after a first
             # configuration that was refused, what an earlier director left.
             return
         self._sysctls.check(self._spec, self._table.traits, self._wanted_entries)
         await self._addresses.add(self._spec.pools)
+        if self._offers.changed and not self._table.traits.native_fullnat:
+            async with self._changing:
+                self._fullnat.measured = self._offers.measured(self._spec)
+                await self._fullnat.settle(self._spec, frozenset())
         self._save(self._table)
 
     async def _look_at_capacity(self) -> None:
@@ -420,7 +429,11 @@ class Director:
     async def _see_off_addresses(self) -> None:
         before = self._addresses.ours
         await self._addresses.see_off()
-        if self._table is not None and self._addresses.ours != before and not self._changing:
+        if (
+            self._table is not None
+            and self._addresses.ours != before
+            and not self._changing.locked()
+        ):
             self._save(self._table)
 
     async def _beat(self) -> None:

@@ -7,12 +7,14 @@ from typing import TypeAlias, final
 
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
 from lvskeeper.health.schedule import Schedule
-from lvskeeper.health.spec import ProbeResult
+from lvskeeper.health.spec import ProbeResult, TcpOffer
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.probes.runner import ProbeRunner
 
 ProbeId: TypeAlias = tuple[str, CheckId[DestKey]]
 """Virtual server and check."""
+
+OnOffer: TypeAlias = Callable[[str, DestKey, TcpOffer], None]
 
 OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
 
@@ -21,8 +23,9 @@ OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
 class HealthLoop:
     """The timer and the probes of a director; pools decide, this only carries out."""
 
-    def __init__(self, on_effects: OnEffects) -> None:
+    def __init__(self, on_effects: OnEffects, on_offer: OnOffer) -> None:
         self._on_effects = on_effects
+        self._on_offer = on_offer
         self._pools: Mapping[str, Pool[DestKey]] = {}
         self._schedule: Schedule[ProbeId] = Schedule()
         self._runner: ProbeRunner[ProbeId] = ProbeRunner(self._on_result)
@@ -80,6 +83,9 @@ class HealthLoop:
         effects = pool.on_result(check_id, result, self._loop.time())
         self._arrange(name, check_id)
         self._arm()
+        # A check may ask another host than the real server.
+        if result.offer is not None and check_id.target.address == check_id.key.address:
+            self._on_offer(name, check_id.key, result.offer)
         if effects:
             self._on_effects(name, effects)
 

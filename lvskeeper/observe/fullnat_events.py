@@ -31,6 +31,23 @@ class FullnatApplied(Event, frozen=True):
 
 
 @final
+class SynProxyMismatch(Event, frozen=True):
+    """SYN cookies promise clients something else than some of the real servers offer."""
+
+    NAME: ClassVar = "syn_proxy_mismatch"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = (
+        "Give all real servers the same MTU and tcp_rmem; leave syn_proxy_mss and syn_proxy_wscale "
+        "at auto, or set them to what the servers offer."
+    )
+    virtual_server: Annotated[str, "the virtual server"]
+    option: Annotated[str, "mss or wscale"]
+    promised: Annotated[int, "what clients are promised"]
+    offered: Annotated[str, "what the real servers offer, each value once"]
+    consequence: Annotated[str, "what follows"]
+
+
+@final
 class SynProxyChanged(Event, frozen=True):
     """Services left the SYN cookies with their last real server, or returned with the first."""
 

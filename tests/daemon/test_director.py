@@ -500,3 +500,18 @@ async def test_a_fullnat_kernel_gets_a_timeout_with_each_service_and_its_gaps_ar
 
 def _lips() -> int:
     return run("ip -o -4 address show dev back0").count("10.9.0.")
+
+
+@pytest.mark.asyncio
+async def test_cookies_promise_what_the_real_server_offers(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1001)
+        listener.bind(("127.0.0.1", PORTS[0]))
+        listener.listen()
+        async with site(kernel, tmp_path) as here:
+            await here.applied(configuration(PORTS[0], extra="  syn_proxy"))
+            await here.until(lambda: "synproxy mss 1001 " in run("nft list ruleset"))
+            assert here.named("syn_proxy_mismatch") == []
