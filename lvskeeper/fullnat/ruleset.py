@@ -250,15 +250,11 @@ def guard_text() -> str:
 def guard_cookies_text() -> str:
     """Return what the guard table gets besides where SYN cookies are in use.
 
-    A ``synproxy`` statement keeps the hooks that translate sequence numbers and timestamps; that
-    no packet ever meets it is what the empty set is for. It goes through the socket of the table.
+    A ``synproxy`` statement keeps the hooks that translate sequence numbers and timestamps, also
+    in a chain that no packet ever sees. It goes through the socket of the table.
     """
-    table = f"{FAMILY} {GUARD_TABLE}"
-    return (
-        f"add set {table} none {{ type ipv4_addr . inet_service; }}\n"
-        f"add chain {table} keep_cookies {{ type filter hook input priority 10; policy accept; }}\n"
-        f"add rule {table} keep_cookies ip daddr . tcp dport @none synproxy mss 1460 wscale 7\n"
-    )
+    chain = f"{FAMILY} {GUARD_TABLE} cookies"
+    return f"add chain {chain}\nadd rule {chain} synproxy mss 1460 wscale 7\n"
 
 
 def _base_rules(family: str, daddr: str, digit: str) -> tuple[Rule, Rule, Rule]:

@@ -126,7 +126,7 @@ class Cookies:
             return ()
         options = sorted({(key.family, options) for key, options in self.proxied.items()})
         answering = tuple(one.chain(family) for family, one in options)
-        return (*answering, *(_BASE_CHAINS if self.strip else _BASE_CHAINS[:-1]))
+        return (_KEEP, *answering, *(_BASE_CHAINS if self.strip else _BASE_CHAINS[:-1]))
 
     def elements(self) -> dict[Slot, str]:
         """Return the elements of the maps and sets, with their targets."""
@@ -142,6 +142,10 @@ class Cookies:
                 yield Slot(f"cookie_{kind}{digit}", key), MEMBER
             elif key.port and replace(key, port=0) in self.proxied:
                 yield Slot(f"direct{digit}", key), MEMBER
+
+
+_KEEP: Final = Chain("cookie_keep", SynProxy(MSS[Family.INET]).chain(Family.INET).rules)
+"""Seen by no packet: any `synproxy` statement keeps the kernel's hooks, of both families."""
 
 
 def exempt(

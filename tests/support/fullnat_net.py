@@ -141,6 +141,12 @@ class Connection:
         self._socket.sendall(b"who\n")
         return self.answer()
 
+    def peer(self) -> tuple[str, int]:
+        """Return the address and port that the server sees."""
+        self._socket.sendall(b"who\n")
+        address, port = self._socket.recv(100).decode().split()
+        return address, int(port)
+
     def stalls(self) -> bool:
         """Send a line, and return whether no answer comes for half a second."""
         self._socket.settimeout(0.5)
