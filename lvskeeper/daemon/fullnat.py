@@ -170,10 +170,14 @@ class FullnatKeeper:
             if wanted.used:
                 raise
             return None
-        if wanted.used:
-            await self._probe(nft, wanted)
-        generation = nft.generation()
-        found = await nft.read()
+        try:
+            if wanted.used:
+                await self._probe(nft, wanted)
+            generation = nft.generation()
+            found = await nft.read()
+        except OperatorError:
+            nft.close()
+            raise
         if found is None and not wanted.used:
             nft.close()
             return None
