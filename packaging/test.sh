@@ -1,32 +1,35 @@
 #!/bin/bash
-# The test layers, one after the other, and what became of each: lint, the host's tests, and those
-# that need ip_vs. A layer that cannot run is counted as skipped, with its reason.
+# The test layers, and what became of each: lint, the host's tests, those that need ip_vs on the
+# oldest kernel that is here, and those of translation again on the newest one that Debian offers.
+# A layer that cannot run is counted as skipped, with its reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 pytest=("$python" -m pytest -p no:cacheprovider)
+# Half of them for tests that wait for timers, half for those that compute (tests/conftest.py)
+workers=4
 vm_limit=2400 # seconds for the tests in the VM, on an emulated machine beside others
 summary=()
 failed=0
 skipped=0
-last=$(mktemp)
-trap 'rm -f "$last"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-# layer NAME COMMAND...: runs it and notes how it ended, with the last line that it wrote
+# layer NAME WHERE COMMAND...: runs it and notes how it ended, with the last line that it wrote
 layer() {
-    local name=$1 started=$SECONDS status
-    shift
+    local name=$1 place=$2 started=$SECONDS status
+    shift 2
     echo
-    echo "== $name: $*"
-    "$@" 2>&1 | tee "$last"
+    echo "== $name on $place: $*"
+    "$@" 2>&1 | tee "$work/last"
     status=${PIPESTATUS[0]}
     local word=ok
     if [ "$status" != 0 ]; then
         word="FAILED ($status)"
         failed=$((failed + 1))
     fi
-    summary+=("$(printf '%-6s %-10s %4d s  %s' "$name" "$word" $((SECONDS - started)) \
-        "$(tail -n 1 "$last" | tr -d '=')")")
+    summary+=("$(printf '%-6s %-10s %4d s  %s, on %s' "$name" "$word" $((SECONDS - started)) \
+        "$(tail -n 1 "$work/last" | tr -d '=')" "$place")")
 }
 
 skip() {
@@ -34,16 +37,53 @@ skip() {
     summary+=("$(printf '%-6s %-10s         %s' "$1" skipped "$2")")
 }
 
-layer lint packaging/lint.sh
-layer host "${pytest[@]}" -m "not ipvs"
+# in_lab KERNEL-OPTION... -- FILE...: the tests of these files that need ip_vs
+in_lab() {
+    local options=()
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    "$python" -m lvskeeper.lab run "${options[@]}" --timeout $vm_limit -- \
+        "${pytest[@]}" -m ipvs -o timeout=300 "$@"
+}
+
+# Only the files that have such tests: importing all the others takes a minute in emulation
+ipvs_files() {
+    grep -rl --include='test_*.py' 'mark\.ipvs' "$@" | sort
+}
+
+packaging/kernel.sh >"$work/kernel" 2>&1 &
+fetching=$!
+layer lint "this machine" packaging/lint.sh
+layer host "this machine" "${pytest[@]}" -m "not ipvs" \
+    --numprocesses $workers --dist loadgroup --no-loadscope-reorder
 [ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
+wait $fetching
+cat "$work/kernel"
+
+here=()
 if where=$("$python" -m lvskeeper.lab where 2>&1); then
-    # Only the files that have such tests: importing all the others takes a minute in emulation
-    mapfile -t files < <(grep -rl --include='test_*.py' 'mark\.ipvs' tests | sort)
-    layer ipvs "$python" -m lvskeeper.lab run --timeout $vm_limit -- \
-        "${pytest[@]}" -m ipvs -o timeout=300 "${files[@]}"
+    # Where this very kernel has ip_vs, it is the one to test
+    case $where in
+        "a VM"*) here=(--kernel "${LVSKEEPER_KERNEL:-oldest}") ;;
+    esac
+    where=$("$python" -m lvskeeper.lab where "${here[@]}")
+    mapfile -t files < <(ipvs_files tests)
+    layer ipvs "$where" in_lab "${here[@]}" -- "${files[@]}"
 else
     skip ipvs "${where//$'\n'/; }"
+fi
+
+if ! newest=$("$python" -m lvskeeper.lab where --kernel newest 2>&1); then
+    skip newest "${newest//$'\n'/; }"
+elif [ "$newest" = "$where" ]; then
+    skip newest "no newer kernel than that of layer ipvs; $(tail -n 1 "$work/kernel")"
+else
+    mapfile -t files < <(ipvs_files tests/kernel tests/fullnat
+        ipvs_files tests/e2e | grep -E '/test_(fullnat_matrix|synproxy)')
+    layer newest "$newest" in_lab --kernel newest -- "${files[@]}"
 fi
 
 echo
