@@ -126,6 +126,9 @@ async def test_a_master_whose_loop_stood_still_says_so_and_goes_on() -> None:
     one = config(1)
     async with router(one, emit=events.append) as (shell, _):
         await until(lambda: shell.state(one.spec.key) is State.MASTER)
+        # On a busy machine it may have been late before
+        before = shell.seats[one.spec.key].counters.late
+        events.clear()
         time.sleep(8 * INTERVAL)  # noqa: ASYNC251 - this is the stall
         await until(lambda: any(isinstance(event, VrrpLate) for event in events))
         sent = shell.seats[one.spec.key].counters.sent
@@ -133,7 +136,7 @@ async def test_a_master_whose_loop_stood_still_says_so_and_goes_on() -> None:
         assert shell.state(one.spec.key) is State.MASTER
 
     late = next(event for event in events if isinstance(event, VrrpLate))
-    assert (late.instance, late.state, late.count) == ("VI_1", "MASTER", 1)
+    assert (late.instance, late.state, late.count) == ("VI_1", "MASTER", before + 1)
 
 
 async def test_a_stopped_router_has_told_everything() -> None:

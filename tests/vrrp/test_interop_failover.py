@@ -95,7 +95,9 @@ def _script(folder: Path, side: str, interval: float) -> str:
     """Return a script that goes by whether a file is there, which it makes."""
     fit = folder / f"{side}-are-fit"
     fit.touch()
-    return f'vrrp_script fit {{\n script "/usr/bin/test -e {fit}"\n interval {interval:g}\n}}\n'
+    # A busy machine may be late with a start
+    options = f"interval {interval:g}\n timeout 2"
+    return f'vrrp_script fit {{\n script "/usr/bin/test -e {fit}"\n {options}\n}}\n'
 
 
 def scripts_fail(folder: Path) -> None:
