@@ -54,7 +54,7 @@ class FullnatKeeper:
         Raises :class:`OperatorError` where this kernel or its nft cannot do it; nothing has been
         changed then.
         """
-        wanted = ruleset_of(spec, self.measured)
+        wanted = await asyncio.to_thread(ruleset_of, spec, self.measured)
         async with self._lock:
             if self._nft is None:
                 self._nft = await self._open(wanted)
@@ -74,7 +74,8 @@ class FullnatKeeper:
             # Those that came behind cookies since the table began to follow stay there.
             self._serving |= serving
             if self._nft is not None:
-                await self._become(self._nft, ruleset_of(spec, self.measured))
+                wanted = await asyncio.to_thread(ruleset_of, spec, self.measured)
+                await self._become(self._nft, wanted)
                 if not (self._current.services or self._current.cookies.used):
                     self._guard.release()
 
@@ -197,12 +198,12 @@ class FullnatKeeper:
     async def _probe(self, nft: Nft, wanted: Ruleset) -> None:
         """Let the kernel try the statements; do without the one that not every kernel has."""
         try:
-            await nft.check(render(self._as_it_is(wanted)))
+            await nft.check(await asyncio.to_thread(render, self._as_it_is(wanted)))
         except OperatorError as error:
             if not (wanted.cookies.used and self._strip):
                 raise
             bare = replace(wanted, cookies=replace(wanted.cookies, strip=False))
-            await nft.check(render(bare))
+            await nft.check(await asyncio.to_thread(render, bare))
             self._strip = False
             self._emit(events.TimestampKept(error.message))
         self._probed = wanted.cookies.used
@@ -228,7 +229,10 @@ class FullnatKeeper:
         if certain and wanted == self._current:
             self._known_generation = generation
             return
-        text = changes(self._current, wanted) if certain else render(wanted)
+        if certain:
+            text = await asyncio.to_thread(changes, self._current, wanted)
+        else:
+            text = await asyncio.to_thread(render, wanted)
         if text:
             generation = await nft.apply(text)
         self._known_generation, self._current = generation, wanted

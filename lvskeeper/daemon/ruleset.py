@@ -59,6 +59,8 @@ def union(old: Ruleset, new: Ruleset) -> Ruleset:
     While a service leaves the IPVS table its connections still find their LIP, and only what both
     drop is dropped.
     """
+    if not old.used:
+        return new
     pools = {pool.name: pool for pool in (*old.pools, *new.pools)}
     services = {
         key: source

@@ -5,7 +5,7 @@ What belongs to a connection of the director's own, or answers its queries, alwa
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self, final
 
 from lvskeeper.fullnat.parts import (
@@ -16,6 +16,7 @@ from lvskeeper.fullnat.parts import (
     Container,
     Rule,
     Slot,
+    every_port,
     family_digit,
 )
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
@@ -69,12 +70,12 @@ class Defences:
         """
         every = set(services)
         chosen = frozenset(key for key in strays if _is_tcp(key))
-        shut = frozenset(item for item in closed if _every_port(item) not in every)
+        shut = frozenset(item for item in closed if _all_ports(item) not in every)
         silent = frozenset(udp) - {key.address for key in every if key.protocol is Protocol.UDP}
         hurt = {
             key
             for key in every - chosen
-            if _is_tcp(key) and (key.address in shut or replace(key, port=0) in chosen)
+            if _is_tcp(key) and (key.address in shut or every_port(key) in chosen)
         }
         if chosen or shut or silent:
             hurt |= {key for key in every if key.fwmark}
@@ -121,17 +122,17 @@ class Defences:
         """Return the elements of the maps and sets, with their targets."""
         found = {_tcp_slot(key): STRAY for key in self.strays}
         for address in self.closed:
-            found[_tcp_slot(_every_port(address))] = UNSERVED
+            found[_tcp_slot(_all_ports(address))] = UNSERVED
         for key in self.exceptions:
             if key.fwmark:
                 found[Slot(f"served_mark{family_digit(key.family)}", key)] = MEMBER
             else:
                 found[_tcp_slot(key)] = PLAIN
         for address in self.udp:
-            key = replace(_every_port(address), protocol=Protocol.UDP)
+            key = ServiceKey(Family.of(address), Protocol.UDP, address)
             found[Slot(f"udp{family_digit(key.family)}", key)] = MEMBER
         for address in self.fragments:
-            key = _every_port(address)
+            key = _all_ports(address)
             found[Slot(f"fragment{family_digit(key.family)}", key)] = MEMBER
         return found
 
@@ -140,7 +141,7 @@ def _is_tcp(key: ServiceKey) -> bool:
     return key.protocol is Protocol.TCP and not key.fwmark
 
 
-def _every_port(address: Address) -> ServiceKey:
+def _all_ports(address: Address) -> ServiceKey:
     return ServiceKey(Family.of(address), Protocol.TCP, address)
 
 

@@ -120,6 +120,11 @@ CONTAINERS: Final = {item.name: item for family in Family for item in _of_family
 which is that of IPVS (``ip_vs_service_find``)."""
 
 
+def every_port(key: ServiceKey) -> ServiceKey:
+    """Return the service of all ports at the address of *key*."""
+    return ServiceKey(key.family, key.protocol, key.address)
+
+
 class Slot(NamedTuple):
     """Where an element is, and its key.
 

@@ -7,7 +7,7 @@ the hooks of ``synproxy`` must not leave the kernel while any may be alive.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from lvskeeper.fullnat.parts import (
@@ -17,6 +17,7 @@ from lvskeeper.fullnat.parts import (
     Container,
     Rule,
     Slot,
+    every_port,
     family_digit,
 )
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
@@ -134,13 +135,17 @@ class Cookies:
 
     def elements_of(self, keys: Iterable[ServiceKey]) -> Iterator[tuple[Slot, str]]:
         """Return the elements that are there for *keys*."""
+        names: dict[tuple[Family, SynProxy], str] = {}
         for key in keys:
             digit, kind = family_digit(key.family), "port" if key.port else "any"
             options = self.proxied.get(key)
             if options is not None and key not in self.serverless:
-                yield Slot(f"syn_{kind}{digit}", key), options.chain(key.family).name
+                answer = (key.family, options)
+                if answer not in names:
+                    names[answer] = options.chain(key.family).name
+                yield Slot(f"syn_{kind}{digit}", key), names[answer]
                 yield Slot(f"cookie_{kind}{digit}", key), MEMBER
-            elif key.port and replace(key, port=0) in self.proxied:
+            elif key.port and every_port(key) in self.proxied:
                 yield Slot(f"direct{digit}", key), MEMBER
 
 
@@ -155,7 +160,7 @@ def exempt(
 
     IPVS prefers a service with a port, so that its clients are to reach it without a cookie.
     """
-    return frozenset(key for key in others if key.port and replace(key, port=0) in proxied)
+    return frozenset(key for key in others if key.port and every_port(key) in proxied)
 
 
 def _served(family: str, digit: str, flags: str, act: str, reference: str) -> tuple[Rule, Rule]:
