@@ -96,7 +96,7 @@ def summary(ruleset: Ruleset) -> str:
         (len(defences.udp), "addresses defended against UDP"),
         (len(defences.fragments), "addresses defended against fragments"),
     )
-    return ", ".join(f"{number} {what}" for number, what in counted if number)
+    return ", ".join(f"{what}: {number}" for number, what in counted if number)
 
 
 def _promise(key: ServiceKey, spec: SynProxySpec, measured: Measured) -> SynProxy:

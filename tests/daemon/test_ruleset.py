@@ -79,6 +79,6 @@ def test_between_two_configurations_the_services_of_both_are_there() -> None:
 def test_the_summary_counts_what_there_is() -> None:
     spec = director(WEB, WEB6, cookies=COOKIES, defence=DefenceSpec(TcpDefence.SERVICE, udp=True))
     assert summary(ruleset_of(spec)) == (
-        "2 services with FULLNAT, 2 services with SYNPROXY,"
-        " 2 services defended against stray TCP segments, 2 addresses defended against UDP"
+        "services with FULLNAT: 2, services with SYNPROXY: 2,"
+        " services defended against stray TCP segments: 2, addresses defended against UDP: 2"
     )
