@@ -14,6 +14,7 @@ MAX_MSS: Final = 65_495
 """An IPv4 packet of the greatest size, less its headers."""
 MAX_WSCALE: Final = 14
 """RFC 7323, 2.3."""
+MAX_FLOOD_RATE: Final = 1_000_000_000
 
 _FOLLOWS: Final = "`auto` follows the real servers, as they were measured; until then"
 
@@ -62,6 +63,9 @@ VIRTUAL: Final = (
 
 GLOBALS: Final = (
     *_shared(" For virtual servers that do not say."),
+    k.value("syn_flood_rate", "N",
+            "`syn_proxy`: SYNs a second without a handshake from which on a flood is told.",
+            v.integer(1, MAX_FLOOD_RATE), default="1000", origin="L"),
     k.block(
         "ipvs_sysctls", "",
         "Settings below `net.ipv4.vs`, written whenever the configuration is applied and read "

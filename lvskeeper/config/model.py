@@ -59,6 +59,7 @@ class GlobalDefs(Protection):
     script_user: ScriptUser = Field(default_factory=ScriptUser)
     lvs_manage_sysctls: bool = True
     lvs_keep_on_stop: bool = False
+    syn_flood_rate: int = 1000
     ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
 
 

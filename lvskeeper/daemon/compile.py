@@ -90,6 +90,7 @@ def compile_director(config: Config) -> DirectorSpec:
         pools=tuple(_pool(group) for group in config.local_address_groups),
         manage_sysctls=defs.lvs_manage_sysctls,
         sysctls=tuple(defs.ipvs_sysctls.items()),
+        syn_flood_rate=defs.syn_flood_rate,
         sync=_sync(config.vrrp) if config.vrrp else None,
         keep_on_stop=defs.lvs_keep_on_stop,
     )

@@ -44,6 +44,7 @@ class CounterKeeper:
         before, self.snapshot = self.snapshot or seen, seen
         syns = growth(before.syns, seen.syns)
         handshakes = growth(before.handshakes, seen.handshakes)
+        self._watch.bound = spec.syn_flood_rate
         self._tell(self._watch.on_growth(now, syns, handshakes))
 
     def report(self) -> None:

@@ -164,6 +164,8 @@ class DirectorSpec:
     """Set the sysctls that FULLNAT needs; otherwise only report them."""
     sysctls: tuple[tuple[str, int], ...] = ()
     """Settings below ``net/ipv4/vs`` to be written (``ipvs_sysctls``): name and value."""
+    syn_flood_rate: int = 1000
+    """SYNs a second without a handshake from which on a flood is told."""
     sync: SyncSpec | None = None
     keep_on_stop: bool = False
     """Leave services, LIPs and rulesets in the kernel at a clean stop."""

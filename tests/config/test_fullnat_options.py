@@ -61,6 +61,11 @@ def test_a_virtual_server_overrides_the_defaults_of_all() -> None:
     assert syn_proxy(own, shared) == SynProxySpec(None, 7, sack=True)
 
 
+def test_the_rate_of_a_flood_is_for_all() -> None:
+    assert compiled(server("syn_proxy")).syn_flood_rate == 1000
+    assert compiled(defs("syn_flood_rate 50") + server("syn_proxy")).syn_flood_rate == 50
+
+
 def test_ports_are_those_of_fullnat() -> None:
     (one,) = compiled(POOL + server(FNAT + "laddr_ports 20000-29999")).virtual_servers
     assert one.ports == (20_000, 29_999)

@@ -79,6 +79,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("script_user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
         ("lvs_manage_sysctls", "no", False, BAD_FLAG),
         ("lvs_keep_on_stop", "yes", True, BAD_FLAG),
+        ("syn_flood_rate", "500", 500, ("", "0", "-1", "1k")),
         *PROTECTION,
     ],
     "ipvs_sysctls": [

@@ -62,6 +62,18 @@ def test_a_flood_is_one_event_at_its_start_and_one_at_its_end() -> None:
     assert counted.events[1:] == [SynFloodEnded(100_000, 200, 4990, "20.0 s")]
 
 
+def test_what_a_flood_is_may_be_configured() -> None:
+    counted = Counted()
+    low, high = (replace(SPEC, syn_flood_rate=rate) for rate in (50, 1000))
+
+    for _ in range(5):
+        counted.pass_second(100, 1, high)
+    assert counted.events == []
+    for _ in range(5):
+        counted.pass_second(100, 1, low)
+    assert [type(event) for event in counted.events] == [SynFloodStarted]
+
+
 def test_a_flood_ends_with_the_last_service_that_has_syn_proxy() -> None:
     counted = Counted()
     for _ in range(5):
