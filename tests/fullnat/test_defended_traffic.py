@@ -66,6 +66,8 @@ CLIENT6: Final = "2001:db8:c::10"
 QUICK: Final = 0.3
 """Seconds for a banner; the wrong timestamps of a mended handshake cost a whole one."""
 PATIENCE: Final = 5.0
+REFUSED: Final = 2.5
+"""Seconds for a refusal: the kernel spares ICMP errors, and may answer the second SYN only."""
 SILENCE: Final = 0.5
 """Seconds without an answer after which a packet counts as dropped."""
 RANGE: Final = (5000, 5003)
@@ -306,7 +308,7 @@ def test_clients_of_a_service_without_server_are_refused_at_once(
     started = time.monotonic()
     with pytest.raises(ConnectionRefusedError):
         director.network.connect(vip, port=UNSERVED)
-    assert time.monotonic() - started < SILENCE
+    assert time.monotonic() - started < REFUSED
     # The other way round a client is let in, with nobody to talk to.
     open_ = replace(COOKIES, serverless=frozenset())
     director.apply(serving_changes(COOKIES, open_))
@@ -391,9 +393,11 @@ def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
     for flags in (ACK, RST, FIN, ACK | FIN, ACK | RST, 0):
         send_segment(director.network, vip, flags)
     # The check of the cookie takes what has an ACK. Of IPv6 the kernel's synproxy drops all whose
-    # checksum no device has seen to: it computes that of IPv4.
-    dropped = (0 if vip == VIP6 else 3) if cookies.used else 6
-    wait_until(lambda: director.counter("dropped_stray") == dropped)
+    # checksum no device vouches for (a veth does so on older kernels): it computes that of IPv4.
+    dropped = {3} if cookies.used else {6}
+    if cookies.used and vip == VIP6:
+        dropped.add(0)
+    wait_until(lambda: director.counter("dropped_stray") in dropped)
     assert live.ask() == seen
     assert director.network.connect(vip).ask() in (*LIPS4, *LIPS6)
     assert director.resets() == before
@@ -402,7 +406,7 @@ def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
     for other, port in ((vip, SSH), (VIP4_OTHER, VPORT)):
         send_segment(director.network, other, ACK, port)
     wait_until(lambda: director.resets() == before + 2)
-    assert director.counter("dropped_stray") == dropped
+    assert director.counter("dropped_stray") in dropped
 
 
 def test_stray_segments_are_answered_where_nobody_asked(director: Director) -> None:
