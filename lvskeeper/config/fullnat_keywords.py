@@ -50,7 +50,9 @@ VIRTUAL: Final = (
         "syn_proxy",
         "Answer SYNs with cookies: a real server hears of a client after its handshake. TCP with "
         "NAT or FNAT. The options that follow are for stock kernels; FULLNAT kernels have "
-        "`synproxy_*` in `ipvs_sysctls`, for all virtual servers.", "TD",
+        "`synproxy_*` in `ipvs_sysctls`, for all virtual servers. For IPv6 the network card has to "
+        "verify checksums in a way that stock kernels do not check once more, by the rules of "
+        "IPv4: most do; mlx5 after `ethtool --set-priv-flags DEVICE rx_no_csum_complete on`.", "TD",
     ),
     *_shared(""),
     Keyword(
