@@ -22,9 +22,16 @@ class LongLived:
     """A keep-alive connection from *namespace* with one request after the other."""
 
     def __init__(
-        self, namespace: Namespace, address: str, port: int, *, patience: float = 10.0
+        self,
+        namespace: Namespace,
+        address: str,
+        port: int,
+        *,
+        patience: float = 10.0,
+        pause: float = PAUSE,
     ) -> None:
-        """*patience* is how long one answer may take, in seconds."""
+        """*patience* is how long one answer may take, *pause* what follows it, both in seconds."""
+        self._pause = pause
         self._where = (namespace, address, port, patience)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -52,7 +59,7 @@ class LongLived:
         return self.answers > 0 and not self.error
 
     def _ask(self) -> None:
-        while not self._stop.wait(PAUSE):
+        while not self._stop.wait(self._pause):
             started = time.monotonic()
             try:
                 self._socket.sendall(b"GET / HTTP/1.1\r\nHost: laboratory\r\n\r\n")
