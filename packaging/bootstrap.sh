@@ -62,7 +62,7 @@ install_packages() {
         case $package in
             keepalived) service=keepalived ;;
             nginx-light) service=nginx ;;
-            ipvsadm | nftables | frr) service=$package ;;
+            ipvsadm | nftables | frr | conntrackd) service=$package ;;
             *) continue ;;
         esac
         if command -v systemctl >/dev/null; then
@@ -87,7 +87,7 @@ debian_packages() {
 
 # Other systems: we do not know their packages, so we say what is missing and let a person decide.
 other_system() {
-    local tool missing=() tools=("$python" ip nft conntrack ipvsadm modprobe)
+    local tool missing=() tools=("$python" ip nft conntrack conntrackd ipvsadm modprobe)
     [ "$purpose" = test ] && tools+=(keepalived nginx tshark vrrpd)
     needs_vm && tools+=("qemu-system-$(uname -m)" busybox)
     PATH=$PATH:/usr/sbin:/sbin:/usr/lib/frr:/usr/libexec/frr

@@ -50,6 +50,7 @@ from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import OwnedState, Past, StateFile
+from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
 from lvskeeper.daemon.sync import SyncKeeper
 from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
@@ -109,6 +110,7 @@ class Director:
         self._addresses = AddressKeeper(emit, self._owned.addresses)
         self._announcer = Announcer(emit)
         self._sync = SyncKeeper(emit)
+        self._state_sync = StateSyncKeeper(emit, run_dir)
         self._sysctls = SysctlKeeper(emit)
         self._counters = CounterKeeper(emit)
         self._capacity = CapacityWatch(emit)
@@ -139,6 +141,7 @@ class Director:
                     self._repeat(LOOK_INTERVAL, self._count),
                     self._repeat(SLOW_TURN, self._see_off_addresses),
                     self._repeat(CAPACITY_INTERVAL, self._look_at_capacity),
+                    self._repeat(STATE_SYNC_INTERVAL, self._state_sync.look),
                 )
             ]
             await self._obey()
@@ -164,6 +167,7 @@ class Director:
                     return
                 case SyncRole(master=master):
                     self._sync.follow(master=master)
+                    self._state_sync.follow(active=master)
                     await self._guarded("sync daemon", self._follow)
                 case Report():
                     self._counters.report()
@@ -195,6 +199,7 @@ class Director:
         except OperatorError as error:
             return Failed(message.generation, error.message, error.hint, error.status, intact)
         else:
+            self._state_sync.configure(spec.state_sync)
             return Applied(
                 message.generation,
                 outcome.operations,
@@ -448,6 +453,8 @@ class Director:
 
     async def _stop(self, *, remove: bool) -> None:
         kept = not remove or self._keep
+        if not kept:
+            await self._state_sync.stop()
         if not kept and not self._needs_table(DirectorSpec()):
             await self._send(Stopped())
             return

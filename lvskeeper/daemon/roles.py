@@ -154,6 +154,23 @@ class SyncSpec:
 
 @final
 @dataclass(frozen=True, slots=True)
+class StateSyncSpec:
+    """``state_sync``: connections are carried to the peer by conntrackd, ours or an external one.
+
+    Ours has an interface, an address, and a peer or a group; of an external one we know its socket.
+    """
+
+    interface: str = ""
+    address: Address | None = None
+    peer: Address | None = None
+    group: Address | None = None
+    port: int = 3780
+    external: bool = False
+    socket: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class DirectorSpec:
     """All that the director role needs to know."""
 
@@ -167,5 +184,6 @@ class DirectorSpec:
     syn_flood_rate: int = 1000
     """SYNs a second without a handshake from which on a flood is told."""
     sync: SyncSpec | None = None
+    state_sync: StateSyncSpec | None = None
     keep_on_stop: bool = False
     """Leave services, LIPs and rulesets in the kernel at a clean stop."""

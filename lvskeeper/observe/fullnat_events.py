@@ -283,3 +283,67 @@ class ConntrackRelieved(Event, frozen=True):
     entries: Annotated[int, "connections in the table"]
     limit: Annotated[int, "nf_conntrack_max"]
     failures: Annotated[int, "packets dropped and entries pushed out in all of that time"]
+
+
+@final
+class StateSyncStarted(Event, frozen=True):
+    """conntrackd, which carries connections to the peer director, serves us."""
+
+    NAME: ClassVar = "state_sync_started"
+    LEVEL: ClassVar = Level.NOTICE
+    how: Annotated[str, "started, adopted from an earlier director, or external"]
+    link: Annotated[str, "interface and addresses, or the control socket of an external one"]
+
+
+@final
+class StateSyncStopped(Event, frozen=True):
+    """conntrackd was stopped, as the configuration or a clean stop asks."""
+
+    NAME: ClassVar = "state_sync_stopped"
+    LEVEL: ClassVar = Level.NOTICE
+
+
+@final
+class StateSyncLost(Event, frozen=True):
+    """There is no conntrackd: all else works, but a fail-over now cuts connections."""
+
+    NAME: ClassVar = "state_sync_lost"
+    LEVEL: ClassVar = Level.ERROR
+    CURE: ClassVar = "Install the package conntrackd, or see why it does not run."
+    reason: Annotated[str, "why"]
+    again: Annotated[str, "when it is tried again"]
+
+
+@final
+class StateSyncPeerLost(Event, frozen=True):
+    """Nothing comes from the peer's conntrackd: it would not know our connections."""
+
+    NAME: ClassVar = "state_sync_peer_lost"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "See that the peer runs, and that UDP passes the link in both directions."
+    silence: Annotated[str, "how long it has been silent"]
+    own: Annotated[int, "connections that it does not learn of"]
+
+
+@final
+class StateSyncPeerBack(Event, frozen=True):
+    """The peer's conntrackd answers; both send what they have."""
+
+    NAME: ClassVar = "state_sync_peer_back"
+    LEVEL: ClassVar = Level.NOTICE
+    own: Annotated[int, "connections that it is told of"]
+
+
+@final
+class StateSyncTroubled(Event, frozen=True):
+    """Some connections did not get across; a fail-over now may cut these."""
+
+    NAME: ClassVar = "state_sync_troubled"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = (
+        "Overruns: fewer new connections or a faster CPU. Refused: see that nf_conntrack_max is "
+        "the same on both directors."
+    )
+    refused: Annotated[int, "entries of the peer that this kernel refused since the last time"]
+    overruns: Annotated[int, "times that events of this kernel came too fast since then"]
+    errors: Annotated[int, "failures to send or receive since then"]

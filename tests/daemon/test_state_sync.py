@@ -1,0 +1,316 @@
+"""conntrackd under its keeper, on two directors in network namespaces."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from support.sync_pair import (
+    ECHO,
+    PORTS,
+    SYNC,
+    SYNC_DEVICE,
+    Datagrams,
+    Flow,
+    Pair,
+    Servers,
+)
+
+from lvskeeper.daemon.roles import StateSyncSpec
+from lvskeeper.daemon.state_sync import StateSyncKeeper
+from lvskeeper.fullnat import conntrackd as pure
+from lvskeeper.kernel import conntrackd as kernel
+from lvskeeper.kernel.conntrackd import Conntrackd
+from lvskeeper.units import parse_address
+
+if TYPE_CHECKING:
+    from lvskeeper.observe.events import Event
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(shutil.which("conntrackd", path=kernel.PATH) is None, reason="conntrackd"),
+]
+
+PATIENCE: Final = 15.0
+EACH: Final = 3
+
+
+def spec(side: str, **more: Any) -> StateSyncSpec:
+    other = "b" if side == "a" else "a"
+    addresses = [parse_address(SYNC[who]) for who in (side, other)]
+    return StateSyncSpec(SYNC_DEVICE, addresses[0], **{"peer": addresses[1]} | more)
+
+
+class Side:
+    """A keeper of one director, looked at again and again."""
+
+    def __init__(self, pair: Pair, side: str, folder: str = "run", **more: Any) -> None:
+        self.folder = pair.folder / f"{folder}-{side}"
+        self.folder.mkdir(exist_ok=True)
+        self.events: list[Event] = []
+        self._pair, self._side = pair, side
+        self.keeper = StateSyncKeeper(self.events.append, self.folder, self._start)
+        self.keeper.configure(spec(side, **more))
+        self._task = asyncio.create_task(self._look_on())
+
+    def _start(self, config: Path, log: Path) -> int:
+        with self._pair.inside(self._side):
+            return kernel.start(config, log)
+
+    async def _look_on(self) -> None:
+        while True:
+            await self.keeper.look()
+            await asyncio.sleep(0.1)
+
+    @property
+    def names(self) -> list[str]:
+        return [event.NAME for event in self.events]
+
+    def process(self) -> int:
+        return Conntrackd(self.folder / "conntrackd.ctl").process()
+
+    async def leave(self) -> None:
+        """End like a director that is killed."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def stop(self) -> None:
+        await self.leave()
+        await self.keeper.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - of other processes there are no news
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory() as folder, Pair(Path(folder)) as pair:
+        yield pair
+
+
+@contextlib.asynccontextmanager
+async def serving(pair: Pair) -> AsyncIterator[Servers]:
+    servers = Servers(pair)
+    await servers.start()
+    try:
+        yield servers
+    finally:
+        await servers.stop()
+
+
+@contextlib.asynccontextmanager
+async def both(pair: Pair, **more: Any) -> AsyncIterator[dict[str, Side]]:
+    sides = {name: Side(pair, name, **more) for name in ("a", "b")}
+    try:
+        await until(lambda: all(side.keeper.status.peer for side in sides.values()))
+        yield sides
+    finally:
+        for side in sides.values():
+            await side.stop()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(pair: Pair) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            sides["a"].keeper.follow(active=True)
+            sides["b"].keeper.follow(active=False)
+            flows: list[Flow | Datagrams] = [Datagrams(pair) for _ in range(EACH)]
+            flows += [Flow(pair, servers, port, number) for port in PORTS for number in range(EACH)]
+            for flow in flows:
+                await flow.open()
+            await until(lambda: pair.entries("b") == len(flows))
+
+            async def survivors() -> int:
+                servers.greet_again()
+                return sum(await asyncio.gather(*(flow.alive() for flow in flows)))
+
+            await sides["a"].leave()
+            os.kill(sides["a"].process(), signal.SIGKILL)
+            pair.cut("a")
+            pair.serve_by("b")
+            sides["b"].keeper.follow(active=True)
+            assert await survivors() == len(flows)
+            await until(lambda: "state_sync_peer_lost" in sides["b"].names)
+            pair.replace("a")
+            sides["a"] = Side(pair, "a")
+            sides["a"].keeper.follow(active=False)
+            await until(lambda: pair.entries("a") == len(flows))
+            pair.cut("b")
+            pair.serve_by("a")
+            assert await survivors() == len(flows)
+            for flow in flows:
+                await flow.close()
+
+    run(work())
+
+
+def test_a_conntrackd_outlives_its_director_and_is_adopted(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            before = sides["a"].process()
+            await sides["a"].leave()
+            sides["a"] = Side(pair, "a")
+            await until(lambda: sides["a"].names)
+            assert sides["a"].events[0].how == "adopted"  # type: ignore[attr-defined]
+            assert sides["a"].process() == before
+
+    run(work())
+
+
+def test_one_with_another_configuration_is_replaced(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            before = sides["a"].process()
+            await sides["a"].leave()
+            sides["a"] = Side(pair, "a", port=3999)
+            await until(lambda: "state_sync_started" in sides["a"].names)
+            assert sides["a"].process() not in {0, before}
+
+    run(work())
+
+
+def test_a_killed_conntrackd_is_started_again_and_its_peer_is_told_everything(pair: Pair) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            os.kill(sides["a"].process(), signal.SIGKILL)
+            flow = Flow(pair, servers, ECHO, 0)
+            await flow.open()
+            await until(lambda: sides["a"].names.count("state_sync_started") == 2)
+            assert sides["a"].names.count("state_sync_lost") == 1
+            await until(lambda: pair.entries("b") == 1)
+            await flow.close()
+
+    run(work())
+
+
+def test_conntrackd_does_not_run_ahead_of_adverts(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            assert os.sched_getscheduler(sides["a"].process()) == os.SCHED_OTHER
+
+    run(work())
+
+
+def test_who_gives_up_forgets_and_takes_nothing_from_either_kernel(pair: Pair) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            flow = Flow(pair, servers, ECHO, 0)
+            await flow.open()
+            await until(lambda: sides["a"].keeper.status.figures.own)
+            await until(lambda: pair.entries("b") == 1)
+            sides["b"].keeper.follow(active=True)
+            await until(lambda: sides["b"].keeper.status.figures.own)
+            sides["a"].keeper.follow(active=False)
+            await until(lambda: sides["a"].keeper.status.figures.own == 0)
+            assert (pair.entries("a"), pair.entries("b")) == (1, 1)
+            await flow.close()
+
+    run(work())
+
+
+def test_what_traffic_keeps_alive_here_stays_alive_at_the_peer(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pure, "LEAST_REFRESH", 0.3)
+    monkeypatch.setattr(kernel, "shortest_timeout", lambda: 1.0)
+    for side in ("a", "b"):
+        names = ("udp_timeout", "udp_timeout_stream", "tcp_timeout_established")
+        pair.run(
+            side, "sysctl -qw " + " ".join(f"net.netfilter.nf_conntrack_{name}=4" for name in names)
+        )
+
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair):
+            flows: list[Flow | Datagrams] = [Datagrams(pair), Flow(pair, servers, ECHO, 0)]
+            for flow in flows:
+                await flow.open()
+            for _ in range(16):
+                assert all([await flow.alive() for flow in flows])
+                await asyncio.sleep(0.5)
+            assert pair.entries("b") == len(flows)
+            for flow in flows:
+                await flow.close()
+
+    run(work())
+
+
+def test_a_clean_stop_ends_it(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            await sides["a"].stop()
+            assert sides["a"].process() == 0
+            assert not (sides["a"].folder / "conntrackd.lock").exists()
+            assert sides["a"].names[-1] == "state_sync_stopped"
+
+    run(work())
+
+
+def test_a_configuration_without_it_ends_what_an_earlier_director_left(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            await sides["a"].leave()
+            sides["a"] = Side(pair, "a")
+            sides["a"].keeper.configure(None)
+            await until(lambda: sides["a"].process() == 0)
+            assert sides["a"].names == ["state_sync_stopped"]
+
+    run(work())
+
+
+def test_an_absent_program_is_told_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "PROGRAM", "no-such-program")
+
+    async def work() -> None:
+        side = Side(pair, "a")
+        side.keeper._pause = 0.0
+        await until(lambda: side.names)
+        side.keeper._next_try = 0.0
+        await asyncio.sleep(0.5)
+        assert side.names == ["state_sync_lost"]
+        assert "install the package conntrackd" in str(side.events[0])
+        assert "not there" in side.keeper.status.reason
+        await side.stop()
+
+    run(work())
+
+
+def test_what_conntrackd_says_of_a_wrong_interface_is_told(pair: Pair) -> None:
+    async def work() -> None:
+        side = Side(pair, "a")
+        side.keeper.configure(replace(spec("a"), interface="nosuch0"))
+        await until(lambda: side.names)
+        assert side.names == ["state_sync_lost"]
+        assert "nosuch0" in str(side.events[0])
+        await side.stop()
+
+    run(work())
+
+
+def test_an_external_conntrackd_is_watched_and_left_alone(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            process, path = sides["a"].process(), sides["a"].folder / "conntrackd.ctl"
+            await sides["a"].leave()
+            watcher = Side(pair, "a", "watcher")
+            watcher.keeper.configure(StateSyncSpec(external=True, socket=str(path)))
+            await until(lambda: watcher.keeper.status.peer)
+            await watcher.stop()
+            assert watcher.events[0].how == "external"  # type: ignore[attr-defined]
+            assert sides["a"].process() == process
+
+    run(work())
