@@ -35,6 +35,7 @@ class Origin:
     real_servers: list[list[Directive]] = field(default_factory=list)
     """One list for each virtual server."""
     vrrp: "VrrpOrigin | None" = None
+    state_sync: Directive | None = None
     spoilt: set[Directive] = field(default_factory=set)
     """Items with errors of their own: judging them further would report one cause twice."""
 
@@ -100,6 +101,9 @@ class Builder:
             if keyword.name == "global_defs":
                 vrrp = self.global_defs(directive, given, vrrp)
                 continue
+            if keyword.name == "state_sync":
+                self.state_sync(directive, values)
+                continue
             item = (
                 self.virtual_server(directive)
                 if keyword.name == "virtual_server"
@@ -114,6 +118,16 @@ class Builder:
         values["global_defs"] = given
         values.update({name: tuple(items) for name, items in lists.items()})
         return values
+
+    def state_sync(self, directive: Directive, values: dict[str, object]) -> None:
+        """Read the ``state_sync`` block; a second one adds to the first, as ``global_defs``."""
+        before = self.errors
+        given = values.setdefault("state_sync", {})
+        assert isinstance(given, dict)
+        self.block("state_sync", directive.children or (), given)
+        self.origin.state_sync = directive
+        if self.errors > before:
+            self.origin.spoilt.add(directive)
 
     def vrrp(self) -> "VrrpBuilder":
         """Return who reads the VRRP half; files without one pay nothing for it."""

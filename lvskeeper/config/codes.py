@@ -82,6 +82,8 @@ class Code(Enum):
     DEFENCE = "LK0338", "A defence that has no effect, or would drop what is served."
     SYSCTL = "LK0339", "A setting of IPVS does not go with another, or with a virtual server."
     LIP_TAKEN = "LK0340", "A local address is also a real server, or is put on two devices."
+    STATE_SYNC = "LK0341", "state_sync does not say how the peer is reached, or in two ways."
+    STATE_SYNC_LOSES = "LK0342", "state_sync cannot keep some of the connections."
 
     EXPOSED_KEY = "LK0401", "The file of a key can be read or written by others."
     HMAC = "LK0402", "An auth_hmac block whose keys do not fit."

@@ -8,6 +8,7 @@ from typing import Final
 
 from lvskeeper.config import fullnat_keywords as fullnat
 from lvskeeper.config import keyword as k
+from lvskeeper.config import state_sync_keywords as state_sync
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_keywords as vrrp
 from lvskeeper.config.keyword import Keyword, Status
@@ -43,6 +44,7 @@ _ROOT: Final = (
         "A virtual server. Without a port, or with 0, it takes all ports.",
         read=v.virtual_server, least=2, most=3, key="virtual_servers",
     ),
+    state_sync.ROOT_BLOCK,
     *vrrp.ROOT_BLOCKS,
 )  # fmt: skip
 
@@ -258,6 +260,7 @@ BLOCKS: Final[dict[str, dict[str, Keyword]]] = {
         ("TCP_CHECK", _CHECK),
         ("HTTP_GET", _HTTP),
         ("url", _URL),
+        (state_sync.BLOCK, state_sync.KEYWORDS),
         *vrrp.TABLES,
     )
 }

@@ -9,6 +9,7 @@ from lvskeeper.config.fullnat_lint import lint_fullnat
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules
 from lvskeeper.config.site import Site, family_of, label_of, site_of
+from lvskeeper.config.state_sync_lint import lint_state_sync
 
 
 def lint(built: Built) -> list[Diagnostic]:
@@ -37,6 +38,7 @@ def lint(built: Built) -> list[Diagnostic]:
     found += _same_virtual(sites)
     found += _same_label(sites)
     found += lint_fullnat(built, sites, pools)
+    found += lint_state_sync(built)
     if config.vrrp is not None:
         from lvskeeper.config.vrrp_lint import lint_vrrp  # noqa: PLC0415 - for VRRP only
 

@@ -236,6 +236,20 @@ class VirtualServer(Protection):
 
 
 @final
+class StateSync(Model):
+    """``state_sync``."""
+
+    interface: str = ""
+    address: Address | None = None
+    peer: Address | None = None
+    multicast: Address | None = None
+    port: int = 3780
+    follows: str = ""
+    external: bool = False
+    socket: str | None = None
+
+
+@final
 class Config(Model):
     """A whole configuration."""
 
@@ -244,6 +258,7 @@ class Config(Model):
     virtual_server_groups: tuple[VirtualServerGroup, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()
     vrrp: VrrpConfig | None = None
+    state_sync: StateSync | None = None
 
     @property
     def empty(self) -> bool:

@@ -16,12 +16,14 @@ from lvskeeper.config.model import (
     LocalAddressGroup,
     RealServer,
     ScriptUser,
+    StateSync,
     TcpCheck,
     Url,
     VirtualServer,
 )
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.site import family_of, label_of
+from lvskeeper.config.state_sync_keywords import SOCKET
 from lvskeeper.config.vrrp_model import VrrpConfig
 from lvskeeper.daemon.compile_router import synced_instance
 from lvskeeper.daemon.roles import (
@@ -31,6 +33,7 @@ from lvskeeper.daemon.roles import (
     PoolSpec,
     RealServerSpec,
     Script,
+    StateSyncSpec,
     SyncSpec,
     SynProxySpec,
     TcpDefence,
@@ -92,8 +95,20 @@ def compile_director(config: Config) -> DirectorSpec:
         sysctls=tuple(defs.ipvs_sysctls.items()),
         syn_flood_rate=defs.syn_flood_rate,
         sync=_sync(config.vrrp) if config.vrrp else None,
+        state_sync=_state_sync(config.state_sync),
         keep_on_stop=defs.lvs_keep_on_stop,
     )
+
+
+def _state_sync(given: StateSync | None) -> StateSyncSpec | None:
+    if given is None:
+        return None
+    if given.external:
+        return StateSyncSpec(external=True, socket=given.socket or SOCKET)
+    return StateSyncSpec(
+        given.interface, given.address, None if given.multicast else given.peer, given.multicast,
+        given.port,
+    )  # fmt: skip
 
 
 def _sync(vrrp: VrrpConfig) -> SyncSpec | None:

@@ -74,8 +74,15 @@ def compile_router(config: Config) -> r.RouterSpec | None:
             cpus=settings.vrrp_cpu_affinity,
             rttime=settings.vrrp_rlimit_rttime,
         ),
-        sync_instance=synced_instance(vrrp),
+        sync_instance=synced_instance(vrrp) or _followed(config, vrrp),
     )
+
+
+def _followed(config: Config, vrrp: m.VrrpConfig) -> str:
+    """Return the name of the instance that ``state_sync`` follows, or nothing."""
+    if config.state_sync is None:
+        return ""
+    return config.state_sync.follows or next((one.name for one in vrrp.instances), "")
 
 
 def synced_instance(vrrp: m.VrrpConfig) -> str:

@@ -26,6 +26,8 @@ HEAD = "virtual_server 192.0.2.1 80 {\nprotocol TCP\n"
 FRAMES = {
     "global_defs": "global_defs {\n%s\n}\n",
     "ipvs_sysctls": "global_defs {\nipvs_sysctls {\n%s\n}\n}\n",
+    "state_sync": "vrrp_instance A {\ninterface eth0\nvirtual_router_id 3\nvirtual_ipaddress {\n"
+    "192.0.2.9/24\n}\n}\nstate_sync {\nexternal\n%s\n}\n",
     "virtual_server": HEAD + "%s\n}\n",
     "real_server": HEAD + "real_server 198.51.100.1 80 {\n%s\n}\n}\n",
     "TCP_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nTCP_CHECK {\n%s\n}\n}\n}\n"),
@@ -89,6 +91,16 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
             (one.name, str(one.high), one.high, (str(one.high + 1), str(one.low - 1)))
             for one in SYSCTLS.values()
         ),
+    ],
+    "state_sync": [
+        ("interface", "eth2", "eth2", ("", "a/b", "a-name-that-is-too-long")),
+        ("address", "fd99::1", parse_address("fd99::1"), ("", "host", "10.0.0.1/24")),
+        ("peer", "10.0.0.2", parse_address("10.0.0.2"), ("", "host")),
+        ("multicast", "225.0.0.50", parse_address("225.0.0.50"), ("", "10.0.0.2")),
+        ("port", "3781", 3781, ("", "0", "65536")),
+        ("follows", "A", "A", ("", '""')),
+        ("external", "yes", True, BAD_FLAG),
+        ("socket", "/run/x.ctl", "/run/x.ctl", ("", "x.ctl")),
     ],
     "virtual_server": [
         ("protocol", "udp", "UDP", ("", "ICMP")),
@@ -170,6 +182,8 @@ def item(config: Config, block: str) -> object:
         return config.global_defs
     if block == "ipvs_sysctls":
         return SimpleNamespace(**config.global_defs.ipvs_sysctls)
+    if block == "state_sync":
+        return config.state_sync
     server = config.virtual_servers[0]
     if block == "virtual_server":
         return server

@@ -215,6 +215,7 @@ class Servers:
         self._greeted: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self.uploaded: dict[bytes, int] = {}
 
     async def start(self) -> None:
@@ -234,6 +235,9 @@ class Servers:
             task.cancel()
         for server in self._servers:
             server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
 
     def greet_again(self) -> None:
         """Let the server speak on every connection on which it speaks first."""
@@ -253,6 +257,7 @@ class Servers:
                 await loop.sock_sendto(udp, data, address)
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         with contextlib.suppress(OSError):
             while line := await reader.readline():
                 writer.write(line)
@@ -260,12 +265,14 @@ class Servers:
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._greeted.append(writer)
+        self._writers.append(writer)
         with contextlib.suppress(OSError):
             writer.write(b"hello\n")
             await reader.read()
         writer.close()
 
     async def _send(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         sent = 0
         with contextlib.suppress(OSError):
             while True:
@@ -275,6 +282,7 @@ class Servers:
                 await asyncio.sleep(PACE)
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             name = await reader.readexactly(8)
             self.uploaded[name] = 0
