@@ -4,7 +4,7 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test lint bench boots schedules ready-demo ready-test clean
+.PHONY: help demo test kernels lint bench boots schedules ready-demo ready-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: ready-demo ## watch a director, then a pair: failures, repairs, fail-overs
 
 test: ready-test ## lint, the tests of the host, and those on a kernel with ip_vs
 	@packaging/test.sh
+
+kernels: ready-test ## all tests that need ip_vs, on the oldest and the newest Debian kernel (an hour)
+	@packaging/test.sh kernels
 
 lint: ready-test ## ruff, mypy, import-linter
 	@packaging/lint.sh

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The test layers, and what became of each: lint, the host's tests, those that need ip_vs on the
-# oldest kernel that is here, and those of translation again on the newest one that Debian offers.
+# oldest kernel that is here, and those of the rulesets again on the newest one that Debian offers.
+# `test.sh kernels` runs all that need ip_vs on both, those marked `long` included, for a night.
 # A layer that cannot run is counted as skipped, with its reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +10,13 @@ pytest=("$python" -m pytest -p no:cacheprovider)
 # Half of them for tests that wait for timers, half for those that compute (tests/conftest.py)
 workers=4
 vm_limit=2400 # seconds for the tests in the VM, on an emulated machine beside others
+marks="ipvs and not long"
+newest_files=(tests/kernel tests/fullnat)
+if [ "${1:-}" = kernels ]; then
+    vm_limit=7200
+    marks=ipvs
+    newest_files=(tests)
+fi
 summary=()
 failed=0
 skipped=0
@@ -46,7 +54,7 @@ in_lab() {
     done
     shift
     "$python" -m lvskeeper.lab run "${options[@]}" --timeout $vm_limit -- \
-        "${pytest[@]}" -m ipvs -o timeout=300 "$@"
+        "${pytest[@]}" -m "$marks" -o timeout=300 "$@"
 }
 
 # Only the files that have such tests: importing all the others takes a minute in emulation
@@ -56,10 +64,12 @@ ipvs_files() {
 
 packaging/kernel.sh >"$work/kernel" 2>&1 &
 fetching=$!
-layer lint "this machine" packaging/lint.sh
-layer host "this machine" "${pytest[@]}" -m "not ipvs" \
-    --numprocesses $workers --dist loadgroup --no-loadscope-reorder
-[ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
+if [ "${1:-}" != kernels ]; then
+    layer lint "this machine" packaging/lint.sh
+    layer host "this machine" "${pytest[@]}" -m "not ipvs" \
+        --numprocesses $workers --dist loadgroup --no-loadscope-reorder
+    [ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
+fi
 wait $fetching
 cat "$work/kernel"
 
@@ -81,8 +91,7 @@ if ! newest=$("$python" -m lvskeeper.lab where --kernel newest 2>&1); then
 elif [ "$newest" = "$where" ]; then
     skip newest "no newer kernel than that of layer ipvs; $(tail -n 1 "$work/kernel")"
 else
-    mapfile -t files < <(ipvs_files tests/kernel tests/fullnat
-        ipvs_files tests/e2e | grep -E '/test_(fullnat_matrix|synproxy)')
+    mapfile -t files < <(ipvs_files "${newest_files[@]}")
     layer newest "$newest" in_lab --kernel newest -- "${files[@]}"
 fi
 
