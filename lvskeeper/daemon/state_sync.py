@@ -256,7 +256,7 @@ class StateSyncKeeper:
         figures = self._figures = await self._control.figures()
         news = self._watch.on_figures(figures, now)
         if news is True:
-            self._emit(told.StateSyncPeerBack(figures.own))
+            self._emit(told.StateSyncPeerFound(figures.own))
             # It may be made anew, or have missed more than is kept to be sent again.
             await self._own_what_is_ours()
         elif news is False:

@@ -326,10 +326,10 @@ class StateSyncPeerLost(Event, frozen=True):
 
 
 @final
-class StateSyncPeerBack(Event, frozen=True):
+class StateSyncPeerFound(Event, frozen=True):
     """The peer's conntrackd answers; both send what they have."""
 
-    NAME: ClassVar = "state_sync_peer_back"
+    NAME: ClassVar = "state_sync_peer_found"
     LEVEL: ClassVar = Level.NOTICE
     own: Annotated[int, "connections that it is told of"]
 

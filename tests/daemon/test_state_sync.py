@@ -5,6 +5,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -85,6 +87,22 @@ class Side:
     async def stop(self) -> None:
         await self.leave()
         await self.keeper.stop()
+
+
+CONFIG: Final = f"""
+vrrp_instance A {{
+    interface front
+    virtual_router_id 3
+    virtual_ipaddress {{
+        192.0.2.77/24
+    }}
+}}
+state_sync {{
+    interface {SYNC_DEVICE}
+    address {SYNC["a"]}
+    peer {SYNC["b"]}
+}}
+"""
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -168,6 +186,14 @@ def test_a_conntrackd_outlives_its_director_and_is_adopted(pair: Pair) -> None:
             await until(lambda: sides["a"].names)
             assert sides["a"].events[0].how == "adopted"  # type: ignore[attr-defined]
             assert sides["a"].process() == before
+
+    run(work())
+
+
+def test_directors_find_one_another_by_multicast(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair, peer=None, group=parse_address("225.0.0.50")) as sides:
+            assert all(side.names[-1] == "state_sync_peer_found" for side in sides.values())
 
     run(work())
 
@@ -314,3 +340,33 @@ def test_an_external_conntrackd_is_watched_and_left_alone(pair: Pair) -> None:
             assert sides["a"].process() == process
 
     run(work())
+
+
+def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: Pair) -> None:
+    run_dir, file, log = pair.folder / "run", pair.folder / "a.conf", pair.folder / "a.log"
+    run_dir.mkdir()
+    file.write_text(CONFIG)
+    control = Conntrackd(run_dir / "conntrackd.ctl")
+    command = [sys.executable, "-m", "lvskeeper", "run", "-f", str(file)]
+    command += ["--run-dir", str(run_dir)]
+    with log.open("wb") as output, pair.inside("a"):
+        daemon = subprocess.Popen(command, stdout=output, stderr=output)
+
+    async def work() -> None:
+        await until(control.process)
+        before = control.process()
+        await until(lambda: log.read_text().count("state_sync_started") == 1)
+        status = Path("/proc", str(before), "status").read_text()  # noqa: ASYNC240 - in memory
+        os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
+        await until(lambda: log.read_text().count("state_sync_started") == 2)
+        assert "adopted" in log.read_text()
+        assert control.process() == before
+        daemon.terminate()
+        await until(lambda: not control.process())
+        await until(lambda: daemon.poll() is not None)
+
+    try:
+        run(work())
+    finally:
+        daemon.kill()
+        daemon.wait(5)
