@@ -19,6 +19,7 @@ from support.sync_pair import (
     PORTS,
     SYNC,
     SYNC_DEVICE,
+    VIP,
     Datagrams,
     Flow,
     Pair,
@@ -245,6 +246,60 @@ def test_who_gives_up_forgets_and_takes_nothing_from_either_kernel(pair: Pair) -
             await until(lambda: sides["a"].keeper.status.figures.own == 0)
             assert (pair.entries("a"), pair.entries("b")) == (1, 1)
             await flow.close()
+
+    run(work())
+
+
+def test_an_entry_that_runs_out_where_nobody_serves_any_more_lives_on_at_the_peer(
+    pair: Pair,
+) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            flows = [Flow(pair, servers, ECHO, number) for number in range(2)]
+            for flow in flows:
+                await flow.open()
+            await until(lambda: pair.entries("b") == len(flows))
+            ports = [line.partition("sport=")[2].split()[0] for line in entries_of(pair, "a")]
+            # The control: who serves tells the peer what ended.
+            pair.run("a", f"conntrack -D -p tcp --sport {ports[0]}")
+            await until(lambda: pair.entries("b") == 1)
+            await until(lambda: sides["a"].keeper.status.figures.own == 1)
+            sides["a"].keeper.follow(active=False)
+            pair.serve_by("b")
+            sides["b"].keeper.follow(active=True)
+            await until(lambda: sides["a"].keeper.status.figures.own == 0)
+            pair.run("a", f"conntrack -D -p tcp --sport {ports[1]}")
+            heard = sides["b"].keeper.status.figures.received
+            await until(lambda: sides["b"].keeper.status.figures.received > heard + 1)
+            assert pair.entries("b") == 1
+            for flow in flows:
+                await flow.close()
+
+    run(work())
+
+
+def entries_of(pair: Pair, side: str) -> list[str]:
+    return pair.run(side, f"conntrack -L -d {VIP} 2>/dev/null").splitlines()
+
+
+OVER_IPV6: Final = (
+    "-p tcp --state ESTABLISHED -s 2001:db8:c::10 -d 2001:db8:f::1 "
+    "--dst-nat fd01::2 --src-nat fd00::10"
+)
+OF_SCTP: Final = (
+    f"-p sctp --state ESTABLISHED --orig-vtag 1 --reply-vtag 2 -s 192.0.2.10 -d {VIP} "
+    "--dst-nat 10.0.0.2 --src-nat 10.9.0.10"
+)
+
+
+@pytest.mark.parametrize(
+    ("entry", "listing"), [(OVER_IPV6, "-f ipv6"), (OF_SCTP, "-p sctp")], ids=["IPv6", "SCTP"]
+)
+def test_the_filter_lets_it_through(pair: Pair, entry: str, listing: str) -> None:
+    async def work() -> None:
+        async with both(pair):
+            pair.run("a", f"conntrack -I {entry} --sport 1234 --dport 80 -t 300 -u ASSURED")
+            await until(lambda: pair.entries("b", listing) == 1)
 
     run(work())
 
