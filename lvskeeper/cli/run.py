@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "SIGHUP reloads the file: one with errors changes nothing. SIGUSR1 tells in the log how "
-        "every VRRP instance is, and what SYN cookies were counted to do. SIGTERM and SIGINT stop the "
-        "daemon and take its virtual servers out of the kernel, unless lvs_keep_on_stop is set."
+        "every VRRP instance is, and what SYN cookies were counted to do. SIGTERM and SIGINT stop "
+        "the daemon and take its virtual servers out of the kernel, unless lvs_keep_on_stop is set."
     )
 
 
