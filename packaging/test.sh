@@ -92,7 +92,8 @@ elif [ "$newest" = "$where" ]; then
     skip newest "no newer kernel than that of layer ipvs; $(tail -n 1 "$work/kernel")"
 else
     mapfile -t files < <(ipvs_files "${newest_files[@]}")
-    layer newest "$newest" in_lab --kernel newest -- "${files[@]}"
+    # These files keep to themselves, and wait more than they compute
+    layer newest "$newest" in_lab --kernel newest -- -n 2 --dist loadfile "${files[@]}"
 fi
 
 echo

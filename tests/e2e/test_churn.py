@@ -19,7 +19,12 @@ from lvskeeper.lab.load import Load
 from lvskeeper.lab.servers import nginx_server
 from lvskeeper.lab.topology import BACK, VIPS4, VIPS6, Laboratory, Plan, real_server
 
-pytestmark = [pytest.mark.root, pytest.mark.ipvs, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ipvs,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 HELD: Final = 200
 RATE: Final = 15.0 if inside_vm() else 50.0

@@ -33,7 +33,12 @@ from lvskeeper.lab.topology import (
     real_server,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.ipvs, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ipvs,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 LIPS: Final = frozenset(address for family in local_addresses(1) for address in family)
 SERVERS: Final = ("rs1", "rs2", "rs3")

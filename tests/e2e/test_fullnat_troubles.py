@@ -23,7 +23,12 @@ from lvskeeper.lab.longlived import connect_in
 from lvskeeper.lab.servers import nginx_server
 from lvskeeper.lab.topology import VIPS4, VIPS6, Laboratory, Plan, local_addresses, real_server
 
-pytestmark = [pytest.mark.root, pytest.mark.ipvs, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ipvs,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 LIPS: Final = frozenset(address for family in local_addresses(1) for address in family)
 NARROW_LIPS: Final = frozenset({"10.0.0.30", "10.0.0.31"})

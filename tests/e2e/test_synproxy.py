@@ -341,6 +341,7 @@ def test_one_message_tells_the_start_of_a_flood_and_one_its_end(site: Site) -> N
     assert ended.fields["handshakes"] < 100
 
 
+@pytest.mark.long
 def test_connections_outlive_a_reload_that_ends_cookies_and_one_that_brings_them(
     site: Site,
 ) -> None:
@@ -370,6 +371,7 @@ def test_connections_outlive_a_foreign_flush(site: Site) -> None:
     site.all_live()
 
 
+@pytest.mark.long
 def test_connections_outlive_the_daemon(site: Site) -> None:
     site.daemon.kill()
     site.all_live()
@@ -419,6 +421,7 @@ def test_fragments_are_dropped_where_asked(site: Site, defended: str, plain: str
         exchange(site, defended, 53, parts)
 
 
+@pytest.mark.long
 def test_the_directors_own_ports_are_cut_by_vip_alone(site: Site) -> None:
     with Speaker(site.lab.director, SSH):
         for vip in (DEFENDED4, DEFENDED6):
