@@ -29,9 +29,9 @@ pytestmark = [
 HELD: Final = 200
 RATE: Final = 15.0 if inside_vm() else 50.0
 """New connections a second."""
-SIDE: Final = 200
+SIDE: Final = 100
 """Virtual servers beside the loaded ones, of which a third leaves and a third comes a reload."""
-ROUNDS: Final = 2
+ROUNDS: Final = 4
 CHANGES: Final = 1000
 POOLS: Final = {"one": range(10, 14), "two": range(20, 24), "three": range(30, 32)}
 RELOAD_LIMIT: Final = 120.0
