@@ -11,6 +11,7 @@ from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.rooms import Places, places_of, rooms_of
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.capacity import (
+    ConntrackLost,
     ConntrackStats,
     ConntrackTurned,
     Judge,
@@ -134,12 +135,19 @@ def event_of(turn: Turn) -> Event:
             if before is State.ROOMY:
                 return events.PoolNearlyFull(use.pool, *told)
             return events.PoolRelieved(use.pool, before.value, *told, failures)
-        case ConntrackTurned(stats=stats, state=state, before=before, failures=failures):
-            if state is State.EXHAUSTED:
-                return events.ConntrackFull(stats.entries, stats.limit, failures)
-            if before is State.ROOMY:
-                return events.ConntrackNearlyFull(stats.entries, stats.limit)
-            was = "full" if before is State.EXHAUSTED else before.value
-            return events.ConntrackRelieved(was, stats.entries, stats.limit, failures)
+        case ConntrackTurned():
+            return _table_event(turn)
+        case ConntrackLost(entries=entries, connections=connections):
+            return events.ConntrackLost(entries, connections)
         case _:
             assert_never(turn)
+
+
+def _table_event(turn: ConntrackTurned) -> Event:
+    stats = turn.stats
+    if turn.state is State.EXHAUSTED:
+        return events.ConntrackFull(stats.entries, stats.limit, turn.failures)
+    if turn.before is State.ROOMY:
+        return events.ConntrackNearlyFull(stats.entries, stats.limit)
+    was = "full" if turn.before is State.EXHAUSTED else turn.before.value
+    return events.ConntrackRelieved(was, stats.entries, stats.limit, turn.failures)

@@ -4,7 +4,7 @@ A LIP holds as many connections toward one real server's address and port as it 
 When they run out the kernel drops new connections without a word, so the judge here warns before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import sqrt
@@ -18,6 +18,13 @@ WARNING_SHARE: Final = 0.8
 (``nf_nat_l4proto_unique_tuple``), so first failures come at about 98 %."""
 CLEAR_SHARE: Final = 0.7
 """Use below which it is roomy again."""
+
+LOST_SHARE: Final = 0.5
+"""Of the TCP connections that IPVS knows, tracked by fewer than this: the others were forgotten.
+
+Both keep a connection for about as long in each state of TCP; UDP, IPVS keeps far longer."""
+LOST_LEAST: Final = 8
+"""TCP connections below which nothing is made of it."""
 
 QUIET_LOOKS: Final = 6
 """Looks without a failure after which an exhaustion is over."""
@@ -198,7 +205,17 @@ class ConntrackTurned:
     """As with :class:`PoolTurned`."""
 
 
-Turn: TypeAlias = PoolTurned | ConntrackTurned
+@final
+@dataclass(frozen=True, slots=True)
+class ConntrackLost:
+    """Connection tracking has forgotten connections that IPVS still knows: somebody flushed it."""
+
+    entries: int
+    connections: int
+    """TCP connections of FULLNAT services, by IPVS."""
+
+
+Turn: TypeAlias = PoolTurned | ConntrackTurned | ConntrackLost
 
 
 @final
@@ -240,6 +257,7 @@ class Judge:
         self._pools: dict[str, _Gauge] = {}
         self._table = _Gauge()
         self._conflicts: dict[str, int] = {}
+        self._lost = False
         self.snapshot = Snapshot()
 
     def on_look(
@@ -258,7 +276,8 @@ class Judge:
         if conntrack and past.conntrack:
             failed = max(0, conntrack.insert_failed - past.conntrack.insert_failed)
             overflows = max(0, conntrack.overflows - past.conntrack.overflows)
-        turns: list[Turn] = []
+        loads = list(loads)
+        turns: list[Turn] = list(self._losses(loads, conntrack))
         uses = self._uses(loads)
         for pool, (connections, worst) in sorted(uses.items()):
             gauge = self._pools.setdefault(pool, _Gauge())
@@ -288,6 +307,18 @@ class Judge:
             pool: gauge for pool, gauge in self._pools.items() if gauge.state is not State.ROOMY
         }
         return turns
+
+    def _losses(
+        self, loads: Iterable[Load], conntrack: ConntrackStats | None
+    ) -> Iterator[ConntrackLost]:
+        """Tell a loss once, until most connections are tracked again."""
+        if conntrack is None:
+            return
+        known = sum(each.connections for each in loads if each.place.protocol is Protocol.TCP)
+        lost = known >= LOST_LEAST and conntrack.entries < known * LOST_SHARE
+        if lost and not self._lost:
+            yield ConntrackLost(conntrack.entries, known)
+        self._lost = lost
 
     def _uses(self, loads: Iterable[Load]) -> dict[str, tuple[int, Load]]:
         """Return connections and worst place by pool, those included that ended while full."""

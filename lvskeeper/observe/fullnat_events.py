@@ -251,6 +251,21 @@ class PoolRelieved(Event, frozen=True):
 
 
 @final
+class ConntrackLost(Event, frozen=True):
+    """Connection tracking has forgotten connections that IPVS still knows, as after a flush.
+
+    Those in which the client speaks next come back with the same LIP and port while
+    nf_conntrack_tcp_loose is 1; those behind SYN cookies end.
+    """
+
+    NAME: ClassVar = "conntrack_lost"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Find who runs `conntrack -F` or `-D`, or reloads a firewall that does."
+    entries: Annotated[int, "connections that are tracked"]
+    connections: Annotated[int, "TCP connections of FULLNAT services that IPVS knows"]
+
+
+@final
 class ConntrackNearlyFull(Event, frozen=True):
     """The table of connection tracking, which FULLNAT needs, comes near its limit."""
 

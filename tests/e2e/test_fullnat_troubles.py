@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 from support.asking import ask
 
+from lvskeeper.fullnat.capacity import LOST_LEAST
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.longlived import connect_in
 from lvskeeper.lab.servers import nginx_server
@@ -209,7 +210,12 @@ def test_a_flushed_ruleset_is_told_with_who_did_it_and_nobody_loses(site: Site, 
 def test_connections_find_their_lip_again_after_conntrack_was_flushed(
     site: Site, idle: Idle
 ) -> None:
+    for _ in range(LOST_LEAST):  # IPVS remembers them for a while, and so does conntrack
+        ask(site.lab.client, VIPS4[0], 80, timeout=PATIENCE)
+    mark = time.monotonic()
     site.lab.director.run(["conntrack", "-F"])
+    told = site.daemon.wait_for("conntrack_lost", since=mark)
+    assert told.fields["connections"] >= LOST_LEAST
     assert idle.ask() == idle.seen, "the same LIP and port, or the server would reset"
     site.new_connections_work()
 

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from lvskeeper.fullnat.capacity import (
     CLEAR_SHARE,
+    LOST_LEAST,
     QUIET_LOOKS,
     TRIES,
     WARNING_SHARE,
+    ConntrackLost,
     ConntrackStats,
     ConntrackTurned,
     Judge,
@@ -19,6 +21,7 @@ from lvskeeper.fullnat.capacity import (
     PoolTurned,
     Room,
     State,
+    Turn,
     conntrack_limit,
 )
 from lvskeeper.ipvs.types import DestKey, Family, Protocol
@@ -26,21 +29,27 @@ from lvskeeper.units import parse_address
 
 PLACE = Place("lips", 1024, 65535, Protocol.TCP, DestKey(parse_address("10.0.0.1"), 80))
 OTHER = replace(PLACE, server=DestKey(parse_address("10.0.0.2"), 80))
-EMPTY = ConntrackStats(0, 1_000_000)
+CALM = ConntrackStats(300_000, 1_000_000)
 
 
 def load(connections: int, place: Place = PLACE, lips: int = 4) -> Load:
     return Load(place, lips, connections)
 
 
-def states(turns: list[PoolTurned | ConntrackTurned]) -> list[State]:
-    return [turn.use.state if isinstance(turn, PoolTurned) else turn.state for turn in turns]
+def fullness(turns: list[Turn]) -> list[PoolTurned | ConntrackTurned]:
+    return [turn for turn in turns if not isinstance(turn, ConntrackLost)]
+
+
+def states(turns: list[Turn]) -> list[State]:
+    return [
+        turn.use.state if isinstance(turn, PoolTurned) else turn.state for turn in fullness(turns)
+    ]
 
 
 def test_a_warning_comes_once_and_clears_lower() -> None:
     judge = Judge()
     said = [
-        states(judge.on_look([load(connections)], EMPTY))
+        states(judge.on_look([load(connections)], CALM))
         for connections in (100_000, 210_000, 215_000, 190_000, 200_000, 150_000, 150_000)
     ]
     assert said == [[], [State.NEARLY_FULL], [], [], [], [State.ROOMY], []]
@@ -48,7 +57,7 @@ def test_a_warning_comes_once_and_clears_lower() -> None:
 
 def test_the_warning_names_the_real_server_with_the_least_room() -> None:
     judge = Judge()
-    (turn,) = judge.on_look([load(1_000), load(220_000, OTHER)], EMPTY)
+    (turn,) = judge.on_look([load(1_000), load(220_000, OTHER)], CALM)
 
     assert isinstance(turn, PoolTurned)
     assert (turn.use.worst.place, turn.use.worst.capacity) == (OTHER, 4 * 64512)
@@ -59,41 +68,41 @@ def test_the_warning_names_the_real_server_with_the_least_room() -> None:
 
 def test_an_exhaustion_is_one_event_and_its_end_another() -> None:
     judge = Judge()
-    judge.on_look([load(250_000)], EMPTY)
+    judge.on_look([load(250_000)], CALM)
     looks = [5, 25, 25, 100] + [100] * QUIET_LOOKS
     turns = [
         turn
         for failed in looks
         for turn in judge.on_look(
-            [load(250_000)], replace(EMPTY, insert_failed=failed, dropped=failed)
+            [load(250_000)], replace(CALM, insert_failed=failed, dropped=failed)
         )
     ]
 
     assert states(turns) == [State.EXHAUSTED, State.NEARLY_FULL]
-    assert [turn.failures for turn in turns] == [5, 100]
-    assert [turn.before for turn in turns] == [State.NEARLY_FULL, State.EXHAUSTED]
+    assert [turn.failures for turn in fullness(turns)] == [5, 100]
+    assert [turn.before for turn in fullness(turns)] == [State.NEARLY_FULL, State.EXHAUSTED]
 
 
 def test_failed_insertions_are_no_exhaustion_where_there_is_room() -> None:
     judge = Judge()
-    judge.on_look([load(1_000)], EMPTY)
-    assert judge.on_look([load(1_000)], replace(EMPTY, insert_failed=9, dropped=9)) == []
+    judge.on_look([load(1_000)], CALM)
+    assert judge.on_look([load(1_000)], replace(CALM, insert_failed=9, dropped=9)) == []
 
 
 def test_a_pool_that_goes_while_it_is_exhausted_is_relieved() -> None:
     judge = Judge()
-    judge.on_look([load(250_000)], EMPTY)
-    judge.on_look([load(250_000)], replace(EMPTY, insert_failed=1, dropped=1))
+    judge.on_look([load(250_000)], CALM)
+    judge.on_look([load(250_000)], replace(CALM, insert_failed=1, dropped=1))
 
-    assert states(judge.on_look([], EMPTY)) == [State.ROOMY]
-    assert judge.on_look([], EMPTY) == []
+    assert states(judge.on_look([], CALM)) == [State.ROOMY]
+    assert judge.on_look([], CALM) == []
     assert judge.snapshot.pools == ()
 
 
 def test_of_a_kernel_with_fullnat_the_conflicts_tell_who_finds_no_port() -> None:
     judge = Judge()
     said = [
-        states(judge.on_look([load(1_000)], EMPTY, {"lips": conflicts}))
+        states(judge.on_look([load(1_000)], CALM, {"lips": conflicts}))
         for conflicts in (3 * TRIES, 4 * TRIES - 1, 5 * TRIES, 5 * TRIES)
     ]
     assert said == [[], [], [State.EXHAUSTED], [State.ROOMY]]
@@ -116,7 +125,7 @@ def test_the_table_of_connection_tracking_has_the_same_steps() -> None:
     turns = [turn for stats in looks for turn in judge.on_look([], stats)]
 
     assert states(turns) == [State.NEARLY_FULL, State.EXHAUSTED, State.ROOMY]
-    assert [turn.failures for turn in turns] == [0, 15, 15]
+    assert [turn.failures for turn in fullness(turns)] == [0, 15, 15]
     assert judge.snapshot.conntrack == looks[-1]
 
 
@@ -134,7 +143,7 @@ def test_whatever_happens_each_event_is_a_change_and_fits_the_numbers(
     judge, failed, state = Judge(), 0, State.ROOMY
     for first, second, failures in looks:
         failed += failures
-        stats = replace(EMPTY, insert_failed=failed, dropped=failed)
+        stats = replace(CALM, insert_failed=failed, dropped=failed)
         turns = judge.on_look([load(first), load(second, OTHER)], stats)
         assert len(turns) <= 1
         share = max(load(first).share, load(second).share)
@@ -185,3 +194,20 @@ def test_connection_tracking_is_sized_to_the_pools_within_memory() -> None:
     assert conntrack_limit(rooms, 64 << 30) == 774144 + 1000
     assert conntrack_limit(rooms, 1 << 30) == (1 << 30) // 3200
     assert conntrack_limit([], 64 << 30) == 0
+
+
+def test_a_flush_of_connection_tracking_is_told_once_until_most_is_tracked_again() -> None:
+    judge = Judge()
+    said = [
+        judge.on_look([load(1_000)], replace(CALM, entries=entries))
+        for entries in (1_010, 40, 300, 900, 1_000, 10)
+    ]
+    assert said == [[], [ConntrackLost(40, 1_000)], [], [], [], [ConntrackLost(10, 1_000)]]
+
+
+def test_udp_and_a_handful_of_connections_tell_no_flush() -> None:
+    judge = Judge()
+    udp = load(1_000, replace(PLACE, protocol=Protocol.UDP))
+    nothing = replace(CALM, entries=0)
+    assert judge.on_look([udp, load(LOST_LEAST - 1)], nothing) == []
+    assert judge.on_look([udp, load(LOST_LEAST)], nothing) == [ConntrackLost(0, LOST_LEAST)]
