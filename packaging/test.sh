@@ -67,7 +67,7 @@ fetching=$!
 if [ "${1:-}" != kernels ]; then
     layer lint "this machine" packaging/lint.sh
     layer host "this machine" "${pytest[@]}" -m "not ipvs" \
-        --numprocesses $workers --dist loadgroup --no-loadscope-reorder
+        --numprocesses $workers --no-loadscope-reorder
     [ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
 fi
 wait $fetching
@@ -93,7 +93,7 @@ elif [ "$newest" = "$where" ]; then
 else
     mapfile -t files < <(ipvs_files "${newest_files[@]}")
     # These files keep to themselves, and wait more than they compute
-    layer newest "$newest" in_lab --kernel newest -- -n 2 --dist loadfile "${files[@]}"
+    layer newest "$newest" in_lab --kernel newest -- --numprocesses 2 "${files[@]}"
 fi
 
 echo

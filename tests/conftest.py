@@ -2,9 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import final
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from lvskeeper.lab.kernels import ipvs_is_here, lab_kernel
 from lvskeeper.lab.topology import Laboratory
@@ -29,22 +34,34 @@ def why_not(*, root: bool, ipvs: bool) -> str:
     return ""
 
 
-def measures_time(item: pytest.Item) -> bool:
-    """Whether *item* may be one that waits for timers and judges what came when."""
-    return "daemon" in item.path.parts or item.get_closest_marker("root") is not None
+@cache
+def measures_time(file: Path) -> bool:
+    """Whether tests in *file* may wait for timers and judge what came when."""
+    return "daemon" in file.parts or "mark.root" in file.read_text()
+
+
+@final
+class FilesApart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Gives whole files to workers, and those that measure time to few workers at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.partition("::")[0]
+        file = self.config.rootpath / name
+        if not measures_time(file):
+            return name
+        return f"waiting {crc32(name.encode()) % WAITING_GROUPS}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FilesApart:
+    return FilesApart(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Side by side (pytest -n): the files that wait for timers are begun first and share few
-    # workers, and the other ones, each for itself, keep the processors busy.
-    waiting = list(dict.fromkeys(item.path for item in items if measures_time(item)))
-    items.sort(key=lambda item: item.path not in waiting)
-    for item in items:
-        group = str(item.path)
-        if item.path in waiting:
-            group = f"waiting {waiting.index(item.path) % WAITING_GROUPS}"
-        item.add_marker(pytest.mark.xdist_group(group))
+    # Side by side (pytest -n): what waits for timers is begun first, and the other files keep the
+    # processors busy.
+    items.sort(key=lambda item: not measures_time(item.path))
     reasons: dict[tuple[bool, bool], str] = {}
     for item in items:
         root, ipvs = (item.get_closest_marker(name) is not None for name in ("root", "ipvs"))
@@ -56,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ and os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0 if measures_time(item) else MODEST)
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if measures_time(item.path) else MODEST)
 
 
 def pytest_report_header() -> str:
