@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import final
-from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,12 +43,16 @@ def measures_time(file: Path) -> bool:
 class FilesApart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Gives whole files to workers, and those that measure time to few workers at a time."""
 
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        super().__init__(config, log)
+        self._scopes: dict[str, str] = {}
+
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.partition("::")[0]
-        file = self.config.rootpath / name
-        if not measures_time(file):
+        if not measures_time(self.config.rootpath / name):
             return name
-        return f"waiting {crc32(name.encode()) % WAITING_GROUPS}"
+        # In turn, so that all groups have about as many
+        return self._scopes.setdefault(name, f"waiting {len(self._scopes) % WAITING_GROUPS}")
 
 
 @pytest.hookimpl(optionalhook=True)
