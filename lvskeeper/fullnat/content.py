@@ -50,7 +50,9 @@ class Content:
     @property
     def serving(self) -> frozenset[ServiceKey]:
         """The services whose clients get SYN cookies."""
-        return frozenset(slot.key for slot in self.elements if slot.container in HOOKS[:2])
+        return frozenset(
+            slot.key for slot in self.elements if slot.container[:-1] in {"syn_port", "syn_any"}
+        )
 
 
 def slot_of(key: ServiceKey) -> Slot:

@@ -5,7 +5,7 @@ What belongs to a connection of the director's own, or answers its queries, alwa
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self, final
 
 from lvskeeper.fullnat.parts import (
@@ -83,13 +83,14 @@ class Defences:
 
     def common(self, other: Self) -> "Defences":
         """Return what both drop, and hurts the services of neither."""
-        return Defences(
+        both = Defences(
             self.strays & other.strays,
             self.closed & other.closed,
             self.udp & other.udp,
             self.fragments & other.fragments,
-            self.exceptions | other.exceptions,
         )
+        # Without anything to except from there is no map that could hold exceptions.
+        return replace(both, exceptions=self.exceptions | other.exceptions) if both._seen else both
 
     @property
     def used(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -39,7 +40,11 @@ pytestmark = [
 
 WEB = ServiceKey(Family.INET, Protocol.TCP, parse_address("198.51.100.1"), 80)
 TLS = ServiceKey(Family.INET, Protocol.TCP, parse_address("198.51.100.1"), 443)
-LIPS = PoolSpec("lips", (LocalAddressSpec(parse_address("10.0.0.9")),))
+WEB6 = ServiceKey(Family.INET6, Protocol.TCP, parse_address("2001:db8:f::1"), 80)
+LIPS = PoolSpec(
+    "lips",
+    (LocalAddressSpec(parse_address("10.0.0.9")), LocalAddressSpec(parse_address("fd00::9"))),
+)
 
 
 def director(
@@ -170,14 +175,25 @@ async def test_what_health_could_not_bring_about_is_done_later(
 
 @pytest.mark.asyncio
 async def test_a_restart_takes_the_table_over_as_it_is(stage: Stage) -> None:
-    spec = director(WEB, TLS, defence=DefenceSpec(TcpDefence.VIP, udp=True, fragments=True))
-    await stage.start(spec, WEB)
+    spec = director(WEB, TLS, WEB6, defence=DefenceSpec(TcpDefence.VIP, udp=True, fragments=True))
+    await stage.start(spec, WEB, WEB6)
     table = handle()
     stage.restart()
-    await stage.start(spec, WEB)
+    await stage.start(spec, WEB, WEB6)
     assert handle() == table
-    assert elements() == {80}
+    assert elements() == elements("syn_port6") == {80}
     assert stage.told == []
+
+
+@pytest.mark.asyncio
+async def test_a_restart_with_other_defences_replaces_the_table(stage: Stage) -> None:
+    await stage.start(director(WEB, TLS), WEB)
+    stage.restart()
+    (vip,) = director(WEB, defence=DefenceSpec(TcpDefence.VIP)).virtual_servers
+    spec = director(WEB, TLS)
+    others = tuple(one for one in spec.virtual_servers if one.name != vip.name)
+    await stage.start(replace(spec, virtual_servers=(vip, *others)), WEB)
+    assert elements("tcp_port4") == {80, 443}, "the one is defended, the other is not hurt"
 
 
 @pytest.mark.asyncio

@@ -148,7 +148,7 @@ def test_between_two_only_what_both_drop_is_dropped() -> None:
     assert common.strays == {WEB}
     assert common.closed == {VIP}
     assert common.udp == frozenset()
-    assert not DEFENDED.common(Defences()).used
+    assert DEFENDED.common(Defences()) == Defences()
 
 
 def test_differences_say_what_an_element_is_for() -> None:
