@@ -230,7 +230,8 @@ def test_a_flood_reaches_no_server_and_every_request_does(site: Site, vip: str, 
 def test_without_cookies_a_flood_reaches_the_servers(site: Site, vip: str) -> None:
     count = 200
     before = site.syns_at_servers()
-    with Flood(site.lab.client, vip, 80, count=count, rate=RATE):
+    # Another port than that of the test of strays, which are to belong to no connection
+    with Flood(site.lab.client, vip, SMTP, count=count, rate=RATE):
         pass
     wait_until(lambda: site.syns_at_servers() - before >= count)
     assert min(site.forged()) >= count
