@@ -127,7 +127,7 @@ class Generator:
     def _print(self) -> None:
         held = sum(1 for item in self._there.values() if item.stays and item.answered)
         counts = {name: int(value) for name, value in self._score.items()}
-        score = Score(held=held, slowest=round(self._slowest, 2), words=self._words, **counts)
+        score = Score(held=held, slowest=round(self._slowest, 6), words=self._words, **counts)
         sys.stdout.write(json.dumps(asdict(score)) + "\n")
         sys.stdout.flush()
 
