@@ -59,7 +59,14 @@ in_lab() {
 
 # Only the files that have such tests: importing all the others takes a minute in emulation
 ipvs_files() {
-    grep -rl --include='test_*.py' 'mark\.ipvs' "$@" | sort
+    local files
+    mapfile -t files < <(grep -rl --include='test_*.py' 'mark\.ipvs' "$@" | sort)
+    if [ "$marks" = ipvs ]; then
+        printf '%s\n' "${files[@]}"
+    else
+        # Whole files that are long say so in their pytestmark
+        grep -L '^    pytest.mark.long,' "${files[@]}"
+    fi
 }
 
 packaging/kernel.sh >"$work/kernel" 2>&1 &
