@@ -1,4 +1,4 @@
-"""The pair of conf/pair in the laboratory, as it is: two directors, and what a take-over costs.
+"""A pair in the laboratory, that of conf/pair as it is or another one, and what a take-over costs.
 
 Times are those of ``time.monotonic()``.
 """
@@ -79,14 +79,18 @@ class TakeOver:
 
 @final
 class Pair:
-    """A context manager with the laboratory, real servers, and two daemons that do not run yet."""
+    """A context manager with the laboratory, real servers, and two daemons that do not run yet.
 
-    def __init__(self, folder: Path) -> None:
+    *conf* has the files ``director1.conf`` and ``director2.conf``, with the VIPs, the instances and
+    the priorities of conf/pair.
+    """
+
+    def __init__(self, folder: Path, conf: Path = CONF) -> None:
         self.lab: Final = Laboratory(Plan(directors=2, lips=False, vips=False, forwarding=False))
         self.daemons: Final = {
             number: Daemon(
                 self.lab.directors[number - 1],
-                CONF / f"director{number}.conf",
+                conf / f"director{number}.conf",
                 folder / f"{number}",
             )
             for number in PRIORITIES
