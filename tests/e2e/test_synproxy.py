@@ -26,7 +26,12 @@ from lvskeeper.lab.servers import Server, nginx_server, start_servers
 from lvskeeper.lab.topology import BACK, FRONT, VIPS4, VIPS6, Laboratory, Plan, real_server
 from lvskeeper.lab.wire import ETH_P_ALL
 
-pytestmark = [pytest.mark.root, pytest.mark.ipvs, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ipvs,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+]
 
 PROXIED4, PLAIN4, NAT4, DEFENDED4 = VIPS4
 PROXIED6, PLAIN6, NAT6, DEFENDED6 = VIPS6
@@ -342,7 +347,6 @@ def test_one_message_tells_the_start_of_a_flood_and_one_its_end(site: Site) -> N
     assert ended.fields["handshakes"] < 100
 
 
-@pytest.mark.long
 def test_connections_outlive_a_reload_that_ends_cookies_and_one_that_brings_them(
     site: Site,
 ) -> None:
@@ -372,7 +376,6 @@ def test_connections_outlive_a_foreign_flush(site: Site) -> None:
     site.all_live()
 
 
-@pytest.mark.long
 def test_connections_outlive_the_daemon(site: Site) -> None:
     site.daemon.kill()
     site.all_live()
@@ -422,7 +425,6 @@ def test_fragments_are_dropped_where_asked(site: Site, defended: str, plain: str
         exchange(site, defended, 53, parts)
 
 
-@pytest.mark.long
 def test_the_directors_own_ports_are_cut_by_vip_alone(site: Site) -> None:
     with Speaker(site.lab.director, SSH):
         for vip in (DEFENDED4, DEFENDED6):
