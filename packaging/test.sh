@@ -1,7 +1,7 @@
 #!/bin/bash
-# The test layers, and what became of each: lint, the host's tests, those that need ip_vs on the
-# oldest kernel that is here, and those of the rulesets again on the newest one that Debian offers.
-# `test.sh kernels` runs all that need ip_vs on both, those marked `long` included, for a night.
+# The test layers, and what became of each: lint, the host's tests, and those that need ip_vs on the
+# oldest kernel that is here. `test.sh kernels` runs all of these that need ip_vs, those marked `long`
+# included, on that kernel and on the newest one that Debian offers; that is for a night.
 # A layer that cannot run is counted as skipped, with its reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -11,11 +11,10 @@ pytest=("$python" -m pytest -p no:cacheprovider)
 workers=4
 vm_limit=2400 # seconds for the tests in the VM, on an emulated machine beside others
 marks="ipvs and not long"
-newest_files=(tests/fullnat)
-if [ "${1:-}" = kernels ]; then
+all_kernels=${1:+yes}
+if [ -n "$all_kernels" ]; then
     vm_limit=7200
     marks=ipvs
-    newest_files=(tests)
 fi
 summary=()
 failed=0
@@ -69,17 +68,16 @@ ipvs_files() {
     fi
 }
 
-packaging/kernel.sh >"$work/kernel" 2>&1 &
-fetching=$!
-if [ "${1:-}" != kernels ]; then
+if [ -n "$all_kernels" ]; then
+    packaging/kernel.sh 2>&1 | tee "$work/kernel"
+else
     layer lint "this machine" packaging/lint.sh
     layer host "this machine" "${pytest[@]}" -m "not ipvs" \
         --numprocesses $workers --no-loadscope-reorder
     [ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
 fi
-wait $fetching
-cat "$work/kernel"
 
+mapfile -t files < <(ipvs_files tests)
 here=()
 if where=$("$python" -m lvskeeper.lab where 2>&1); then
     # Where this very kernel has ip_vs, it is the one to test
@@ -87,20 +85,19 @@ if where=$("$python" -m lvskeeper.lab where 2>&1); then
         "a VM"*) here=(--kernel "${LVSKEEPER_KERNEL:-oldest}") ;;
     esac
     where=$("$python" -m lvskeeper.lab where "${here[@]}")
-    mapfile -t files < <(ipvs_files tests)
     layer ipvs "$where" in_lab "${here[@]}" -- "${files[@]}"
 else
     skip ipvs "${where//$'\n'/; }"
 fi
 
-if ! newest=$("$python" -m lvskeeper.lab where --kernel newest 2>&1); then
+if [ -z "$all_kernels" ]; then
+    : # One kernel will do
+elif ! newest=$("$python" -m lvskeeper.lab where --kernel newest 2>&1); then
     skip newest "${newest//$'\n'/; }"
 elif [ "$newest" = "$where" ]; then
     skip newest "no newer kernel than that of layer ipvs; $(tail -n 1 "$work/kernel")"
 else
-    mapfile -t files < <(ipvs_files "${newest_files[@]}")
-    # These files keep to themselves, and wait more than they compute
-    layer newest "$newest" in_lab --kernel newest -- --numprocesses 2 "${files[@]}"
+    layer newest "$newest" in_lab --kernel newest -- "${files[@]}"
 fi
 
 echo
