@@ -1,0 +1,181 @@
+"""Connections of several kinds that outlive what is done to directors, or do not.
+
+Servers that speak send one endless pattern, which their clients compare byte for byte.
+"""
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final, Self, final
+
+from lvskeeper.lab.longlived import LongLived, connect_in
+from lvskeeper.lab.netns import Namespace, inside
+
+BLOCK: Final = 500
+CHAT_PAUSE: Final = 2.0
+"""Seconds between an answer and the next question of a connection that talks."""
+DOWNLOAD_PACE: Final = 0.5
+"""Seconds between two blocks of a download; an emulated machine carries dozens of them."""
+FOR_EVER: Final = 1e9
+PATIENCE: Final = 90.0
+ANSWER_TIME: Final = 45.0
+"""Seconds for one answer of a connection that talks, across a take-over."""
+POLL: Final = 0.2
+_PATTERN: Final = bytes(range(251)) * 300
+_QUESTION: Final = b"GET / HTTP/1.1\r\nHost: laboratory\r\n\r\n"
+
+
+@final
+class Source:
+    """Sends a block to whoever connects to *port* of a server, then one each *pace* seconds."""
+
+    def __init__(self, servers: Sequence[Namespace], port: int, pace: float = FOR_EVER) -> None:
+        self._listening = [inside(space.name, lambda: _listen(port)) for space in servers]
+        self._pace = pace
+        self._sent: dict[socket.socket, int] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        for sock in (*self._listening, *self._sent):
+            sock.close()
+
+    def speak(self) -> None:
+        """Send a block to all."""
+        with self._lock:
+            for sock in list(self._sent):
+                self._send(sock)
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for listening in self._listening:
+                selector.register(listening, selectors.EVENT_READ, listening)
+            due = time.monotonic() + self._pace
+            while not self._stop.is_set():
+                for key, _ in selector.select(POLL):
+                    sock, _ = key.data.accept()
+                    sock.setblocking(False)
+                    with self._lock:
+                        self._sent[sock] = 0
+                        self._send(sock)
+                if time.monotonic() >= due:
+                    self.speak()
+                    due = time.monotonic() + self._pace
+
+    def _send(self, sock: socket.socket) -> None:
+        sent = self._sent[sock]
+        try:
+            self._sent[sock] = sent + sock.send(_pattern(sent, BLOCK))
+        except BlockingIOError:
+            pass
+        except OSError:
+            del self._sent[sock]
+            sock.close()
+
+
+@final
+class Stream:
+    """A client of a :class:`Source`, which never says a word itself."""
+
+    def __init__(self, namespace: Namespace, address: str, port: int) -> None:
+        self._socket = connect_in(namespace, address, port, PATIENCE)
+        self._socket.setblocking(False)
+        self._got = self._mark = 0
+        self._error = ""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def begin(self) -> None:
+        """Count from here."""
+        self._read()
+        self._mark = self._got
+
+    def works(self) -> bool:
+        """Whether a block has come since :meth:`begin`, and nothing wrong."""
+        self._read()
+        return self._got >= self._mark + BLOCK and not self._error
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while not self._error:
+                try:
+                    data = self._socket.recv(1 << 16)
+                except ConnectionError as error:
+                    self._error = str(error)
+                    return
+                if data != _pattern(self._got, len(data)) or not data:
+                    self._error = "not what was sent"
+                self._got += len(data)
+
+
+@final
+class Idle:
+    """A connection that has had one answer, and is silent until it is asked for."""
+
+    def __init__(self, namespace: Namespace, address: str, port: int) -> None:
+        self._socket = connect_in(namespace, address, port, PATIENCE)
+        self._answer = b""
+        self.begin()
+        deadline = time.monotonic() + PATIENCE
+        while not self.works():
+            if time.monotonic() > deadline:
+                raise TimeoutError("no first answer")
+            time.sleep(POLL)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def begin(self) -> None:
+        """Ask."""
+        self._answer = b""
+        self._socket.setblocking(False)
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(_QUESTION)
+
+    def works(self) -> bool:
+        """Whether there was an answer since :meth:`begin`."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._answer += self._socket.recv(1 << 16)
+        return b"}" in self._answer
+
+
+@final
+class Chatty:
+    """A connection that asks every :data:`CHAT_PAUSE`."""
+
+    def __init__(self, namespace: Namespace, address: str, port: int) -> None:
+        self._talk = LongLived(namespace, address, port, patience=ANSWER_TIME, pause=CHAT_PAUSE)
+        self._talk.__enter__()
+        self._mark = 0
+
+    def close(self) -> None:
+        self._talk.__exit__()
+
+    def begin(self) -> None:
+        """Count from here."""
+        self._mark = self._talk.answers
+
+    def works(self) -> bool:
+        """Whether two answers have come since :meth:`begin`, one of them to a new question."""
+        return self._talk.alive and self._talk.answers >= self._mark + 2
+
+
+def _listen(port: int) -> socket.socket:
+    return socket.create_server(
+        ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100
+    )
+
+
+def _pattern(start: int, size: int) -> bytes:
+    return _PATTERN[start % 251 :][:size]
