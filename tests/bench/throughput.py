@@ -201,7 +201,7 @@ def main() -> None:
             row = Row("D1", f"{what}: {name}", ours, "IPVS NAT, 1,000 times", anchor, floor, aim)
             print(row, flush=True)
     router = costs["router"]
-    print("     D1 beyond a router, in 1,000 instructions a request: on a new connection, on a kept one")
+    print("     D1 beyond a router, in 1,000 instructions a request: new connection, kept one")
     for name, cost in costs.items():
         fresh, kept = 1e3 * (cost.fresh - router.fresh), 1e3 * (cost.kept - router.kept)
         print(f"          {name:36} {fresh:6.1f} {kept:6.1f}", flush=True)
