@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import inf
 from typing import Final, final
 
 from lvskeeper.daemon.seat import Seat, WireKey
@@ -19,11 +18,6 @@ from lvskeeper.kernel.vrrp_socket import (
 )
 from lvskeeper.units import Address
 from lvskeeper.vrrp.packet import AH, VRRP
-
-BUSY: Final = 0.005
-"""Reads closer together than this, in seconds, make a receiver rest; more than a rest is long."""
-REST: Final = 0.003
-"""Seconds of a rest: little beside any skew time, and before silence is judged all is read."""
 
 
 @final
@@ -57,7 +51,6 @@ class _Wire:
             if need.below:
                 enter(Membership(find_interface(need.below), key.family, need.groups))
             self._stack: Final = undo.pop_all()
-        self.read_at = -inf
 
     def present(self) -> bool:
         """Tell whether the interface is still the one that the sockets are bound to."""
@@ -132,24 +125,7 @@ class Wires:
             return
         self.failures.pop(key, None)
         for receiver in wire.receivers:
-            self._listen(key, wire, receiver)
-
-    def _listen(self, key: WireKey, wire: _Wire, receiver: Receiver) -> None:
-        if self._wires.get(key) is wire:
-            self._loop.add_reader(receiver.fileno(), self._read, key, wire, receiver)
-
-    def _read(self, key: WireKey, wire: _Wire, receiver: Receiver) -> None:
-        """Have a receiver read, and let it rest where adverts come fast.
-
-        A turn of the loop costs more than an advert: hundreds of instances a peer that spaces its
-        adverts evenly would cost a turn each.
-        """
-        now = self._loop.time()
-        busy, wire.read_at = now - wire.read_at < BUSY, now
-        if busy:
-            self._loop.remove_reader(receiver.fileno())
-            self._loop.call_later(REST, self._listen, key, wire, receiver)
-        self._on_readable(key, receiver)
+            self._loop.add_reader(receiver.fileno(), self._on_readable, key, receiver)
 
     def drop(self, key: WireKey) -> None:
         """Close the sockets of a wire; :meth:`repair` opens them anew."""
