@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from lvskeeper.daemon.router_spec import InstanceConfig
-from lvskeeper.daemon.seat import Seat, WireKey
+from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.vrrp_shell import Shell
-from lvskeeper.daemon.wires import BUSY, REST, Wires
-from lvskeeper.kernel.vrrp_socket import Receiver, Sender, find_interface
+from lvskeeper.kernel.vrrp_socket import Receiver, find_interface
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.vrrp_events import RouterResumed, VrrpLate, VrrpStateChanged
 from lvskeeper.units import parse_address
@@ -148,30 +147,3 @@ async def test_a_stopped_router_has_told_everything() -> None:
     ended = [event for event in events if isinstance(event, VrrpStateChanged)]
     assert len([event for event in ended if event.cause == "stop"]) == 60
     assert duties.ticks > 0
-
-
-async def test_adverts_that_come_fast_are_read_in_batches_and_none_is_lost() -> None:
-    key, spec = WireKey("lo", 4), config(1)
-    seat = Seat(spec)
-    reads: list[float] = []
-    heard = 0
-
-    def read(_: WireKey, receiver: Receiver) -> None:
-        nonlocal heard
-        reads.append(loop.time())
-        heard += sum(isinstance(packet, Received) for packet in receiver.drain())
-
-    loop = asyncio.get_running_loop()
-    wires = Wires(read, lambda *_: None)
-    wires.replace([seat])
-    seat.source = HERE
-    message = next(iter(seat.messages(200, 0.0)))[1]
-    with Sender(find_interface("lo"), 4) as sender:
-        for _ in range(300):
-            sender.send(message, HERE, PEER)
-            await asyncio.sleep(0)
-        await until(lambda: heard == 300)
-    wires.drop(key)
-    assert len(reads) > 2
-    for first, second, third in zip(reads, reads[1:], reads[2:], strict=False):
-        assert second - first >= BUSY or third - second >= REST * 0.9
