@@ -9,8 +9,7 @@ import contextlib
 import gc
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never, final
@@ -34,29 +33,21 @@ from lvskeeper.daemon.channel import (
 )
 from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
-from lvskeeper.daemon.desired import (
-    Prior,
-    changes_service,
-    entries,
-    is_served,
-    make_pool,
-    pool_specs,
-    prior_of,
-    server_key,
-)
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
-from lvskeeper.daemon.state import OwnedState, Past, StateFile
+from lvskeeper.daemon.roles import DirectorSpec
+from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
 from lvskeeper.daemon.sync import SyncKeeper
 from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
 from lvskeeper.daemon.table import DRIFT_BUDGET, Outcome, TableKeeper
+from lvskeeper.daemon.upkeep import Upkeep
+from lvskeeper.daemon.virtuals import Virtuals, served
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.health.pool import Pool, PoolEffect
-from lvskeeper.ipvs.types import DestKey, ServiceKey
+from lvskeeper.health.pool import PoolEffect
+from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -78,15 +69,6 @@ SLOW_TURN: Final = 2.0
 
 SCRIPT_PATIENCE: Final = 5.0
 """Seconds that scripts get to end at a stop."""
-
-
-@final
-@dataclass(slots=True)
-class _Virtual:
-    """A virtual server with its health; only the director changes it."""
-
-    spec: VirtualServerSpec
-    pool: Pool[DestKey]
 
 
 @final
@@ -119,12 +101,10 @@ class Director:
         self._health = HealthLoop(self._on_effects, self._offers.note)
         self._spec = DirectorSpec()
         self._keep = False
-        self._virtuals: dict[str, _Virtual] = {}
-        self._dirty: set[str] = set()
-        self._dirty_since = 0.0
+        self._virtuals = Virtuals(emit, self._announcer)
         self._flush_wanted = asyncio.Event()
         self._changing = asyncio.Lock()
-        self._told: set[str] = set()
+        self._upkeep = Upkeep(emit)
 
     async def run(self) -> None:
         """Obey the supervisor until it says stop or is gone."""
@@ -137,11 +117,11 @@ class Director:
                     self._flush_forever(),
                     self._watch_table(),
                     self._watch_ruleset(),
-                    self._repeat(SLOW_TURN, self._check_surroundings),
-                    self._repeat(LOOK_INTERVAL, self._count),
-                    self._repeat(SLOW_TURN, self._see_off_addresses),
-                    self._repeat(CAPACITY_INTERVAL, self._look_at_capacity),
-                    self._repeat(STATE_SYNC_INTERVAL, self._state_sync.look),
+                    self._upkeep.repeat(SLOW_TURN, self._check_surroundings),
+                    self._upkeep.repeat(LOOK_INTERVAL, self._count),
+                    self._upkeep.repeat(SLOW_TURN, self._see_off_addresses),
+                    self._upkeep.repeat(CAPACITY_INTERVAL, self._look_at_capacity),
+                    self._upkeep.repeat(STATE_SYNC_INTERVAL, self._state_sync.look),
                 )
             ]
             await self._obey()
@@ -168,7 +148,7 @@ class Director:
                 case SyncRole(master=master):
                     self._sync.follow(master=master)
                     self._state_sync.follow(active=master)
-                    await self._guarded("sync daemon", self._follow)
+                    await self._upkeep.guarded("sync daemon", self._follow)
                 case Report():
                     self._counters.report()
                 case _:
@@ -220,36 +200,34 @@ class Director:
             # The timeout of services that ask for none is one of them, and known since the opening.
             table.client.open()
         await self._addresses.add(spec.pools)
-        virtuals = self._adopt(spec, table)
-        leaving = [item for name, item in self._virtuals.items() if name not in virtuals]
-        # No wait between the adoption and here: a result meanwhile would reach the old pool only.
-        self._spec, self._virtuals = spec, virtuals
+        leaving = self._virtuals.adopt(spec, table, self._owned.past)
+        # No wait between the adoption and here: a result meanwhile would reach the old pools only.
+        self._spec = spec
         self._announcer.router_id = spec.router_id
-        self._health.replace({name: item.pool for name, item in virtuals.items()})
+        self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
         keys = {key for item in spec.virtual_servers for key in item.keys}
         # What an earlier director left is ours as well; nothing is let go before what is wanted is
         # known, for a drift check would delete it.
         table.forget((table.owned | set(self._owned.services)) - keys)
-        self._want(virtuals.values(), table)
-        self._dirty.clear()
+        self._virtuals.want(self._virtuals, table)
         self._save(table)
         for item in leaving:
             self._announcer.leaving(item.spec, item.pool)
-        served = self._served(virtuals.values())
-        await self._guarded("SYN cookies", partial(self._fullnat.withdraw_others, served))
+        ready = served(self._virtuals)
+        await self._upkeep.guarded("SYN cookies", partial(self._fullnat.withdraw_others, ready))
         outcome = await table.sync()
         for gap in gaps(spec, table.traits.dialect, online_cpus()):
             self._emit(gap)
         if not table.traits.native_fullnat:
             self._fullnat.measured = self._offers.measured(spec)
             # Servers that came meanwhile follow with the next results, after the table.
-            await self._fullnat.settle(spec, served & self._served(virtuals.values()))
+            await self._fullnat.settle(spec, ready & served(self._virtuals))
         countable = not table.traits.native_fullnat
         await self._addresses.dismiss_others(spec.pools, countable=countable)
         self._sync.configure(spec.sync)
         # A kernel that refuses it serves all the same.
-        await self._guarded("sync daemon", self._follow)
+        await self._upkeep.guarded("sync daemon", self._follow)
         self._save(table)
         return outcome
 
@@ -272,113 +250,49 @@ class Director:
             )
         return self._table
 
-    def _adopt(self, spec: DirectorSpec, table: TableKeeper) -> dict[str, _Virtual]:
-        """Return the virtual servers of *spec*, with what is known of their health.
-
-        A virtual server that ran before goes on; one that the kernel already has starts from what
-        its table shows; any other starts by its own policy (alpha).
-        """
-        now = asyncio.get_running_loop().time()
-        fresh = [item for item in spec.virtual_servers if item.name not in self._virtuals]
-        actual = table.read({key for item in fresh for key in item.keys})
-        priors = {
-            item.name: prior_of(item, actual, self._owned.past.get(item.name)) for item in fresh
-        }
-        self._tell_adopted([prior for prior in priors.values() if prior is not None])
-        virtuals = {}
-        for item in spec.virtual_servers:
-            before = self._virtuals.get(item.name)
-            if before is None:
-                pool = make_pool(item, now, priors[item.name])
-                effects = pool.start()
-            else:
-                pool = make_pool(item, now)
-                effects = pool.carry(before.pool)
-            virtuals[item.name] = _Virtual(item, pool)
-            self._announcer.tell(item, effects)
-        return virtuals
-
-    def _tell_adopted(self, priors: Sequence[Prior]) -> None:
-        if priors:
-            self._emit(
-                events.TableAdopted(
-                    sum(prior.services for prior in priors),
-                    sum(prior.destinations for prior in priors),
-                    sum(not live for prior in priors for live in prior.live.values()),
-                )
-            )
-
-    def _want(self, virtuals: Iterable[_Virtual], table: TableKeeper) -> None:
-        groups = pool_specs(self._spec)
-        for item in virtuals:
-            pool = groups.get(item.spec.pool)
-            table.want(entries(item.spec, item.pool.serving(), pool))
-
-    def _served(self, virtuals: Iterable[_Virtual]) -> set[ServiceKey]:
-        """Return the services behind SYN cookies that have a real server."""
-        return {
-            key
-            for item in virtuals
-            if item.spec.syn_proxy and is_served(item.spec, item.pool.serving())
-            for key in item.spec.keys
-        }
-
     def _save(self, table: TableKeeper) -> None:
-        past = {
-            name: Past(item.pool.has_quorum, tuple(map(server_key, item.spec.real_servers)))
-            for name, item in self._virtuals.items()
-        }
-        self._owned = OwnedState(tuple(sorted(table.owned)), self._addresses.ours, past)
+        self._owned = OwnedState(
+            tuple(sorted(table.owned)), self._addresses.ours, self._virtuals.past
+        )
         self._state_file.save(self._owned)
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
-        if changes_service(effects):
-            if not self._dirty:
-                self._dirty_since = time.monotonic()
-            self._dirty.add(name)
+        if self._virtuals.on_effects(name, effects):
             self._flush_wanted.set()
-        self._announcer.tell(self._virtuals[name].spec, effects)
 
     async def _flush_forever(self) -> None:
         """Carry what the results of one loop turn changed into the kernel, as one batch."""
         while True:
             await self._flush_wanted.wait()
             self._flush_wanted.clear()
-            await self._guarded("health", self._flush)
+            await self._upkeep.guarded("health", self._flush)
 
     async def _flush(self) -> None:
-        if self._table is None or not self._dirty:
+        if self._table is None:
             return
-        names = sorted(self._dirty & self._virtuals.keys())
-        changed = [self._virtuals[name] for name in names]
-        since = self._dirty_since
-        self._dirty.clear()
-        self._want(changed, self._table)
+        changed, since = self._virtuals.take_changed()
+        if not changed:
+            return
+        self._virtuals.want(changed, self._table)
         keys = {key for item in changed for key in item.spec.keys}
-        served = self._served(changed)
-        await self._guarded("SYN cookies", partial(self._fullnat.withdraw, keys - served))
+        ready = served(changed)
+        await self._upkeep.guarded("SYN cookies", partial(self._fullnat.withdraw, keys - ready))
         outcome = await self._table.sync(keys)
-        served &= self._served(changed)
-        await self._guarded("SYN cookies", partial(self._fullnat.admit, served))
+        ready &= served(changed)
+        await self._upkeep.guarded("SYN cookies", partial(self._fullnat.admit, ready))
         if outcome.operations:
             took = format_duration(time.monotonic() - since)
-            self._emit(
-                events.HealthApplied(", ".join(names), outcome.operations, outcome.refused, took)
-            )
+            names = ", ".join(item.spec.name for item in changed)
+            self._emit(events.HealthApplied(names, outcome.operations, outcome.refused, took))
         # The state is as long as the configuration; of all that health changes it holds the quorum.
         noted = self._owned.past
         if any(item.pool.has_quorum is not noted[item.spec.name].had_quorum for item in changed):
             self._save(self._table)
 
-    async def _repeat(self, pause: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._guarded(work.__name__, work)
-            await asyncio.sleep(pause)
-
     async def _watch_ruleset(self) -> None:
         """Look at the ruleset at every news of a change, and without news all the same."""
         while True:
-            await self._guarded("ruleset", self._fullnat.check_drift)
+            await self._upkeep.guarded("ruleset", self._fullnat.check_drift)
             await asyncio.sleep(LOOK_PAUSE)
             await self._fullnat.changed(DRIFT_INTERVAL)
 
@@ -386,21 +300,10 @@ class Director:
         """Look for drift again and again; the more it costs, the less often."""
         while True:
             started = time.monotonic()
-            await self._guarded("table", self._check_table)
+            await self._upkeep.guarded("table", self._check_table)
             cost = time.monotonic() - started
             # A table that is read in one go is small; a slow turn of the loop is no measure of it.
             await asyncio.sleep(cost / DRIFT_SHARE if cost > DRIFT_BUDGET else DRIFT_INTERVAL)
-
-    async def _guarded(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work*; tell its failure once until it works again."""
-        try:
-            await work()
-        except OperatorError as error:
-            if what not in self._told:
-                self._emit(events.UpkeepFailed(error.message, error.hint))
-            self._told.add(what)
-        else:
-            self._told.discard(what)
 
     async def _check_table(self) -> None:
         if self._table is not None:
@@ -463,10 +366,10 @@ class Director:
 
     async def _remove_all(self) -> tuple[str, ...]:
         """Take out of the kernel what is ours, and nothing else; return what could not be."""
-        for item in self._virtuals.values():
+        for item in self._virtuals.clear():
             self._announcer.leaving(item.spec, item.pool)
         self._health.replace({})
-        self._spec, self._virtuals = DirectorSpec(), {}
+        self._spec = DirectorSpec()
         left: list[str] = []
         self._sync.configure(None)
         for work in (

@@ -1,0 +1,142 @@
+"""The virtual servers of a director with their health, and which of them changed."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import final
+
+from lvskeeper.daemon.announce import Announcer
+from lvskeeper.daemon.desired import (
+    changes_service,
+    entries,
+    is_served,
+    make_pool,
+    pool_specs,
+    prior_of,
+    server_key,
+)
+from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, VirtualServerSpec
+from lvskeeper.daemon.state import Past
+from lvskeeper.daemon.table import TableKeeper
+from lvskeeper.health.pool import Pool, PoolEffect
+from lvskeeper.ipvs.types import DestKey, ServiceKey
+from lvskeeper.observe import events
+from lvskeeper.observe.log import Emit
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Virtual:
+    """A virtual server and its health, which goes on changing."""
+
+    spec: VirtualServerSpec
+    pool: Pool[DestKey]
+
+
+@final
+class Virtuals:
+    """The virtual servers of the configuration that runs; what happens to them is announced."""
+
+    def __init__(self, emit: Emit, announcer: Announcer) -> None:
+        self._emit = emit
+        self._announcer = announcer
+        self._items: dict[str, Virtual] = {}
+        self._groups: dict[str, PoolSpec] = {}
+        self._changed: set[str] = set()
+        self._changed_since = 0.0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Virtual]:
+        return iter(self._items.values())
+
+    @property
+    def pools(self) -> dict[str, Pool[DestKey]]:
+        """The health of each by name."""
+        return {name: item.pool for name, item in self._items.items()}
+
+    @property
+    def past(self) -> dict[str, Past]:
+        """What the next director is to know of each."""
+        return {
+            name: Past(item.pool.has_quorum, tuple(map(server_key, item.spec.real_servers)))
+            for name, item in self._items.items()
+        }
+
+    def adopt(
+        self, spec: DirectorSpec, table: TableKeeper, past: Mapping[str, Past]
+    ) -> list[Virtual]:
+        """Let those of *spec* be the virtual servers from now on; return those that leave.
+
+        A virtual server that ran before goes on; one that the kernel already has starts from what
+        its *table* shows and its *past*; any other starts by its own policy (alpha). Nothing is
+        left to :meth:`take_changed`.
+        """
+        now = asyncio.get_running_loop().time()
+        fresh = [item for item in spec.virtual_servers if item.name not in self._items]
+        actual = table.read({key for item in fresh for key in item.keys})
+        priors = {item.name: prior_of(item, actual, past.get(item.name)) for item in fresh}
+        if adopted := [prior for prior in priors.values() if prior is not None]:
+            self._emit(
+                events.TableAdopted(
+                    sum(prior.services for prior in adopted),
+                    sum(prior.destinations for prior in adopted),
+                    sum(not live for prior in adopted for live in prior.live.values()),
+                )
+            )
+        items = {}
+        for item in spec.virtual_servers:
+            before = self._items.get(item.name)
+            if before is None:
+                pool = make_pool(item, now, priors[item.name])
+                effects = pool.start()
+            else:
+                pool = make_pool(item, now)
+                effects = pool.carry(before.pool)
+            items[item.name] = Virtual(item, pool)
+            self._announcer.tell(item, effects)
+        leaving = [item for name, item in self._items.items() if name not in items]
+        self._items, self._groups = items, pool_specs(spec)
+        self._changed.clear()
+        return leaving
+
+    def clear(self) -> list[Virtual]:
+        """Forget all; return them, as they leave."""
+        leaving = list(self)
+        self._items, self._groups = {}, {}
+        self._changed.clear()
+        return leaving
+
+    def on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> bool:
+        """Announce *effects* on the virtual server *name*; return if they change who serves."""
+        changes = changes_service(effects)
+        if changes:
+            if not self._changed:
+                self._changed_since = time.monotonic()
+            self._changed.add(name)
+        self._announcer.tell(self._items[name].spec, effects)
+        return changes
+
+    def take_changed(self) -> tuple[list[Virtual], float]:
+        """Return whose servers changed since the last call, by name, and when that began."""
+        changed = [self._items[name] for name in sorted(self._changed)]
+        self._changed.clear()
+        return changed, self._changed_since
+
+    def want(self, virtuals: Iterable[Virtual], table: TableKeeper) -> None:
+        """Let *table* want of *virtuals* what their health asks for."""
+        for item in virtuals:
+            group = self._groups.get(item.spec.pool)
+            table.want(entries(item.spec, item.pool.serving(), group))
+
+
+def served(virtuals: Iterable[Virtual]) -> set[ServiceKey]:
+    """Return the services of *virtuals* behind SYN cookies that have a real server."""
+    return {
+        key
+        for item in virtuals
+        if item.spec.syn_proxy and is_served(item.spec, item.pool.serving())
+        for key in item.spec.keys
+    }
