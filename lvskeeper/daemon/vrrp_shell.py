@@ -339,11 +339,8 @@ class Shell:
         self._take(seat, verdict, now)
 
     def _take(self, seat: Seat, accepted: Accepted, now: float) -> None:
-        key = seat.key
-        if key not in self._core.instances:
-            return
         seat.note_peer(accepted, now)
-        effects = self._core.on_advert(key, accepted.advert, accepted.source, now)
+        effects = self._core.on_advert(seat.key, accepted.advert, accepted.source, now)
         if effects:
             self.apply(effects, now)
 

@@ -39,30 +39,8 @@ def on_advert(r: Record, event: ev.AdvertHeard, now: float) -> None:
     elif r.watch.current:
         r.watch.hear(claim, None)
         r.report_end(r.watch.end(now), now)
-    else:
-        r.renewal = Renewal(advert, source, r.verdict, r.spec, r.known, r.deadline - now)
-
-
-def renews(r: Record, advert: Advert, source: Address, now: float) -> bool:
-    """Take the very advert that the master sent last, if nothing is new; else return False.
-
-    It is the short way through :func:`on_advert` for nearly all adverts: no effect follows.
-    """
-    last, master = r.renewal, r.master
-    if last is None or master is None or advert is not last.advert or r.state is not State.BACKUP:
-        return False
-    if source != last.source or source != master.address:
-        return False
-    if r.verdict is not last.verdict or r.spec is not last.spec or r.known != last.known:
-        return False
-    if r.wants or r.looked or r.extended or r.cause is not Cause.SILENCE:
-        return False
-    if r.watch.current or r.preempt_at != -inf or now < r.seen:
-        return False
-    r.seen = now
-    r.deadline = now + last.wait
-    r.master = Claim(source, advert.priority, advert.interval, now)
-    return True
+    elif r.preempt_at == -inf:
+        r.renewal = Renewal(advert, source, r.deadline - now)
 
 
 def _hear_resignation(r: Record, source: Address, now: float) -> None:

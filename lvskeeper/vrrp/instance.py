@@ -188,7 +188,7 @@ class Instance:
     @property
     def master(self) -> Claim | None:
         """The master that a backup hears."""
-        return self._record.master
+        return self._record.heard_master()
 
     @property
     def contention(self) -> Contention | None:
@@ -224,8 +224,17 @@ class Instance:
         return self.on(ev.AdvertHeard(advert, source), now)
 
     def renews(self, advert: Advert, source: Address, now: float) -> bool:
-        """Take an advert that has no effect but a later deadline; return False for all others."""
-        return backup.renews(self._record, advert, source, now)
+        """Take the very advert that the master of a backup sent last; return False for all others.
+
+        It is the short way for nearly all adverts: the deadline is later, and nothing else follows.
+        """
+        record = self._record
+        last = record.renewal
+        if last is None or advert is not last.advert or source != last.source or now < record.seen:
+            return False
+        record.seen = now
+        record.deadline = now + last.wait
+        return True
 
     def on_timer(self, now: float) -> list[fx.Effect]:
         """Act on the deadline; nothing happens where it is still to come."""
@@ -242,6 +251,7 @@ class Instance:
             raise IllegalTransitionError(f"{self.key}: time went back by {record.seen - now:g} s")
         if type(event) in _REFUSABLE:
             self._refuse(event)
+        record.settle()
         record.seen = now
         transition.handler(record, event, now)
         out, record.out = record.out, []

@@ -19,13 +19,10 @@ LATE_FLOOR: Final = 0.010
 
 @final
 class Renewal(NamedTuple):
-    """What makes the next advert of a backup's master a mere repetition, as long as it holds."""
+    """What the next advert of a backup's master repeats if nothing else happens before it."""
 
     advert: Advert
     source: Address
-    verdict: Verdict
-    spec: InstanceSpec
-    known: float
     wait: float
     """The master-down time."""
 
@@ -52,8 +49,9 @@ class Record:
     sent: float = -inf
     """When the last advert as master went out."""
     master: Claim | None = None
-    """Whom a backup hears."""
+    """Whom a backup hears; :meth:`heard_master` for the time of repetitions."""
     renewal: Renewal | None = None
+    """While it is there, only repetitions were heard since: the master's last at ``seen``."""
     cause: Cause = Cause.SILENCE
     """Why the timer of a backup ends if nothing is heard."""
     joining: bool = False
@@ -101,6 +99,18 @@ class Record:
     def master_down(self) -> float:
         """The master-down time in force."""
         return self.spec.down_timer_adverts * self.known + self.skew
+
+    def settle(self) -> None:
+        """End the time of mere repetitions: something else happens."""
+        if self.renewal is not None:
+            self.master = self.heard_master()
+            self.renewal = None
+
+    def heard_master(self) -> Claim | None:
+        """Whom a backup hears, with the last repetition counted."""
+        if self.renewal is None or self.master is None:
+            return self.master
+        return self.master._replace(heard=self.seen)
 
     def change(
         self,

@@ -159,8 +159,10 @@ class Router:
         return self.on_all(ev.Stopped(), now)
 
     def on_advert(self, key: InstanceKey, advert: Advert, source: Address, now: float) -> Effects:
-        """Take an advert for instance *key* that passed validation."""
-        instance = self._instances[key]
+        """Take an advert for instance *key* that passed validation; one that left hears nothing."""
+        instance = self._instances.get(key)
+        if instance is None:
+            return []
         if instance.renews(advert, source, now):
             self._deadlines.set(key, instance.deadline())
             return []
