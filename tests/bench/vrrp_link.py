@@ -163,15 +163,17 @@ class Router:
         return found
 
     def speaker(self) -> int:
-        """Return the process that does VRRP: the one in SCHED_RR."""
-        real_time = []
+        """Return the process that does VRRP, the one in SCHED_RR; wait for it after a start."""
+        wait_for(lambda: len(self._real_time()) == 1, f"{self.kind.value}: none in SCHED_RR", self)
+        return self._real_time()[0]
+
+    def _real_time(self) -> list[int]:
+        found = []
         for pid in self.tree():
             with contextlib.suppress(OSError):
                 if os.sched_getscheduler(pid) & 0xFF == os.SCHED_RR:
-                    real_time.append(pid)
-        if len(real_time) != 1:
-            sys.exit(f"{self.kind.value}: {real_time} are in SCHED_RR:\n{self.log.read_text()}")
-        return real_time[0]
+                    found.append(pid)
+        return found
 
     def kill(self) -> None:
         """End all processes at once: nobody sees another one die."""

@@ -82,6 +82,7 @@ def _measure(pair: Link, seconds: float) -> Measured:
     first.start()
     wait_for(lambda: _speak(pair.from_first, 0.0), "not all are master", first)
     second.start()
+    second.speaker()
     pair.from_first.close()  # it would cost as much as what is measured
     time.sleep(CALM)
     heard, taken = len(pair.from_second.adverts()), second.took_over()
