@@ -200,6 +200,7 @@ class VirtualServer(Protection):
     ops: bool = False
     sh_port: bool = False
     sh_fallback: bool = False
+    hold: float = 3.0
     mh_port: bool = False
     mh_fallback: bool = False
     ip_family: Literal["inet", "inet6"] | None = None

@@ -35,4 +35,8 @@ KEYWORDS: Final = (
            "asks it. Its mode has to be FTFW with `DisableExternalCache On`.", "L"),
     k.value("socket", "PATH", "`external`: the control socket of that conntrackd.", w.file_path,
             default=SOCKET, origin="L"),
+    k.value("hold", "SECONDS",
+            "For so long after a take-over packets of no known connection are dropped, so that "
+            "they are sent again, instead of answered with a reset; 0 turns it off.",
+            v.seconds(zero=True, high=60), default="3", origin="L"),
 )  # fmt: skip

@@ -104,10 +104,10 @@ def _state_sync(given: StateSync | None) -> StateSyncSpec | None:
     if given is None:
         return None
     if given.external:
-        return StateSyncSpec(external=True, socket=given.socket or SOCKET)
+        return StateSyncSpec(external=True, socket=given.socket or SOCKET, hold=given.hold)
     return StateSyncSpec(
         given.interface, given.address, None if given.multicast else given.peer, given.multicast,
-        given.port,
+        given.port, hold=given.hold,
     )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ def compile_router(config: Config) -> r.RouterSpec | None:
             rttime=settings.vrrp_rlimit_rttime,
         ),
         sync_instance=synced_instance(vrrp) or _followed(config, vrrp),
+        hold=config.state_sync.hold if config.state_sync else 0.0,
     )
 
 

@@ -167,6 +167,8 @@ class StateSyncSpec:
     port: int = 3780
     external: bool = False
     socket: str = ""
+    hold: float = 3.0
+    """Seconds after a take-over in which packets without a connection are held; 0 for none."""
 
 
 @final

@@ -30,6 +30,7 @@ from lvskeeper.daemon.channel import (
 )
 from lvskeeper.daemon.guard import Guard
 from lvskeeper.daemon.heralds import Heralds
+from lvskeeper.daemon.hold_guard import HoldGuard
 from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.daemon.seat import Seat
@@ -75,6 +76,7 @@ class RouterRole:
         self._heralds = Heralds(self._shell.tell, self._send_soon)
         self._trackers = Trackers(self._shell.on_status, self._heralds.on_track)
         self._accept = AcceptGuard(self._shell.tell)
+        self._strays = HoldGuard(self._shell.tell)
         self._spec: RouterSpec | None = None
         self._retiring = False
         """A reload is removing instances."""
@@ -158,6 +160,7 @@ class RouterRole:
         # Whatever waits comes first: from here on the instances go from old to new in one turn.
         await self._trackers.replace(spec.scripts, spec.files, spec.processes)
         await self._accept.configure(spec, sweep=self._spec is None and self._guard.left_behind)
+        self._strays.configure(spec.hold)
         before, self._spec = self._spec, spec
         self._shell.unknown_vrids = spec.unknown_vrids
         if before is None or self._starting is not None:
@@ -243,6 +246,8 @@ class RouterRole:
 
     def hold(self, seat: Seat) -> None:
         """Put the addresses, routes and rules of *seat* in place."""
+        if not self._guard.vips.holds(seat):
+            self._strays.begin(self._loop.time())
         self._guard.vips.hold(seat)
 
     def release(self, seat: Seat) -> None:
@@ -296,6 +301,7 @@ class RouterRole:
         if left:
             self._guard.sweep()
         self._guard.close()
+        self._strays.close()
         await self._trackers.close()
         await self._accept.close(TABLE_PATIENCE, sweep=left)
         await self._heralds.close(SCRIPT_PATIENCE)

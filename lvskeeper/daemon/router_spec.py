@@ -234,3 +234,5 @@ class RouterSpec:
     scheduling: ProcessClass = field(default_factory=ProcessClass)
     sync_instance: str = ""
     """Name of the instance whose state the IPVS sync daemon follows."""
+    hold: float = 0.0
+    """``state_sync``: seconds after a take-over in which packets without a connection are held."""

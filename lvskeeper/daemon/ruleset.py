@@ -3,7 +3,7 @@
 Plain functions of values: the keeper of the table calls them, and so does ``lvskeeper plan``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -12,6 +12,7 @@ from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec, SynProxySpec, TcpDefence, VirtualServerSpec
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.defence import Defences
+from lvskeeper.fullnat.hold import Hold
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import KEEP, Ruleset, Source, covering, expected_content
 from lvskeeper.fullnat.synproxy import MSS, WSCALE, Cookies, SynProxy, exempt
@@ -50,7 +51,8 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
     )
     services = covering(fullnat, (key for key in every if key not in fullnat))
     direct = exempt(proxied, (key for key in every if _is_tcp(key) and key not in proxied))
-    return Ruleset(pools, services, Cookies(proxied, direct), _defences(spec, every))
+    cookies, defences = Cookies(proxied, direct), _defences(spec, every)
+    return Ruleset(pools, services, cookies, defences, _hold(spec, pools))
 
 
 def union(old: Ruleset, new: Ruleset) -> Ruleset:
@@ -74,7 +76,8 @@ def union(old: Ruleset, new: Ruleset) -> Ruleset:
         direct=frozenset((old.cookies.direct | new.cookies.direct) - proxied.keys()),
         serverless=old.cookies.serverless | new.cookies.serverless,
     )
-    return Ruleset(tuple(pools.values()), services, cookies, old.defences.common(new.defences))
+    defences = old.defences.common(new.defences)
+    return Ruleset(tuple(pools.values()), services, cookies, defences, new.hold)
 
 
 def differences_from(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:
@@ -95,6 +98,7 @@ def summary(ruleset: Ruleset) -> str:
         (len(defences.closed), "addresses whose other TCP ports are closed"),
         (len(defences.udp), "addresses defended against UDP"),
         (len(defences.fragments), "addresses defended against fragments"),
+        (len(ruleset.hold.vips), "addresses held at a take-over"),
     )
     return ", ".join(f"{what}: {number}" for number, what in counted if number)
 
@@ -127,6 +131,27 @@ def _defences(spec: DirectorSpec, every: list[ServiceKey]) -> Defences:
         if wanted.fragments:
             fragments.update(key.address for key in addressed)
     return Defences.of(every, strays=strays, closed=closed, udp=udp, fragments=fragments)
+
+
+def _hold(spec: DirectorSpec, pools: Iterable[Pool]) -> Hold:
+    """Return what is held at a take-over, where connections come from a peer.
+
+    Of services whose answers pass us by, connection tracking knows less than IPVS does; so their
+    addresses are left out, and with a mark on them it is not known which these are.
+    """
+    if spec.state_sync is None or not spec.state_sync.hold:
+        return Hold()
+    through: set[Address] = set()
+    past: set[Address] = set()
+    for virtual in spec.virtual_servers:
+        if returns_through_us(virtual):
+            through.update(key.address for key in virtual.keys if _is_tcp(key))
+        elif any(key.fwmark for key in virtual.keys):
+            past |= {key.address for other in spec.virtual_servers for key in other.keys}
+        else:
+            past.update(key.address for key in virtual.keys)
+    lips = (address for pool in pools for address in (*pool.v4, *pool.v6))
+    return Hold(frozenset(through - past), frozenset(lips))
 
 
 def returns_through_us(virtual: VirtualServerSpec) -> bool:

@@ -113,6 +113,10 @@ class VipGuard:
                 due = ev.AnnouncementDue(Occasion.RESTORED)
                 self._shell.event(key, due, self._shell.turn())
 
+    def holds(self, seat: Seat) -> bool:
+        """Whether *seat* has what it holds as master already."""
+        return str(seat.key) in self._holder.held
+
     def hold(self, seat: Seat) -> None:
         """Put in place what *seat* holds as master."""
         owner, wanted = str(seat.key), _holdings(seat.config)

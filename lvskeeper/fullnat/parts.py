@@ -16,6 +16,9 @@ PLAIN: Final = "accept"
 MEMBER: Final = ""
 """In place of a target: the element is one of a set."""
 
+SWITCH: Final = "hold"
+"""The set that says whether packets are held; see :mod:`lvskeeper.fullnat.hold`."""
+
 References: TypeAlias = tuple[str, ...]
 """What tells a rule from another, in order: the maps and sets that it names (``@port4``),
 addresses, ranges of ports, and the statements that act on a packet."""
@@ -31,6 +34,8 @@ class Shape(Enum):
     PORT = "{address} . inet_service"
     """For one protocol only; so is the next."""
     ADDRESS = "{address}"
+    FAMILY = "nf_proto; flags timeout"
+    """Its elements come and go without us."""
 
 
 @final
@@ -68,6 +73,8 @@ class Container:
                 return f"{format_address(key.address)} . {key.port}"
             case Shape.ADDRESS:
                 return format_address(key.address)
+            case Shape.FAMILY:
+                raise ValueError(f"no element of the set {self.name} is ours")
 
     def holds(self, key: ServiceKey) -> bool:
         """Return whether *key* has the form of this container's elements."""
@@ -75,7 +82,8 @@ class Container:
         port = self.shape in {Shape.ENDPOINT, Shape.PORT}
         several = self.shape in {Shape.ENDPOINT, Shape.EVERY_PORT}
         return (
-            key.family is self.family
+            self.shape is not Shape.FAMILY
+            and key.family is self.family
             and bool(key.fwmark) is mark
             and bool(key.port) is port
             and (several or key.protocol is self.protocol)
@@ -105,6 +113,8 @@ def _of_family(family: Family) -> tuple[Container, ...]:
         members("udp", Shape.ADDRESS, "the defence against UDP", Protocol.UDP),
         members("fragment", Shape.ADDRESS, "the defence against fragments"),
         members("served_mark", Shape.MARK, "the exceptions from the defences"),
+        members("hold_vip", Shape.ADDRESS, "the hold of a take-over"),
+        members("hold_lip", Shape.ADDRESS, "the hold of a take-over"),
     )
 
 
@@ -113,7 +123,13 @@ def family_digit(family: Family) -> str:
     return "4" if family is Family.INET else "6"
 
 
-CONTAINERS: Final = {item.name: item for family in Family for item in _of_family(family)}
+CONTAINERS: Final = {
+    item.name: item
+    for item in (
+        *(item for family in Family for item in _of_family(family)),
+        Container(SWITCH, Shape.FAMILY, Family.INET),
+    )
+}
 """Every map and set that a table of ours may have, by name.
 
 ``mark``, ``port`` and ``any`` hold the services of FULLNAT; they are looked up in this order,

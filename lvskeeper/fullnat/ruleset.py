@@ -1,4 +1,4 @@
-"""The nftables ruleset of a director on a stock kernel: FULLNAT, SYN cookies and defences.
+"""The nftables ruleset of a director on a stock kernel: FULLNAT, SYN cookies, defences, the hold.
 
 IPVS rewrites the destination (``-m``, with ``net.ipv4.vs.conntrack=1``); our table rewrites the
 source to a LIP. At postrouting the packet shows the real server already, but conntrack still knows
@@ -18,6 +18,7 @@ from typing import Final, final
 
 from lvskeeper.fullnat.content import DIGEST_PREFIX, Content, slot_of
 from lvskeeper.fullnat.defence import Defences
+from lvskeeper.fullnat.hold import Hold
 from lvskeeper.fullnat.parts import CONTAINERS, PLAIN, Chain, Container, Rule, Slot, family_digit
 from lvskeeper.fullnat.pools import LAST_PORT, Pool
 from lvskeeper.fullnat.synproxy import Cookies
@@ -92,6 +93,7 @@ class Ruleset:
     services: Mapping[ServiceKey, Source] = field(default_factory=dict)
     cookies: Cookies = field(default_factory=Cookies)
     defences: Defences = field(default_factory=Defences)
+    hold: Hold = field(default_factory=Hold)
 
     def __post_init__(self) -> None:
         named = {pool.name: pool for pool in self.pools}
@@ -111,17 +113,20 @@ class Ruleset:
     @property
     def used(self) -> bool:
         """Whether there is to be a table at all."""
-        return bool(self.services) or self.cookies.used or self.defences.used
+        parts = (self.cookies, self.defences, self.hold)
+        return bool(self.services) or any(part.used for part in parts)
 
     def elements(self) -> dict[Slot, str]:
         """Return the elements of all maps and sets, with their targets."""
         found = {slot_of(key): source.chain(key.family) for key, source in self.services.items()}
-        return found | self.cookies.elements() | self.defences.elements()
+        found |= self.cookies.elements() | self.defences.elements()
+        return found | self.hold.elements()
 
     def containers(self) -> tuple[Container, ...]:
         """Return all maps and sets."""
         translating = tuple(CONTAINERS[name] for name in MAPS)
-        return (*translating, *self.cookies.containers(), *self.defences.containers())
+        parts = (self.cookies, self.defences, self.hold)
+        return (*translating, *(one for part in parts for one in part.containers()))
 
     def chains(self) -> tuple[Chain, ...]:
         """Return all chains; those that others go to come first."""
@@ -130,6 +135,7 @@ class Ruleset:
             _POSTROUTING,
             *self.cookies.chains(),
             *self.defences.chains(),
+            *self.hold.chains(),
         )
 
     def _pool_chains(self) -> Iterator[Chain]:
@@ -303,7 +309,8 @@ def _pool_chain(source: Source, family: Family, pool: Pool) -> Chain:
 
 def _structure(ruleset: Ruleset) -> list[str]:
     """Return the lines of the table without its elements."""
-    lines = [f"counter {name} {{ }}" for name in ruleset.defences.counters()]
+    counters = (*ruleset.defences.counters(), *ruleset.hold.counters())
+    lines = [f"counter {name} {{ }}" for name in counters]
     lines += [container.declaration() for container in ruleset.containers()]
     for chain in ruleset.chains():
         lines += chain.lines()

@@ -19,6 +19,8 @@ from typing import Final, final
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, parse_listing
 from lvskeeper.fullnat.ruleset import FAMILY, TABLE
+from lvskeeper.ipvs.wire import attribute as attribute_of
+from lvskeeper.ipvs.wire import walk
 from lvskeeper.kernel.libnftables import LIBRARY, Context
 
 NFT_DEADLINE: Final = 60.0
@@ -76,6 +78,10 @@ class Nft:
     def generation(self) -> int:
         """Return the number of the last transaction in this namespace, whoever made it."""
         return self._generation.read()
+
+    def counted(self, name: str) -> int | None:
+        """Return the packets of a named counter of our table, ``None`` where it is not there."""
+        return self._generation.counted(TABLE, name)
 
     async def check(self, text: str) -> None:
         """Let nft and the kernel validate *text* and change nothing.
@@ -222,8 +228,16 @@ class Generation:
     """``NFNL_SUBSYS_NFTABLES`` (nfnetlink.h); the numbers below are of nf_tables.h."""
     _GETTABLE: Final = _SUBSYSTEM | 1
     _GETGEN: Final = _SUBSYSTEM | 16
+    _GETOBJECT: Final = _SUBSYSTEM | 19
     _TABLE_NAME: Final = 1
-    """``NFTA_TABLE_NAME``, a string with its final zero."""
+    """``NFTA_TABLE_NAME`` and ``NFTA_OBJ_TABLE``, a string with its final zero."""
+    _OBJECT_NAME: Final = 2
+    _OBJECT_TYPE: Final = 3
+    _OBJECT_DATA: Final = 4
+    _COUNTER: Final = 1
+    """``NFT_OBJECT_COUNTER``."""
+    _COUNTER_PACKETS: Final = 2
+    """``NFTA_COUNTER_PACKETS``, a big-endian 64-bit number."""
     _GENERATION_ID: Final = 1
     """``NFTA_GEN_ID``, a big-endian 32-bit number."""
     _INET: Final = 1
@@ -258,15 +272,34 @@ class Generation:
 
     def has_table(self, name: str) -> bool:
         """Return whether there is a table *name* of the inet family; this does not wait either."""
-        data = name.encode() + b"\0"
-        header = struct.pack("=HH", 4 + len(data), self._TABLE_NAME)
         try:
-            self._ask(self._GETTABLE, self._INET, header + data + bytes(-len(data) % 4))
+            wanted = attribute_of(self._TABLE_NAME, name.encode() + b"\0")
+            self._ask(self._GETTABLE, self._INET, wanted)
         except FileNotFoundError:
             return False
         except OSError as error:
             raise _untold("tables", error) from error
         return True
+
+    def counted(self, table: str, name: str) -> int | None:
+        """Return the packets of a named counter, ``None`` where it is not there; it never waits."""
+        wanted = (
+            attribute_of(self._TABLE_NAME, table.encode() + b"\0")
+            + attribute_of(self._OBJECT_NAME, name.encode() + b"\0")
+            + attribute_of(self._OBJECT_TYPE, self._COUNTER.to_bytes(4, "big"))
+        )
+        try:
+            answer = self._ask(self._GETOBJECT, self._INET, wanted)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _untold("counters", error) from error
+        for outer, start, end in walk(answer, 20, struct.unpack_from("=I", answer)[0]):
+            if outer == self._OBJECT_DATA:
+                for inner, first, last in walk(answer, start, end):
+                    if inner == self._COUNTER_PACKETS:
+                        return int.from_bytes(answer[first:last], "big")
+        return None
 
     def _ask(self, kind: int, family: int, attributes: bytes) -> bytes:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF

@@ -7,6 +7,7 @@ from support.memfiles import MemoryFiles
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.load import Loaded, load
+from lvskeeper.config.state_sync_keywords import SOCKET
 from lvskeeper.daemon.compile import compile_director
 from lvskeeper.daemon.compile_router import compile_router
 from lvskeeper.daemon.roles import StateSyncSpec
@@ -65,7 +66,9 @@ def test_nothing_is_synced_unless_asked() -> None:
             LINK + "multicast 225.0.0.50",
             StateSyncSpec("eth2", OURS, group=parse_address("225.0.0.50")),
         ),
-        ("external", StateSyncSpec(external=True, socket="/var/run/conntrackd.ctl")),
+        (LINK + PEER + "hold 0", StateSyncSpec("eth2", OURS, THEIRS, hold=0.0)),
+        ("external\nhold 2", StateSyncSpec(external=True, socket=SOCKET, hold=2.0)),
+        ("external", StateSyncSpec(external=True, socket=SOCKET)),
         ("external\nsocket /run/x", StateSyncSpec(external=True, socket="/run/x")),
     ],
 )
@@ -88,6 +91,18 @@ def test_the_router_tells_of_the_instance_that_is_followed(body: str, followed: 
     router = compile_router(loaded.config)
     assert router is not None
     assert router.sync_instance == followed
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [("", 0.0), (block(LINK + PEER), 3.0), (block(LINK + PEER + "hold 9"), 9.0)],
+)
+def test_the_router_holds_packets_for_as_long_as_the_block_says(body: str, seconds: float) -> None:
+    loaded = read(body + instance("A"))
+    assert loaded.config is not None
+    router = compile_router(loaded.config)
+    assert router is not None
+    assert router.hold == seconds
 
 
 def test_an_instance_that_the_ipvs_daemon_follows_comes_first() -> None:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.fullnat_net import empty_namespace, run
 
 from lvskeeper.daemon.channel import Applied, Apply, Channel, FromRole, Stop, Stopped, SyncRole
 from lvskeeper.daemon.router import RouterRole
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
+from lvskeeper.fullnat.hold import Hold
+from lvskeeper.fullnat.ruleset import Ruleset, render
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.vrrp_events import VrrpStateChanged
 from lvskeeper.units import parse_address
+from lvskeeper.vrrp.holdings import HeldAddress
 from lvskeeper.vrrp.spec import InstanceSpec
 from lvskeeper.vrrp.types import InstanceKey
 from lvskeeper.vrrp.validate import Peer, Rules
@@ -24,10 +28,10 @@ pytestmark = [pytest.mark.root, pytest.mark.asyncio]
 HERE, PEER = parse_address("127.0.0.1"), parse_address("127.0.0.9")
 
 
-def config(vrid: int) -> InstanceConfig:
+def config(vrid: int, *addresses: HeldAddress) -> InstanceConfig:
     key = InstanceKey("lo", 4, vrid)
     spec = InstanceSpec(key, f"VI_{vrid}", HERE, version=3, priority=200, interval=0.05)
-    return InstanceConfig(spec, Rules(3, vrid, 0.05, peers=(Peer(PEER),)))
+    return InstanceConfig(spec, Rules(3, vrid, 0.05, peers=(Peer(PEER),)), addresses=addresses)
 
 
 class Boss:
@@ -88,3 +92,25 @@ async def test_a_reload_tells_the_state_of_the_instance_that_is_followed_from_th
         heard = await boss.apply(2, RouterSpec(instances=instances, sync_instance="VI_2"))
         told = SyncRole(master=True)
         assert told in heard or told in await boss.hear(told)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+async def test_packets_are_held_from_a_take_over_on_and_not_when_an_address_comes_back(
+    tmp_path: Path, seconds: float
+) -> None:
+    def held() -> int:
+        return run("nft list set inet lvskeeper hold").count("expires")
+
+    vip = HeldAddress(parse_address("198.51.100.9"), 32, "lo")
+    ruleset = Ruleset(hold=Hold(frozenset({vip.address})))
+    with empty_namespace():
+        run("nft -f -", data=render(ruleset))
+        async with role(tmp_path) as boss:
+            await boss.apply(1, RouterSpec(instances=(config(1, vip),), hold=seconds))
+            await asyncio.wait_for(boss.masters.acquire(), 10)
+            assert held() == (2 if seconds else 0)
+            run("nft flush set inet lvskeeper hold; ip addr del 198.51.100.9/32 dev lo")
+            async with asyncio.timeout(10):
+                while "198.51.100.9" not in run("ip addr"):  # noqa: ASYNC110 - the test waits
+                    await asyncio.sleep(0.02)
+            assert held() == 0

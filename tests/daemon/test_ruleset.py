@@ -1,5 +1,7 @@
 """From the director's configuration to its nftables ruleset."""
 
+from dataclasses import replace
+
 import pytest
 
 from lvskeeper.daemon.roles import (
@@ -8,6 +10,7 @@ from lvskeeper.daemon.roles import (
     LocalAddressSpec,
     PoolSpec,
     RealServerSpec,
+    StateSyncSpec,
     SynProxySpec,
     TcpDefence,
     VirtualServerSpec,
@@ -65,6 +68,29 @@ def test_segments_count_as_stray_only_where_conntrack_sees_both_ways() -> None:
         assert defences.closed == {VIP}
     by_mark = ruleset_of(director(MARK, defence=DefenceSpec(TcpDefence.VIP, udp=True)))
     assert not by_mark.defences.used
+
+
+def held(*specs: DirectorSpec, sync: StateSyncSpec | None) -> tuple[set[bytes], set[bytes]]:
+    virtuals = tuple(virtual for spec in specs for virtual in spec.virtual_servers)
+    spec = replace(specs[0], virtual_servers=virtuals, state_sync=sync)
+    hold = ruleset_of(spec).hold
+    return set(hold.vips), set(hold.lips)
+
+
+def test_lips_and_vips_are_held_where_connections_come_from_a_peer() -> None:
+    spec, lips = director(WEB, WEB6), {parse_address("10.0.0.9"), parse_address("fd00::9")}
+    assert held(spec, sync=StateSyncSpec("eth2")) == ({VIP, VIP6}, lips)
+    assert held(director(WEB, forward=Forward.NAT), sync=StateSyncSpec()) == ({VIP}, set())
+    assert held(spec, sync=StateSyncSpec("eth2", hold=0.0)) == (set(), set())
+    assert held(spec, sync=None) == (set(), set())
+
+
+def test_an_address_with_a_service_whose_answers_pass_us_by_is_not_held() -> None:
+    sync = StateSyncSpec("eth2")
+    elsewhere = director(replace(WEB, port=81), forward=Forward.DR)
+    assert held(director(WEB, WEB6), elsewhere, sync=sync)[0] == {VIP6}
+    assert held(director(WEB), director(MARK, forward=Forward.DR), sync=sync)[0] == set()
+    assert held(director(WEB), director(MARK, forward=Forward.NAT), sync=sync)[0] == {VIP}
 
 
 def test_between_two_configurations_the_services_of_both_are_there() -> None:

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from support.fullnat_net import (
     Network,
     run,
 )
+from support.segments import send_segment
 from support.speaker import SACK, TIMESTAMPS, WSCALE, Agreed, Speaker, greeted
 
 from lvskeeper.fullnat.content import differences
@@ -359,25 +359,11 @@ def test_ports_on_the_lip_are_of_the_range_of_the_service(director: Director) ->
     assert port not in range(RANGE[0], RANGE[1] + 1)
 
 
-def checksum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def send_segment(network: Network, vip: str, flags: int, port: int = VPORT) -> None:
+def send_stray(network: Network, vip: str, flags: int, port: int = VPORT) -> None:
     """Send a TCP segment that belongs to no connection, from the client."""
-    family = socket.AF_INET6 if ":" in vip else socket.AF_INET
     ours = CLIENT6 if ":" in vip else CLIENT4
-    segment = struct.pack("!HHIIBBHHH", STRAY_PORT + flags, port, 7, 9, 5 << 4, flags, 1024, 0, 0)
-    pseudo = b"".join(socket.inet_pton(family, text) for text in (ours, vip))
-    pseudo += struct.pack("!II", len(segment), socket.IPPROTO_TCP)
-    segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
     with network.inside(CLIENT):
-        endpoint = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    with endpoint:
-        endpoint.sendto(segment, (vip, 0))
+        send_segment((ours, STRAY_PORT + flags), (vip, port), flags)
 
 
 PROXIED: Final = (VIP4, VIP6)
@@ -394,7 +380,7 @@ def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
     seen = live.ask()
     before, syns = director.resets(), director.syns()
     for flags in (ACK, RST, FIN, ACK | FIN, ACK | RST, 0):
-        send_segment(director.network, vip, flags)
+        send_stray(director.network, vip, flags)
     # The check of the cookie takes what has an ACK. Of IPv6 the kernel's synproxy drops all whose
     # checksum no device vouches for (a veth does so on older kernels): it computes that of IPv4.
     dropped = {3} if cookies.used else {6}
@@ -407,7 +393,7 @@ def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
     assert director.syns() == syns + 1
     # Other ports and addresses answer as ever.
     for other, port in ((vip, SSH), (VIP4_OTHER, VPORT)):
-        send_segment(director.network, other, ACK, port)
+        send_stray(director.network, other, ACK, port)
     wait_until(lambda: director.resets() == before + 2)
     assert director.counter("dropped_stray") in dropped
 
@@ -416,7 +402,7 @@ def test_stray_segments_are_answered_where_nobody_asked(director: Director) -> N
     before = director.resets()
     director.become(Ruleset(POOLS, SERVICES))
     for vip in PROXIED:
-        send_segment(director.network, vip, ACK)
+        send_stray(director.network, vip, ACK)
     wait_until(lambda: director.resets() == before + len(PROXIED))
 
 

@@ -1,0 +1,127 @@
+"""Turns on, for some seconds, the rules that hold packets after a take-over.
+
+That is one element with a timeout for each family in the set ``hold`` of the director's table (see
+:mod:`lvskeeper.fullnat.hold`), added by one netlink transaction of some 40 microseconds: so the
+router can do it before the addresses move, and the kernel ends it by itself. Numbers are those of
+``linux/netfilter/nf_tables.h`` and ``nfnetlink.h``.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, final
+
+from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.fullnat.parts import SWITCH
+from lvskeeper.fullnat.ruleset import TABLE
+from lvskeeper.ipvs.wire import (
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    attribute,
+    error_of,
+    message,
+    messages,
+)
+
+NETLINK_NETFILTER: Final = 12
+BATCH_BEGIN, BATCH_END = 16, 17
+SUBSYSTEM: Final = 10
+"""``NFNL_SUBSYS_NFTABLES``."""
+NEW_ELEMENT, DELETE_ELEMENT = SUBSYSTEM << 8 | 12, SUBSYSTEM << 8 | 14
+NLM_F_CREATE: Final = 0x400
+INET: Final = 1
+FAMILIES: Final = (2, 10)
+"""``NFPROTO_IPV4`` and ``NFPROTO_IPV6``."""
+LIST_TABLE, LIST_SET, LIST_ELEMENTS, LIST_ELEMENT = 1, 2, 3, 1
+KEY, TIMEOUT, VALUE = 1, 4, 1
+NESTED: Final = 0x8000
+RECEIVE: Final = 8192
+
+_HEADER: Final = Struct("!BBH")
+"""``struct nfgenmsg``: family, version, resource."""
+
+
+@final
+class HoldSwitch:
+    """The switch in the network namespace of the thread that makes it."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        except OSError as error:
+            raise _refused(error) from error
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def turn_on(self, seconds: float) -> bool:
+        """Hold packets from now on for so many *seconds*, whether they are held already or not.
+
+        Returns false where there is no such set: no virtual server of ours needs it, or no director
+        has run. It waits while the kernel takes a transaction of somebody else. Raises
+        :class:`OperatorError` where the kernel refuses.
+        """
+        try:
+            self._socket.send(transaction(seconds))
+            failed = set(self._answers())
+        except OSError as error:
+            raise _refused(error) from error
+        for number in failed - {errno.ENOENT}:
+            raise _refused(OSError(number, os.strerror(number)))
+        return not failed
+
+    def _answers(self) -> Iterator[int]:
+        """Yield the error numbers: the kernel has answered within the send."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data = self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)
+                for kind, _, start, end in messages(data):
+                    if kind == NLMSG_ERROR:
+                        yield error_of(data, start, end)
+
+
+def transaction(seconds: float) -> bytes:
+    """Return the messages; what is there is taken out, as it would keep its old timeout."""
+    keys = [attribute(KEY | NESTED, attribute(VALUE, bytes((family,)))) for family in FAMILIES]
+    timeout = attribute(TIMEOUT, round(seconds * 1000).to_bytes(8, "big"))
+    lasting = [key + timeout for key in keys]
+    return b"".join(
+        (
+            _message(BATCH_BEGIN, 0, resource=SUBSYSTEM),
+            _elements(NEW_ELEMENT, NLM_F_CREATE, lasting),
+            _elements(DELETE_ELEMENT, 0, keys),
+            _elements(NEW_ELEMENT, NLM_F_CREATE, lasting),
+            _message(BATCH_END, 0, resource=SUBSYSTEM),
+        )
+    )
+
+
+def _elements(kind: int, flags: int, elements: list[bytes]) -> bytes:
+    body = (
+        attribute(LIST_TABLE, TABLE.encode() + b"\0"),
+        attribute(LIST_SET, SWITCH.encode() + b"\0"),
+        attribute(
+            LIST_ELEMENTS | NESTED,
+            b"".join(attribute(LIST_ELEMENT | NESTED, element) for element in elements),
+        ),
+    )
+    return _message(kind, flags, INET, b"".join(body))
+
+
+def _message(
+    kind: int, flags: int, family: int = 0, body: bytes = b"", *, resource: int = 0
+) -> bytes:
+    # Every message has a length that is a multiple of four, so none needs padding.
+    return message(kind, flags | NLM_F_REQUEST, 1, _HEADER.pack(family, 0, resource) + body)
+
+
+def _refused(error: OSError) -> OperatorError:
+    return OperatorError(
+        f"nftables does not hold packets at a take-over: {error.strerror or error}",
+        status=ExitStatus.KERNEL,
+        hint="connections of which the last news are still under way may be reset",
+    )
