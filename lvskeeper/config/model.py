@@ -200,7 +200,6 @@ class VirtualServer(Protection):
     ops: bool = False
     sh_port: bool = False
     sh_fallback: bool = False
-    hold: float = 3.0
     mh_port: bool = False
     mh_fallback: bool = False
     ip_family: Literal["inet", "inet6"] | None = None
@@ -248,6 +247,7 @@ class StateSync(Model):
     follows: str = ""
     external: bool = False
     socket: str | None = None
+    hold: float = 3.0
 
 
 @final

@@ -140,6 +140,8 @@ def parse_listing(text: str | bytes) -> Content:
 
 def _read_element(name: str, element: Any, elements: dict[Slot, str], foreign: list[str]) -> None:
     container = CONTAINERS.get(name)
+    if container is not None and container.shape is Shape.FAMILY:
+        return
     match element:
         case [data, {"goto": {"target": str(target)}}]:
             pass
@@ -158,8 +160,6 @@ def _read_element(name: str, element: Any, elements: dict[Slot, str], foreign: l
 
 def _read_key(container: Container, data: Any) -> ServiceKey | None:
     """Return the key of an element, ``None`` where *container* cannot hold such a one."""
-    if container is not None and container.shape is Shape.FAMILY:
-        return
     key: ServiceKey | None = None
     match container.shape, data:
         case Shape.MARK, int(mark):

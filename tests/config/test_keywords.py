@@ -101,6 +101,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("follows", "A", "A", ("", '""')),
         ("external", "yes", True, BAD_FLAG),
         ("socket", "/run/x.ctl", "/run/x.ctl", ("", "x.ctl")),
+        ("hold", "1.5", 1.5, ("", "2s", "-1", "61")),
     ],
     "virtual_server": [
         ("protocol", "udp", "UDP", ("", "ICMP")),
@@ -114,7 +115,6 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         (
             "laddr_ports",
             "1024-65535",
-        ("hold", "1.5", 1.5, ("", "2s", "-1", "61")),
             (1024, 65535),
             ("", "1024", "1023-2000", "2000-65536", "2000-1999", "-", "1024-", "a-b"),
         ),
