@@ -19,12 +19,12 @@ from lvskeeper.daemon.vip_guard import VipGuard
 from lvskeeper.daemon.vmac_keeper import VmacKeeper
 from lvskeeper.daemon.vrrp_shell import Shell
 from lvskeeper.errors import OperatorError
+from lvskeeper.kernel.monitor import Overrun
 from lvskeeper.kernel.rtnetlink import RouteClient
 from lvskeeper.kernel.rtnetlink_monitor import (
     AddressNews,
     LinkNews,
     News,
-    Overrun,
     RouteMonitor,
     RouteNews,
     RuleNews,

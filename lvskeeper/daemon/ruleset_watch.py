@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, final
 
 from lvskeeper.errors import OperatorError
-from lvskeeper.kernel.nft_monitor import Commit, NftMonitor, Overrun
+from lvskeeper.kernel.monitor import Overrun
+from lvskeeper.kernel.nft_monitor import Commit, NftMonitor
 
 REMEMBERED: Final = 32
 """Transactions whose makers are known."""

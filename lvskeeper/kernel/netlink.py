@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.ipvs.wire import NLMSG_DONE, NLMSG_ERROR, error_of, last_message, messages
+from lvskeeper.kernel.sockets import set_receive_buffer, set_send_buffer
 
 DEADLINE: Final = 5.0
 """Seconds that one send or one receive may take."""
@@ -31,8 +32,6 @@ NETLINK_CAP_ACK: Final = 10
 """Errors come back without an echo of the whole request."""
 NETLINK_GET_STRICT_CHK: Final = 12
 """The kernel heeds what the header of a dump of routes asks for (since 4.20)."""
-SO_SNDBUFFORCE: Final = 32
-SO_RCVBUFFORCE: Final = 33
 
 _TIMEVAL: Final = Struct("@ll")
 
@@ -83,14 +82,8 @@ class KernelSocket:
         # The kernel's own time-outs spare the poll that a Python time-out adds to every call.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        for force, plain in (
-            (SO_SNDBUFFORCE, socket.SO_SNDBUF),
-            (SO_RCVBUFFORCE, socket.SO_RCVBUF),
-        ):
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, force, BUFFER)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
+        set_send_buffer(self._socket, BUFFER)
+        set_receive_buffer(self._socket, BUFFER)
         with contextlib.suppress(OSError):  # kernels before 4.3 lack it and echo the request
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         if protocol == NETLINK_ROUTE:

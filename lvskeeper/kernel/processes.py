@@ -5,7 +5,6 @@ PID namespace only, and needs CAP_NET_ADMIN. What it says of a process may be ol
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -15,6 +14,7 @@ from struct import Struct
 from typing import Final, Self, TypeAlias, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.kernel.sockets import Instruction, attach_filter, set_receive_buffer
 
 MAX_COMMAND: Final = 4096
 """Bytes of a command line that are read."""
@@ -26,8 +26,6 @@ ACK_READS: Final = 4096
 """Datagrams in which the kernel's answer is looked for."""
 
 _NETLINK_CONNECTOR: Final = 11
-_SO_ATTACH_FILTER: Final = 26
-_SO_RCVBUFFORCE: Final = 33
 _CN_IDX_PROC: Final = 1
 _CN_VAL_PROC: Final = 1
 _MCAST_LISTEN: Final = 1
@@ -155,11 +153,9 @@ class ProcessEvents:
         self.close()
 
     def _open(self) -> None:
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        self._filter()
+        set_receive_buffer(self._socket, BUFFER)
+        # What threads do, and what is not asked for, the kernel drops.
+        attach_filter(self._socket, _program())
         self._socket.bind((0, _CN_IDX_PROC))
         token = int.from_bytes(os.urandom(3), "little")
         self._socket.send(self._request(_MCAST_LISTEN, token))
@@ -186,16 +182,7 @@ class ProcessEvents:
             operation,
         )  # fmt: skip
 
-    def _filter(self) -> None:
-        """Let the kernel drop what threads do, and what is not asked for."""
-        program = _program()
-        block = ctypes.create_string_buffer(program, len(program))
-        value = Struct("@HP").pack(len(program) // _BPF.size, ctypes.addressof(block))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, value)
 
-
-_BPF: Final = Struct("=HBBI")
-"""``struct sock_filter``"""
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _LOAD_X: Final = 0x07  # BPF_MISC | BPF_TAX
 _EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -203,7 +190,7 @@ _EQUAL_X: Final = 0x1D  # BPF_JMP | BPF_JEQ | BPF_X
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
 
 
-def _program() -> bytes:
+def _program() -> list[Instruction]:
     # The filter loads words in network order, so constants are turned as well
     steps = [(_LOAD, 0, 0, _WHAT_AT), (_EQUAL, 0, 1, 0), (_RETURN, 0, 0, 0xFFFFFFFF)]
     for kind, at in _PAIR_AT.items():
@@ -219,7 +206,7 @@ def _program() -> bytes:
             (_LOAD, 0, 0, _WHAT_AT),
         ]
     steps.append((_RETURN, 0, 0, 0))
-    return b"".join(_BPF.pack(*step) for step in steps)
+    return steps
 
 
 def _event(data: bytes) -> ProcessEvent | None:

@@ -9,7 +9,6 @@ for raw sockets of this protocol): we know the source address anyway, and a kern
 would drop a wrong advert without a trace where we count it.
 """
 
-import ctypes
 import errno
 import os
 import socket
@@ -20,6 +19,7 @@ from struct import Struct
 from typing import Final, Self, TypeAlias, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.kernel.sockets import attach_filter, set_receive_buffer
 from lvskeeper.units import NO_ADDRESS, Address, format_address
 from lvskeeper.vrrp.packet import AH, GROUP4, GROUP6, LOCAL_TTL, VRRP
 from lvskeeper.vrrp.validate import Received, Reject, received_ipv4, received_ipv6
@@ -36,14 +36,10 @@ KNOWN: Final = 1024
 _NAME_SIZE: Final = 16
 _VRRP: Final = bytes([VRRP])
 _TOS_CONTROL: Final = 0xC0
-_SO_RCVBUFFORCE: Final = 33
-_SO_ATTACH_FILTER: Final = 26
 _IP_PKTINFO: Final = 8  # socket.IP_PKTINFO came with Python 3.14
 _IP_MULTICAST_ALL: Final = 49
 _BPF_RETURN: Final = 0x06
 _INT: Final = Struct("@i")
-_FILTER: Final = Struct("@HBBI")
-_PROGRAM: Final = Struct("@HP")
 _MREQN: Final = Struct("@4s4si")
 _MREQ6: Final = Struct("@16si")
 _PKTINFO4: Final = Struct("@i4s4s")
@@ -260,10 +256,7 @@ class Receiver(_Socket):
 
 
 def _prepare_receiver(raw: socket.socket, family: int) -> None:
-    try:
-        raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except PermissionError:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    set_receive_buffer(raw, RECEIVE_BUFFER)
     if family == 6:
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -294,9 +287,7 @@ def _text(address: Address) -> str:
 
 def _drop_all(raw: socket.socket) -> None:
     """Let *raw* queue nothing: every raw socket gets a copy of what arrives for its protocol."""
-    nothing = ctypes.create_string_buffer(_FILTER.pack(_BPF_RETURN, 0, 0, 0))
-    program = _PROGRAM.pack(1, ctypes.addressof(nothing))
-    raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    attach_filter(raw, [(_BPF_RETURN, 0, 0, 0)])
 
 
 def _open_sender(

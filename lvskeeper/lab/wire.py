@@ -1,6 +1,5 @@
 """What goes over the clients' network: VRRP adverts, and who says where an address is."""
 
-import ctypes
 import select
 import socket
 import threading
@@ -11,11 +10,11 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import Final, Self, TypeAlias, final
 
+from lvskeeper.kernel.sockets import attach_filter
 from lvskeeper.lab.netns import Namespace, inside
 
 ETH_P_ALL: Final = 3
 SO_TIMESTAMPNS: Final = 35
-SO_ATTACH_FILTER: Final = 26
 TIMESPEC: Final = Struct("@qq")
 LONGEST: Final = 2048
 FILTER: Final = (
@@ -140,8 +139,5 @@ def _packet_socket() -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     made.setblocking(False)
     made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    code = b"".join(Struct("@HBBI").pack(*one) for one in FILTER)
-    kept = ctypes.create_string_buffer(code, len(code))
-    program = Struct("@HP").pack(len(FILTER), ctypes.addressof(kept))
-    made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    attach_filter(made, FILTER)
     return made

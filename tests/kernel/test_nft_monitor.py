@@ -13,8 +13,9 @@ from support.fullnat_net import empty_namespace, run
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.kernel import nft_monitor
+from lvskeeper.kernel.monitor import Overrun
 from lvskeeper.kernel.nft import Generation
-from lvskeeper.kernel.nft_monitor import Commit, NftMonitor, Overrun
+from lvskeeper.kernel.nft_monitor import Commit, NftMonitor
 
 pytestmark = [
     pytest.mark.root,

@@ -10,6 +10,7 @@ import pytest
 from support.fullnat_net import namespace
 from support.vrrp_net import DEVICE, two_hosts
 
+from lvskeeper.kernel.monitor import Overrun
 from lvskeeper.kernel.rtnetlink import RouteClient, index_of
 from lvskeeper.kernel.rtnetlink_changes import (
     AddAddress,
@@ -26,7 +27,6 @@ from lvskeeper.kernel.rtnetlink_monitor import (
     AddressNews,
     LinkNews,
     News,
-    Overrun,
     RouteMonitor,
     RouteNews,
     RuleNews,

@@ -1,13 +1,13 @@
 """Counts the SYNs that reach a server, in the kernel and without a process."""
 
-import ctypes
 import socket
 from collections.abc import Sequence
 from struct import Struct
 from typing import Final, final
 
+from lvskeeper.kernel.sockets import Instruction, attach_filter
 from lvskeeper.lab.netns import Namespace, inside
-from lvskeeper.lab.wire import ETH_P_ALL, SO_ATTACH_FILTER
+from lvskeeper.lab.wire import ETH_P_ALL
 
 SOL_PACKET: Final = 263
 PACKET_STATISTICS: Final = 6
@@ -15,7 +15,7 @@ STATISTICS: Final = Struct("@II")
 """Packets, dropped ones included, and those dropped (``struct tpacket_stats``)."""
 
 
-def syns_to(first: int, second: int) -> tuple[tuple[int, int, int, int], ...]:
+def syns_to(first: int, second: int) -> tuple[Instruction, ...]:
     """Return classic BPF that passes the SYNs to two ports, over IPv4 and IPv6."""
     return (
         (0x28, 0, 0, 12),  # ldh: what the frame carries
@@ -62,9 +62,6 @@ class SynCounter:
 
 def _counting(ports: tuple[int, int]) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # deaf until it is bound
-    code = b"".join(Struct("@HBBI").pack(*one) for one in syns_to(*ports))
-    kept = ctypes.create_string_buffer(code, len(code))
-    program = Struct("@HP").pack(len(code) // 8, ctypes.addressof(kept))
-    made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    attach_filter(made, syns_to(*ports))
     made.bind(("eth0", ETH_P_ALL))
     return made
