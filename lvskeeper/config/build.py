@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.config.bad import BadValueError
+from lvskeeper.config.check_build import read_check
+from lvskeeper.config.check_keywords import KINDS
+from lvskeeper.config.check_model import TcpCheck
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.keyword import Keyword, Status
-from lvskeeper.config.keywords import BLOCKS, CHECKS, ENTRY_BLOCKS, ROOT, homes, suggest
-from lvskeeper.config.model import Config, TcpCheck
+from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT, homes, suggest
+from lvskeeper.config.model import Config
 from lvskeeper.config.source import Files
 from lvskeeper.config.tree import Directive, Tree
 from lvskeeper.config.values import inner_placeholder, is_placeholder
@@ -383,7 +386,7 @@ class Builder:
                     skipped = child
                     break
         if skipped is not None and not any(
-            child.words[0] in CHECKS for child in directive.children or ()
+            child.words[0] in KINDS for child in directive.children or ()
         ):
             self.unchecked.append((directive, skipped))
         return values if known else None
@@ -391,7 +394,7 @@ class Builder:
     def known_check(self, directive: Directive, kind: str) -> object | None:
         """Read a check; the same words make the same TCP_CHECK, so each is read only once."""
         if kind != "TCP_CHECK":
-            return self.check(directive, kind)
+            return read_check(self, directive, kind)
         words = tuple(
             [(*child.words, child.children is None) for child in directive.children or ()]
         )
@@ -399,7 +402,7 @@ class Builder:
         if known is not None:
             return known
         findings = self.findings()
-        values = self.check(directive, kind)
+        values = read_check(self, directive, kind)
         if self.findings() == findings:
             self.checks[words] = TcpCheck.model_validate(values)
         return values
@@ -407,27 +410,6 @@ class Builder:
     def findings(self) -> int:
         """Count what there is to tell so far."""
         return len(self.diagnostics) + sum(len(places) for places in self.noted.values())
-
-    def check(self, directive: Directive, kind: str) -> dict[str, object] | None:
-        """Read a check."""
-        values: dict[str, object] = {}
-        urls: list[object] = []
-        before = self.errors
-        for child, _ in self.block(kind, directive.children or (), values):
-            url: dict[str, object] = {}
-            inside = self.errors
-            self.block("url", child.children or (), url)
-            if "path" in url:
-                urls.append(url)
-            elif self.errors == inside:
-                self.error(Code.REQUIRED, child, 0, "a url needs a path", "add: path /")
-        values["kind"] = kind
-        if kind == "HTTP_GET":
-            values["urls"] = tuple(urls)
-            if not urls and self.errors == before:
-                hint = "add: url { path / }"
-                self.error(Code.REQUIRED, directive, 0, "HTTP_GET needs at least one url", hint)
-        return values
 
     def finish(self) -> None:
         """Report what was collected over the whole file: one warning a keyword, not one a line."""
@@ -442,5 +424,5 @@ class Builder:
             others = len(self.unchecked) - 1
             more = f", and {others} more like it" if others else ""
             message = f"'{server}' is left without a check{more}: it always counts as up"
-            hint = "TCP_CHECK and HTTP_GET are served"
+            hint = f"served are {', '.join(sorted(KINDS))}"
             self.warn(Code.UNCHECKED, check, 0, message, hint)

@@ -84,6 +84,7 @@ class Code(Enum):
     LIP_TAKEN = "LK0340", "A local address is also a real server, or is put on two devices."
     STATE_SYNC = "LK0341", "state_sync does not say how the peer is reached, or in two ways."
     STATE_SYNC_LOSES = "LK0342", "state_sync cannot keep some of the connections."
+    CHECK_FAMILY = "LK0343", "A check binds to another address family than it connects to."
 
     EXPOSED_KEY = "LK0401", "The file of a key can be read or written by others."
     HMAC = "LK0402", "An auth_hmac block whose keys do not fit."

@@ -45,6 +45,11 @@ def split_command(command_line: str) -> tuple[str, ...]:
     return tuple(argv)
 
 
+def unescape(text: str) -> str:
+    r"""Return *text* with the escapes of :func:`split_command` carried out, quotes left alone."""
+    return "".join(map(_literal, _PIECE.finditer(text)))
+
+
 def _literal(match: re.Match[str]) -> str:
     """Return the characters that a piece stands for."""
     match match.lastgroup:

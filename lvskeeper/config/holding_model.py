@@ -6,7 +6,7 @@ defaults that depend on other words are left to :mod:`lvskeeper.daemon.compile_h
 
 from typing import Literal, TypeAlias, final
 
-from lvskeeper.config.model import Model
+from lvskeeper.config.base import Model
 from lvskeeper.units import NO_ADDRESS, Address
 
 RouteType: TypeAlias = Literal[

@@ -6,6 +6,7 @@ Lower blocks are found by their own name: the block of ``real_server`` is ``BLOC
 from functools import cache
 from typing import Final
 
+from lvskeeper.config import check_keywords as checks
 from lvskeeper.config import fullnat_keywords as fullnat
 from lvskeeper.config import keyword as k
 from lvskeeper.config import state_sync_keywords as state_sync
@@ -18,10 +19,6 @@ from lvskeeper.ipvs.types import SCHEDULERS
 ROOT: Final = ""
 """Name of the outermost block in :data:`BLOCKS`."""
 
-
-_SECONDS: Final = v.seconds()
-_SECONDS_OR_ZERO: Final = v.seconds(zero=True)
-_RETRY: Final = v.integer(0, 1000)
 
 _ROOT: Final = (
     k.block("global_defs", "", "What holds for the whole director."),
@@ -77,36 +74,7 @@ _GLOBAL: Final = (
     k.refused("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", _NO_FLUSH_ON_STOP),
 )  # fmt: skip
 
-_TIMING: Final = (
-    k.value(
-        "connect_timeout", "SECONDS", "Limit of one probe, from connect to the end.", _SECONDS,
-        default="5",
-    ),
-    k.value(
-        "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
-        default="1",
-    ),
-    k.value(
-        "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
-        default="1, HTTP_GET 3",
-    ),
-    k.value(
-        "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
-        _SECONDS_OR_ZERO, default="0; in keepalived delay_loop",
-    ),
-    k.value(
-        "delay_loop", "SECONDS", "Time between probes while nothing changes.", _SECONDS,
-        default="60",
-    ),
-)  # fmt: skip
-
-_VIRTUALHOST: Final = k.text(
-    "virtualhost", "NAME", "`Host` of HTTP checks.", v.header, default="ADDRESS:PORT"
-)
-
 _INHIBIT: Final = "Keep a failed real server in the table with weight 0."
-
-_ALPHA: Final = "Start as down, and come up with the first success."
 
 _VIRTUAL: Final = (
     k.value(
@@ -166,10 +134,10 @@ _VIRTUAL: Final = (
         "establish_timeout", "SECONDS", "The same as `est_timeout`.", "D",
         v.established, least=2, key="est_timeout",
     ),
-    *_TIMING,
+    *checks.TIMING,
     k.bare("inhibit_on_failure", _INHIBIT),
-    _VIRTUALHOST,
-    k.bare("alpha", _ALPHA),
+    checks.VIRTUALHOST,
+    k.bare("alpha", checks.ALPHA),
     k.bare("omega", "Run `notify_down` and `quorum_down` at a clean stop."),
     k.value(
         "quorum", "N", "Weight that must be up for the service to count as served.",
@@ -205,37 +173,11 @@ _REAL: Final = (
            default="0: three quarters of uthreshold"),
     k.command("notify_up", "Run when the server comes up."),
     k.command("notify_down", "Run when the server goes down."),
-    *_TIMING,
+    *checks.TIMING,
     k.flag("inhibit_on_failure", _INHIBIT),
-    _VIRTUALHOST,
-    k.flag("alpha", _ALPHA),
-    k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
-    k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
-)  # fmt: skip
-
-_CHECK: Final = (
-    k.value("connect_ip", "ADDRESS", "Address to connect to.", v.address,
-           default="the real server's"),
-    k.value("connect_port", "PORT", "Port to connect to.", v.integer(1, 65_535),
-           default="the real server's"),
-    *_TIMING,
-    k.flag("alpha", _ALPHA),
-)  # fmt: skip
-
-_HTTP: Final = (
-    *_CHECK,
-    Keyword("nb_get_retry", "N", "Old name of `retry`.", "K", _RETRY, least=2, key="retry"),
-    k.text("virtualhost", "NAME", "`Host` of urls that give none.", v.header,
-          default="the real server's"),
-    k.block("url", "", "What to get, and what must come back; one or more.", key="urls"),
-)  # fmt: skip
-
-_URL: Final = (
-    k.text("path", "PATH", "What to get.", v.path),
-    Keyword("status_code", "N[-M] ...", "Status codes to accept.", "K", v.status_codes, least=2,
-            most=99, default="200-299"),
-    k.value("digest", "MD5", "MD5 sum that the body must have.", v.digest, default="any body"),
-    k.text("virtualhost", "NAME", "`Host` of this request.", v.header, default="the check's"),
+    checks.VIRTUALHOST,
+    k.flag("alpha", checks.ALPHA),
+    *checks.BLOCKS,
 )  # fmt: skip
 
 
@@ -257,9 +199,7 @@ BLOCKS: Final[dict[str, dict[str, Keyword]]] = {
         ("ipvs_sysctls", fullnat.SYSCTL_BLOCK),
         ("virtual_server", _VIRTUAL),
         ("real_server", _REAL),
-        ("TCP_CHECK", _CHECK),
-        ("HTTP_GET", _HTTP),
-        ("url", _URL),
+        *checks.TABLES,
         (state_sync.BLOCK, state_sync.KEYWORDS),
         *vrrp.TABLES,
     )
@@ -277,8 +217,6 @@ ENTRY_BLOCKS: Final = {
     "virtual_server_group": v.group_member,
 }
 """Blocks that hold entries in place of keywords."""
-
-CHECKS: Final = frozenset({"TCP_CHECK", "HTTP_GET"})
 
 
 def homes(name: str) -> list[str]:

@@ -3,23 +3,18 @@
 Inheritance and defaults of checks are left to :mod:`lvskeeper.daemon.compile`.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from lvskeeper.config.base import Model
+from lvskeeper.config.check_model import AnyCheck
 from lvskeeper.units import NO_ADDRESS, Address
 
 if TYPE_CHECKING:
     from lvskeeper.config.vrrp_model import VrrpConfig
 else:
     VrrpConfig = object  # a value that is checked already; files without VRRP pay nothing for it
-
-
-class Model(BaseModel):
-    """Base of all: frozen, nothing extra, nothing converted."""
-
-    # Validators are built when first needed: most models are only ever parts of a Config.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @final
@@ -107,48 +102,6 @@ class Forwarding(Model):
     type: Literal["ipip", "gue", "gre"] = "ipip"
     port: int = 0
     csum: Literal["nocsum", "csum", "remcsum"] = "nocsum"
-
-
-class Check(Model):
-    """What all checks share. Times are in seconds."""
-
-    connect_ip: Address | None = None
-    connect_port: int | None = None
-    connect_timeout: float | None = None
-    retry: int | None = None
-    delay_before_retry: float | None = None
-    warmup: float | None = None
-    delay_loop: float | None = None
-    alpha: bool | None = None
-
-
-@final
-class TcpCheck(Check):
-    """``TCP_CHECK``."""
-
-    kind: Literal["TCP_CHECK"] = "TCP_CHECK"
-
-
-@final
-class Url(Model):
-    """``url`` of an HTTP check."""
-
-    path: str
-    status_code: tuple[tuple[int, int], ...] = ((200, 299),)
-    digest: str = ""
-    virtualhost: str | None = None
-
-
-@final
-class HttpGet(Check):
-    """``HTTP_GET``."""
-
-    kind: Literal["HTTP_GET"] = "HTTP_GET"
-    urls: tuple[Url, ...]
-    virtualhost: str | None = None
-
-
-AnyCheck: TypeAlias = Annotated[TcpCheck | HttpGet, Field(discriminator="kind")]
 
 
 @final

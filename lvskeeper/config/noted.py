@@ -8,11 +8,9 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = (
-    "SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK BFD_CHECK FILE_CHECK"
-)
+_CHECKERS: Final = "SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK FILE_CHECK"
 
-_CONNECTION: Final = "bindto bind_port bind_if fwmark log_all_failures"
+_LOGGING: Final = "log_all_failures"
 
 NOTED_BLOCKS: Final[dict[str, _Listed]] = {
     "": (
@@ -92,20 +90,8 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "real_server": (("K", "smtp_alert snmp_name"),),
     "vrrp_instance": (("K", "vrf debug linkbeat_use_polling kernel_rx_buf_size"),),
     "vrrp_sync_group": (("K", "global_tracking"),),
-    "TCP_CHECK": (("K", _CONNECTION),),
-    "HTTP_GET": (
-        (
-            "K",
-            (f"{_CONNECTION} http_protocol enable_sni sni_name fast_recovery tls_compliant"),
-        ),
-    ),
-    "url": (
-        (
-            "K",
-            (
-                "regex regex_no_match regex_options regex_min_offset regex_max_offset regex_stack "
-                "tls_compliant"
-            ),
-        ),
-    ),
+    "TCP_CHECK": (("K", _LOGGING),),
+    "HTTP_GET": (("K", f"{_LOGGING} enable_sni sni_name tls_compliant"),),
+    "SSL_GET": (("K", _LOGGING),),
+    "url": (("K", "regex_stack tls_compliant"),),
 }

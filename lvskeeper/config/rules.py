@@ -3,26 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from lvskeeper.config.check_rules import check_rules
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.keywords import NESTED
-from lvskeeper.config.model import (
-    AnyCheck,
-    Forwarding,
-    HttpGet,
-    LocalAddressGroup,
-    RealServer,
-    VirtualServer,
-)
+from lvskeeper.config.model import Forwarding, LocalAddressGroup, RealServer
 from lvskeeper.config.site import FAMILIES, Site, place
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
 from lvskeeper.health.pool import effective_quorum
 from lvskeeper.health.spec import QuorumSpec
 from lvskeeper.units import Address, format_endpoint
-
-DELAY_LOOP: Final = 60.0
-CONNECT_TIMEOUT: Final = 5.0
 
 _Rule = Callable[[Site], Iterable[Diagnostic]]
 
@@ -206,7 +197,7 @@ def real_server_rules(site: Site) -> Iterator[Diagnostic]:
             message = f"'{at}' has no check, unlike others here: it always counts as up"
             yield warning(Code.NO_CHECK, at.span(0), message)
     yield from _same_real(site)
-    yield from _checks(site)
+    yield from check_rules(site)
 
 
 def _same_real(site: Site) -> Iterator[Diagnostic]:
@@ -233,58 +224,3 @@ def _port_kept(kind: Forwarding, one: RealServer, at: Directive) -> Diagnostic:
     message = f"{kind.method} does not translate ports: port {one.port} is not used"
     hint = "packets reach the real server with the port of the virtual server"
     return warning(Code.PORT_KEPT, at.span(2), message, hint)
-
-
-def _checks(site: Site) -> Iterator[Diagnostic]:
-    server = site.server
-    zero = all(member.port == 0 for member in site.members)
-    shared = (0.0, 0.0)
-    for one, at in zip(server.real_servers, site.real, strict=True):
-        for check in one.checks:
-            if zero and not one.port and check.connect_port is None:
-                yield _no_port(at, check)
-            slow = _slow(server, one, check)
-            if slow is not None and _own_times(one, check):
-                yield _slow_check(*slow, _timeout_place(at, check.kind))
-            elif slow is not None:
-                shared = max(shared, slow)
-    if shared[0]:
-        # The virtual server's own times are the cause: told once, not for each real server.
-        yield _slow_check(*shared, site.span("delay_loop", "connect_timeout"))
-
-
-def _no_port(at: Directive, check: AnyCheck) -> Diagnostic:
-    message = f"{check.kind} has no port to connect to"
-    hint = "neither the real server nor the virtual server names one; add connect_port"
-    return error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
-
-
-def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[float, float] | None:
-    """Return the longest time of a probe and the time between two, if the first is longer."""
-    # The first that is given, from the inside out; 0 is never a value of these two.
-    timeout = (
-        check.connect_timeout or one.connect_timeout or server.connect_timeout or CONNECT_TIMEOUT
-    )
-    loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
-    # The urls of a probe are asked one after the other, each with the whole timeout.
-    longest = timeout * (len(check.urls) if isinstance(check, HttpGet) else 1)
-    return (longest, loop) if longest > loop else None
-
-
-def _own_times(one: RealServer, check: AnyCheck) -> bool:
-    """Whether a check has times of its own, so that the virtual server is not the only cause."""
-    given = (one.connect_timeout, one.delay_loop, check.connect_timeout, check.delay_loop)
-    return any(value is not None for value in given)
-
-
-def _slow_check(longest: float, loop: float, at: Span) -> Diagnostic:
-    message = f"a probe may take {longest:g} s, and the next one is due after {loop:g} s"
-    hint = "let connect_timeout, for each url, be no more than delay_loop"
-    return warning(Code.SLOW_CHECK, at, message, hint)
-
-
-def _timeout_place(at: Directive, kind: str) -> Span:
-    for child in at.children or ():
-        if child.words[0] == kind:
-            return place(child, "connect_timeout")
-    return at.span(0)

@@ -4,10 +4,9 @@ Expects a model that the lint found free of errors; what it would have refused r
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from lvskeeper.config.model import (
-    AnyCheck,
     Command,
     Config,
     Forwarding,
@@ -17,14 +16,13 @@ from lvskeeper.config.model import (
     RealServer,
     ScriptUser,
     StateSync,
-    TcpCheck,
-    Url,
     VirtualServer,
 )
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.site import family_of, label_of
 from lvskeeper.config.state_sync_keywords import SOCKET
 from lvskeeper.config.vrrp_model import VrrpConfig
+from lvskeeper.daemon.compile_checks import compile_check, first
 from lvskeeper.daemon.compile_router import synced_instance
 from lvskeeper.daemon.roles import (
     DefenceSpec,
@@ -51,8 +49,6 @@ from lvskeeper.ipvs.types import (
     TunnelType,
 )
 
-T = TypeVar("T")
-
 PERSISTENCE: Final = 360
 """Persistence timeout where a granularity is given without one, in seconds."""
 
@@ -65,11 +61,6 @@ _FORWARD: Final = {
 _TUNNEL: Final = {"ipip": TunnelType.IPIP, "gue": TunnelType.GUE, "gre": TunnelType.GRE}
 _CHECKSUM: Final = {"nocsum": 0, "csum": 1, "remcsum": 2}
 """``TUNNEL_ENCAP_FLAG_*`` of the kernel."""
-
-_DELAY_LOOP: Final = 60.0
-_CONNECT_TIMEOUT: Final = 5.0
-_RETRY: Final = 1
-_DELAY_BEFORE_RETRY: Final = {"TCP_CHECK": 1.0, "HTTP_GET": 3.0}
 
 
 def compile_director(config: Config) -> DirectorSpec:
@@ -210,8 +201,8 @@ def _syn_proxy(server: VirtualServer, defs: GlobalDefs) -> SynProxySpec:
     return SynProxySpec(
         mss=_number(server.syn_proxy_mss, defs.syn_proxy_mss),
         wscale=_number(server.syn_proxy_wscale, defs.syn_proxy_wscale),
-        timestamp=_first(server.syn_proxy_timestamp, defs.syn_proxy_timestamp, default=True),
-        sack=_first(server.syn_proxy_sack, defs.syn_proxy_sack, default=True),
+        timestamp=first(server.syn_proxy_timestamp, defs.syn_proxy_timestamp, default=True),
+        sack=first(server.syn_proxy_sack, defs.syn_proxy_sack, default=True),
     )
 
 
@@ -226,15 +217,15 @@ def _defence(
 ) -> DefenceSpec:
     if all(member.fwmark for member in members):
         return DefenceSpec()  # there is no address to defend
-    tcp = TcpDefence(_first(server.defence_tcp_drop, defs.defence_tcp_drop, default="no"))
+    tcp = TcpDefence(first(server.defence_tcp_drop, defs.defence_tcp_drop, default="no"))
     if not _kinds(server) <= {"NAT", "FNAT"} or (
         tcp is TcpDefence.SERVICE and server.protocol != "TCP"
     ):
         tcp = TcpDefence.NO  # a default of all virtual servers that does not suit this one
     return DefenceSpec(
         tcp=tcp,
-        udp=_first(server.defence_udp_drop, defs.defence_udp_drop, default=False),
-        fragments=_first(server.defence_frag_drop, defs.defence_frag_drop, default=False),
+        udp=first(server.defence_udp_drop, defs.defence_udp_drop, default=False),
+        fragments=first(server.defence_frag_drop, defs.defence_frag_drop, default=False),
     )
 
 
@@ -266,68 +257,15 @@ def _real_server(
         address=one.address,
         port=one.port,
         forward=_FORWARD[kind.method],
-        weight=_first(one.weight, default=server.weight),
+        weight=first(one.weight, default=server.weight),
         upper=one.uthreshold,
         lower=one.lthreshold,
         tunnel=_tunnel(kind),
-        inhibit_on_failure=_first(one.inhibit_on_failure, default=server.inhibit_on_failure),
-        alpha=_first(one.alpha, default=server.alpha),
-        checks=tuple(_check(server, one, members, check) for check in one.checks),
+        inhibit_on_failure=first(one.inhibit_on_failure, default=server.inhibit_on_failure),
+        alpha=first(one.alpha, default=server.alpha),
+        checks=tuple(compile_check(server, one, members, check) for check in one.checks),
         notify_up=_script(one.notify_up, user),
         notify_down=_script(one.notify_down, user),
-    )
-
-
-def _first(*given: T | None, default: T) -> T:
-    """Return the first that is given, from the innermost block outwards."""
-    for value in given:
-        if value is not None:
-            return value
-    return default
-
-
-def _check(
-    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], check: AnyCheck
-) -> health.CheckSpec:
-    # A group may have several ports; without one of its own the check takes the first.
-    served = next((member.port for member in members if member.port), 0)
-    loop = _first(check.delay_loop, one.delay_loop, server.delay_loop, default=_DELAY_LOOP)
-    host = _first(one.virtualhost, server.virtualhost, default="")
-    return health.CheckSpec(
-        kind=health.CheckKind(check.kind),
-        address=_first(check.connect_ip, default=one.address),
-        port=_first(check.connect_port, default=one.port or served),
-        connect_timeout=_first(
-            check.connect_timeout,
-            one.connect_timeout,
-            server.connect_timeout,
-            default=_CONNECT_TIMEOUT,
-        ),
-        delay_loop=loop,
-        retry=_first(check.retry, one.retry, server.retry, default=_RETRY),
-        delay_before_retry=_first(
-            check.delay_before_retry,
-            one.delay_before_retry,
-            server.delay_before_retry,
-            default=_DELAY_BEFORE_RETRY[check.kind],
-        ),
-        # Not delay_loop as in keepalived: a dead server would get traffic for so long.
-        warmup=_first(check.warmup, one.warmup, server.warmup, default=0.0),
-        alpha=_first(check.alpha, one.alpha, default=server.alpha),
-        urls=(
-            ()
-            if isinstance(check, TcpCheck)
-            else tuple(_url(url, _first(check.virtualhost, default=host)) for url in check.urls)
-        ),
-    )
-
-
-def _url(url: Url, host: str) -> health.Url:
-    return health.Url(
-        path=url.path,
-        statuses=url.status_code,
-        digest=url.digest,
-        virtualhost=_first(url.virtualhost, default=host),
     )
 
 

@@ -36,9 +36,7 @@ class HealthLoop:
         """Go on with *pools*; probes of checks that are no longer there are abandoned."""
         old = set(_probe_ids(self._pools))
         self._pools = pools
-        self._runner.prepare(
-            checker.spec for pool in pools.values() for checker in pool.checkers.values()
-        )
+        self._runner.forget_files()
         new = set(_probe_ids(pools))
         for gone in old - new:
             self._schedule.remove(gone)

@@ -13,6 +13,36 @@ class CheckKind(Enum):
 
     TCP = "TCP_CHECK"
     HTTP = "HTTP_GET"
+    SSL = "SSL_GET"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the packets of a check come from; the kernel chooses what is not given."""
+
+    address: Address | None = None
+    port: int = 0
+    interface: str = ""
+    """Device that they have to leave by."""
+    mark: int = 0
+    """Firewall mark that they carry."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """What an answer is searched for, in the syntax of PCRE2."""
+
+    pattern: str
+    options: tuple[str, ...] = ()
+    """Names of PCRE2's options, in lower case."""
+    forbidden: bool = False
+    """The answer must not match."""
+    first: int = 0
+    """Offset into the body at which a match may start at the earliest."""
+    last: int | None = None
+    """Offset at which it may start at the latest."""
 
 
 @final
@@ -27,6 +57,38 @@ class Url:
     """MD5 of the body in lower-case hex; empty accepts any body."""
     virtualhost: str = ""
     """``Host`` header; empty means the address and port that are checked."""
+    regex: Regex | None = None
+    sni: str = ""
+    """Name that TLS asks for, and that a certificate must be for; empty is the address."""
+
+
+@final
+class HttpVersion(Enum):
+    """How a request is made; the value is keepalived's word."""
+
+    V10 = "1.0"
+    V10C = "1.0C"
+    """With ``Connection: close``."""
+    V11 = "1.1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a check speaks TLS. Files are PEM."""
+
+    verify: bool = False
+    """The certificate must be valid, and for the name or address that is asked."""
+    ca: str = ""
+    """File of trusted authorities; empty means the system's."""
+    certificate: str = ""
+    """File of our own certificate and what leads to its authority."""
+    key: str = ""
+    """File of its key; empty: it is in the same file."""
+    minimum: str = ""
+    """Lowest version: ``1.0`` to ``1.3``; empty means the library's."""
+    strict_close: bool = False
+    """An answer that only the end of the connection ends needs a proper end of TLS."""
 
 
 @final
@@ -52,8 +114,11 @@ class CheckSpec:
     """Upper end of the delay before the first probe; 0 leaves it to the schedule."""
     alpha: bool = False
     """Start as down, and let in after the first success."""
+    source: Source = Source()
     urls: tuple[Url, ...] = ()
     """HTTP only: asked one after the other; all must answer well."""
+    http_version: HttpVersion = HttpVersion.V10
+    tls: Tls | None = None
 
     @property
     def target(self) -> "CheckSpec":
@@ -62,7 +127,15 @@ class CheckSpec:
         Two checks with the same target are the same check: a reload that only changes times keeps
         what is known about the server.
         """
-        return CheckSpec(self.kind, self.address, self.port, urls=self.urls)
+        return CheckSpec(
+            self.kind,
+            self.address,
+            self.port,
+            source=self.source,
+            urls=self.urls,
+            http_version=self.http_version,
+            tls=self.tls,
+        )
 
     @property
     def longest(self) -> float:
@@ -78,6 +151,8 @@ class Phase(Enum):
     """Where a probe ended."""
 
     CONNECT = "connect"
+    TLS = "tls"
+    SEND = "send"
     STATUS = "status"
     BODY = "body"
     TIMEOUT = "timeout"

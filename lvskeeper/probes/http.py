@@ -1,187 +1,130 @@
-"""HTTP_GET: ask for each URL in turn, and compare status and body.
+"""HTTP_GET and SSL_GET: ask for each URL in turn, and compare status and body.
 
-It reads the body to its end, as keepalived does, so that a server which breaks off in the middle
-is found; past :data:`MAX_BODY` it stops reading. Importing this module costs aiohttp (a few hundred
-milliseconds): import it only where an HTTP check exists.
-
-aiohttp is stricter than keepalived, which reads no headers: an answer with contradicting lengths
-or header names that are none fails here, as it does with strict clients.
+Connections are never kept: an idle one would say nothing of whether the server still accepts.
 """
 
 import asyncio
-import hashlib
-import socket
-from contextvars import ContextVar
-from types import SimpleNamespace
+import ssl
+from pathlib import Path
 from typing import Final, final
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
+from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Tls, Url
+from lvskeeper.probes.attempt import ProbeError, Progress, attempt
+from lvskeeper.probes.http_answer import HttpTalk
+from lvskeeper.probes.search import Searcher
+from lvskeeper.probes.stream import connected, converse, describe_tls_error
+from lvskeeper.units import format_address, format_endpoint
 
-from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Url
-from lvskeeper.probes.offer import read_offer
-from lvskeeper.probes.tcp import connect_phase, describe_os_error, timeout_detail
-from lvskeeper.units import format_endpoint
-
-MAX_BODY: Final = 4 * 1024 * 1024
-"""Bytes of a body that are read. A longer one fails where a digest is wanted, else it is enough."""
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of one header line, and header lines of an answer; keepalived knows no limit for either."""
-USER_AGENT: Final = "lvskeeper"
-
-
-@final
-class _NoResolver(AbstractResolver):
-    """Real servers are numeric addresses; a name here would be a bug, never a DNS query."""
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        raise OSError(f"{host}:{port} (family {family}) is not a numeric address")
-
-    async def close(self) -> None:
-        pass
+_VERSIONS: Final = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+_OLD_CIPHERS: Final = "DEFAULT:@SECLEVEL=0"
+"""For servers that are not verified: that they answer is what counts, however old they are."""
 
 
 @final
 class HttpProber:
-    """Makes HTTP probes. One session serves all, with a new connection for each request.
-
-    Connections are never kept: an idle one would say nothing of whether the server still accepts.
-    """
+    """Makes HTTP probes."""
 
     def __init__(self) -> None:
-        """Make the session; an event loop must run."""
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_note_connected)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                force_close=True, limit=0, use_dns_cache=False, resolver=_NoResolver(),
-                happy_eyeballs_delay=None, socket_factory=_make_socket,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            skip_auto_headers=("Accept", "Accept-Encoding"),
-            headers={"User-Agent": USER_AGENT},
-            auto_decompress=False,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
-            max_headers=MAX_HEAD,
-            trust_env=False,
-            trace_configs=[trace],
-        )  # fmt: skip
+        self._searcher: Searcher | None = None
+        self._contexts: dict[Tls, asyncio.Task[ssl.SSLContext]] = {}
 
-    async def close(self) -> None:
-        """Close the session; probes in flight fail."""
-        await self._session.close()
+    def forget_files(self) -> None:
+        """Read certificates and keys anew when they are needed next."""
+        self._contexts.clear()
+
+    def close(self) -> None:
+        """Let threads go; probes in flight fail."""
+        if self._searcher is not None:
+            self._searcher.close()
+            self._searcher = None
 
     async def probe(self, spec: CheckSpec) -> ProbeResult:
         """Ask all URLs of *spec*, each within ``connect_timeout``; the first failure ends it."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        progress = SimpleNamespace(phase=Phase.CONNECT, sock=None, offer=None)
-        _probing.set(progress)
-        for url in spec.urls or (Url(),):
-            phase, detail = await self._get(spec, url, progress)
-            if phase is not Phase.DONE:
-                if len(spec.urls) > 1:
-                    detail = f"{url.path}: {detail}"
-                return ProbeResult(phase, detail, loop.time() - start, progress.offer)
-        return ProbeResult(Phase.DONE, elapsed=loop.time() - start, offer=progress.offer)
 
-    async def _get(self, spec: CheckSpec, url: Url, progress: SimpleNamespace) -> tuple[Phase, str]:
-        progress.phase = Phase.CONNECT
-        try:
-            async with asyncio.timeout(spec.connect_timeout):
-                return await self._exchange(spec, url, progress)
-        except (aiohttp.ClientError, OSError) as error:
-            return _explain(error, progress.phase, spec.connect_timeout)
+        async def work(progress: Progress) -> None:
+            context = await self._context(spec.tls) if spec.tls else None
+            for url in spec.urls or (Url(),):
+                try:
+                    async with asyncio.timeout(spec.connect_timeout):
+                        await self._get(spec, url, context, progress)
+                except ProbeError as error:
+                    if len(spec.urls) > 1 and error.phase in {Phase.STATUS, Phase.BODY}:
+                        raise ProbeError(error.phase, f"{url.path}: {error.detail}") from error
+                    raise
 
-    async def _exchange(
-        self, spec: CheckSpec, url: Url, progress: SimpleNamespace
-    ) -> tuple[Phase, str]:
-        endpoint = format_endpoint(spec.address, spec.port)
-        async with self._session.get(
-            URL(f"http://{endpoint}{url.path}", encoded=True),
-            headers={"Host": url.virtualhost or endpoint},
-            allow_redirects=False,
-            trace_request_ctx=progress,
-        ) as response:
-            progress.phase = Phase.BODY
-            if not any(low <= response.status <= high for low, high in url.statuses):
-                return Phase.STATUS, f"status {response.status}, wanted {_ranges(url.statuses)}"
-            return await _read_body(response, url.digest)
+        return await attempt(work, spec.connect_timeout)
 
+    async def _get(
+        self, spec: CheckSpec, url: Url, context: ssl.SSLContext | None, progress: Progress
+    ) -> None:
+        host = url.virtualhost or format_endpoint(spec.address, spec.port)
+        talk = HttpTalk(url, host, spec.http_version)
+        name = url.sni
+        if not name and spec.tls is not None and spec.tls.verify:
+            name = format_address(spec.address)
+        strict = spec.tls is not None and spec.tls.strict_close
+        async with connected((spec.address, spec.port), spec.source, progress) as sock:
+            await converse(sock, talk, progress, context=context, name=name or None, strict=strict)
+        if url.regex is not None:
+            if self._searcher is None:
+                self._searcher = Searcher()
+            await self._searcher.search(url.regex, bytes(talk.searched), progress)
 
-async def _read_body(response: aiohttp.ClientResponse, wanted: str) -> tuple[Phase, str]:
-    """Read to the end, and compare the MD5 digest where one is *wanted*."""
-    digest = hashlib.md5(usedforsecurity=False)
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY:
-            if wanted:
-                return Phase.BODY, f"body is longer than {MAX_BODY} bytes, no digest is made"
-            return Phase.DONE, ""
-        if wanted:
-            digest.update(chunk)
-    if wanted and digest.hexdigest() != wanted.lower():
-        return Phase.BODY, f"digest {digest.hexdigest()}, wanted {wanted.lower()}"
-    return Phase.DONE, ""
+    async def _context(self, tls: Tls) -> ssl.SSLContext:
+        """Return the context of *tls*; it is made beside the loop, for it reads files."""
+        task = self._contexts.get(tls)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            made = asyncio.to_thread(make_context, tls)
+            task = asyncio.get_running_loop().create_task(made)
+            self._contexts[tls] = task
+        return await asyncio.shield(task)
 
 
-def _explain(error: aiohttp.ClientError | OSError, phase: Phase, limit: float) -> tuple[Phase, str]:
-    """Return where and how a request failed; *phase* is how far it had come."""
-    match error:
-        case TimeoutError(errno=None):
-            phase, detail = Phase.TIMEOUT, timeout_detail(_DOING[phase], limit)
-        case aiohttp.ClientConnectorError():
-            phase, detail = connect_phase(error.os_error), describe_os_error(error.os_error)
-        case aiohttp.ServerDisconnectedError():
-            detail = "the server closed the connection without an answer"
-        case aiohttp.ClientPayloadError():
-            detail = "the body broke off"
-        case aiohttp.ClientResponseError():
-            phase, detail = Phase.STATUS, f"no HTTP answer: {_one_line(error.message)}"
-        case OSError():  # aiohttp.ClientOSError too
-            detail = describe_os_error(error)
-        case _:
-            phase, detail = Phase.INTERNAL, f"{type(error).__name__}: {error}"
-    return phase, detail
+def make_context(tls: Tls) -> ssl.SSLContext:
+    """Read the files of *tls*; raise :class:`ProbeError` with ``INTERNAL`` where one is no good."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Whether an end of the connection without one of TLS will do is decided in the conversation.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    if tls.minimum:
+        context.minimum_version = _VERSIONS[tls.minimum]
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers(_OLD_CIPHERS)
+    what = ""
+    try:
+        if tls.verify:
+            what = f"ca {tls.ca or 'of the system'}"
+            if tls.ca:
+                context.load_verify_locations(tls.ca)
+            else:
+                context.load_default_certs()
+        if tls.certificate:
+            what = f"certificate {tls.certificate}"
+            _readable(tls.certificate)
+            if tls.key:
+                what = f"key {tls.key}"
+                _readable(tls.key)
+            context.load_cert_chain(tls.certificate, tls.key or None, password=_no_password)
+    except ssl.SSLError as error:
+        raise ProbeError(Phase.INTERNAL, f"{what}: {describe_tls_error(error)}") from error
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise ProbeError(Phase.INTERNAL, f"{what}: {(text or str(error)).lower()}") from error
+    return context
 
 
-_probing: ContextVar[SimpleNamespace] = ContextVar("probing")
-"""The probe that a task makes: aiohttp does not hand it to where sockets are made."""
+def _readable(path: str) -> None:
+    """Raise ``OSError`` where *path* cannot be read: which file it is ``ssl`` would not say."""
+    with Path(path).open("rb"):
+        pass
 
 
-def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, _ = address
-    sock = socket.socket(family, kind, protocol)
-    _probing.get().sock = sock
-    return sock
-
-
-async def _note_connected(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionCreateEndParams,
-) -> None:
-    progress = context.trace_request_ctx
-    progress.phase = Phase.STATUS
-    # The socket may be closed before the answer is looked at.
-    progress.offer = read_offer(progress.sock)
-
-
-_DOING: Final = {
-    Phase.CONNECT: "connecting",
-    Phase.STATUS: "waiting for the answer",
-    Phase.BODY: "reading the body",
-}
-
-
-def _ranges(statuses: tuple[tuple[int, int], ...]) -> str:
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in statuses)
-
-
-def _one_line(text: str) -> str:
-    """Return the start of *text* in one line, for the log."""
-    return " ".join(text.split())[:80].rstrip(": ^")
+def _no_password() -> str:
+    """Refuse; without this, OpenSSL would ask at the terminal."""
+    raise ValueError("the key has a password, which is not served")

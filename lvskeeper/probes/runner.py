@@ -1,15 +1,13 @@
 """Runs probes: each a task with a hard deadline, no more than a limit of them at a time."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, assert_never, final
+from typing import Final, Generic, TypeVar, assert_never, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
+from lvskeeper.probes.http import HttpProber
 from lvskeeper.probes.tcp import probe_tcp
-
-if TYPE_CHECKING:
-    from lvskeeper.probes.http import HttpProber
 
 MAX_PROBES: Final = 512
 """Probes at a time; each holds one file descriptor. Others wait for their turn."""
@@ -37,7 +35,7 @@ class ProbeRunner(Generic[Id]):
         self._ending: set[asyncio.Task[ProbeResult]] = set()
         # At most one entry an id, so it is as bounded as the configuration.
         self._waiting: dict[Id, CheckSpec] = {}
-        self._http: HttpProber | None = None
+        self._http = HttpProber()
         self._closed = False
 
     @property
@@ -50,10 +48,9 @@ class ProbeRunner(Generic[Id]):
         """Probes that wait because the limit is reached: above 0 for long, it is too low."""
         return len(self._waiting)
 
-    def prepare(self, specs: Iterable[CheckSpec]) -> None:
-        """Load what probes of *specs* need, so that no first probe stalls the loop by imports."""
-        if any(spec.kind is CheckKind.HTTP for spec in specs):
-            self._http_prober()
+    def forget_files(self) -> None:
+        """Read the files that checks name anew, as after a reload."""
+        self._http.forget_files()
 
     def start(self, probe_id: Id, spec: CheckSpec) -> None:
         """Probe *spec* once. Raise ``ValueError`` while *probe_id* has a probe already."""
@@ -81,9 +78,7 @@ class ProbeRunner(Generic[Id]):
             self.cancel(probe_id)
         if self._ending:
             await asyncio.wait(self._ending)
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        self._http.close()
 
     def _launch(self, probe_id: Id, spec: CheckSpec) -> None:
         task = asyncio.get_running_loop().create_task(self._probe(spec))
@@ -108,20 +103,12 @@ class ProbeRunner(Generic[Id]):
                 match spec.kind:
                     case CheckKind.TCP:
                         return await probe_tcp(spec)
-                    case CheckKind.HTTP:
-                        return await self._http_prober().probe(spec)
+                    case CheckKind.HTTP | CheckKind.SSL:
+                        return await self._http.probe(spec)
                     case _:
                         assert_never(spec.kind)
         except TimeoutError:
             return ProbeResult(Phase.TIMEOUT, "the probe was stuck and was cut off", limit)
-
-    def _http_prober(self) -> "HttpProber":
-        if self._http is None:
-            # aiohttp costs hundreds of milliseconds, which directors with TCP checks only save.
-            from lvskeeper.probes.http import HttpProber  # noqa: PLC0415 - see above
-
-            self._http = HttpProber()
-        return self._http
 
 
 def _outcome(task: asyncio.Task[ProbeResult]) -> ProbeResult:

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from support.memfiles import MemoryFiles
 
@@ -5,7 +6,16 @@ from lvskeeper.config.load import load
 from lvskeeper.config.model import Config, GroupMember, VirtualServer, VirtualServerGroup
 from lvskeeper.daemon.compile import compile_director
 from lvskeeper.daemon.roles import DirectorSpec, LocalAddressSpec, Script, TunnelSpec
-from lvskeeper.health.spec import CheckKind, CheckSpec, QuorumSpec, Url
+from lvskeeper.health.spec import (
+    CheckKind,
+    CheckSpec,
+    HttpVersion,
+    QuorumSpec,
+    Regex,
+    Source,
+    Tls,
+    Url,
+)
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceFlag, ServiceKey, TunnelType
 from lvskeeper.units import parse_address as addr
 
@@ -164,6 +174,55 @@ def test_hosts_of_urls() -> None:
     assert hosts("", "") == ["vs", "url"]
     assert hosts("virtualhost rs", "") == ["rs", "url"]
     assert hosts("virtualhost rs", "virtualhost check") == ["check", "url"]
+
+
+def checks_of(body: str) -> tuple[CheckSpec, ...]:
+    """Return the checks of a real server at 198.51.100.1:80, after a way through JSON."""
+    spec = compiled(server(f"protocol TCP\nreal_server 198.51.100.1 80 {{\n{body}\n}}"))
+    carried = msgspec.json.decode(msgspec.json.encode(spec), type=DirectorSpec)
+    assert carried == spec
+    return carried.virtual_servers[0].real_servers[0].checks
+
+
+def test_where_checks_connect_to_and_come_from() -> None:
+    body = "connect_ip 2001:db8::1\nconnect_port 81\nbindto 2001:db8::9\nbind_port 99\nbind_if eth1"
+    url = "url {\npath /\n}\n"
+    found = checks_of(f"TCP_CHECK {{\n{body}\nfwmark 7\n}}\nSSL_GET {{\n{url}{body}\nfwmark 7\n}}")
+    source = Source(addr("2001:db8::9"), 99, "eth1", 7)
+    for one in found:
+        assert (one.address, one.port, one.source) == (addr("2001:db8::1"), 81, source)
+    assert [one.kind for one in found] == [CheckKind.TCP, CheckKind.SSL]
+
+
+def test_ssl_get() -> None:
+    (one,) = checks_of(
+        "SSL_GET {\nhttp_protocol 1.1\nvirtualhost www.example.com:8443\nverify\nca /ca\n"
+        "certificate /c\nkey /k\ntls_minimum 1.2\ntls_compliant\n"
+        "url {\npath /\nregex ok\nregex_options caseless utf\nregex_no_match\n"
+        "regex_min_offset 3\nregex_max_offset 9\n}\n"
+        "url {\npath /b\nvirtualhost [2001:db8::1]:443\n}\n}"
+    )
+    assert one.tls == Tls(True, "/ca", "/c", "/k", "1.2", strict_close=True)
+    assert (one.http_version, one.delay_before_retry) == (HttpVersion.V11, 3.0)
+    first, second = one.urls
+    assert first.regex == Regex("ok", ("caseless", "utf"), forbidden=True, first=3, last=9)
+    assert (first.virtualhost, first.sni) == ("www.example.com:8443", "www.example.com")
+    assert (second.virtualhost, second.sni) == ("[2001:db8::1]:443", "2001:db8::1")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", ""),
+        ("virtualhost a.example", ""),
+        ("virtualhost a.example\nenable_sni", "a.example"),
+        ("virtualhost a.example\nsni_name b.example", "b.example"),
+        ("enable_sni", ""),
+    ],
+)
+def test_names_that_tls_asks_for(words: str, name: str) -> None:
+    (one,) = checks_of(f"SSL_GET {{\n{words}\nurl {{\npath /\n}}\n}}")
+    assert [url.sni for url in one.urls] == [name]
 
 
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:

@@ -34,6 +34,7 @@ FRAMES = {
     "HTTP_GET": (
         HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
     ),
+    "SSL_GET": (HEAD + "real_server 198.51.100.1 80 {\nSSL_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"),
     "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
 }
 
@@ -61,9 +62,21 @@ SHARED = [
 CHECK = [
     ("connect_ip", "2001:db8::1", parse_address("2001:db8::1"), ("", "host", "192.0.2.1/24")),
     ("connect_port", "81", 81, ("", "0", "65536", "http")),
+    ("bindto", "192.0.2.7", parse_address("192.0.2.7"), ("", "host", "192.0.2.1/24")),
+    ("bind_port", "1081", 1081, ("", "0", "65536", "http")),
+    ("bind_if", "eth1", "eth1", ("", "a/b", "a-name-that-is-too-long")),
+    ("fwmark", "7", 7, ("", "0", "-1", "4294967296")),
     *TIMING,
     ("alpha", "no", False, BAD_FLAG),
 ]
+HTTP: list[tuple[str, str, object, tuple[str, ...]]] = [
+    *CHECK,
+    ("nb_get_retry", "2", 2, BAD_COUNT),
+    ("virtualhost", "www.example.com", "www.example.com", ("", '"a b"')),
+    ("http_protocol", "1.0C", "1.0C", ("", "1.0c", "2")),
+    ("fast_recovery", "", True, BAD_FLAG),
+]
+BAD_FILE = ("", "x.pem", '""', "${X}")
 PROTECTION: list[tuple[str, str, object, tuple[str, ...]]] = [
     ("syn_proxy_mss", "536", 536, ("", "535", "65496", "Auto", "1460b")),
     ("syn_proxy_wscale", "auto", "auto", ("", "15", "-1", "automatic")),
@@ -158,16 +171,29 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         *SHARED,
     ],
     "TCP_CHECK": CHECK,
-    "HTTP_GET": [
-        *CHECK,
-        ("nb_get_retry", "2", 2, BAD_COUNT),
-        ("virtualhost", "www.example.com", "www.example.com", ("", '"a b"')),
+    "HTTP_GET": HTTP,
+    "SSL_GET": [
+        *HTTP,
+        ("enable_sni", "", True, BAD_FLAG),
+        ("sni_name", "a.example", "a.example", ("", '"a b"')),
+        ("tls_compliant", "yes", True, BAD_FLAG),
+        ("verify", "yes", True, BAD_FLAG),
+        ("ca", "/etc/a.pem", "/etc/a.pem", BAD_FILE),
+        ("certificate", '"/etc/a b.pem"', "/etc/a b.pem", BAD_FILE),
+        ("key", "/etc/a.key", "/etc/a.key", BAD_FILE),
+        ("tls_minimum", "1.2", "1.2", ("", "TLSv1.2", "2")),
     ],
     "url": [
         ("path", "/a?b=c", "/a?b=c", ("", "a", '"/a b"', "/é", "{{ p }}")),
         ("status_code", "200 301-302", ((200, 200), (301, 302)), ("", "x", "99", "300-200")),
         ("digest", "0" * 31 + "A", "0" * 31 + "a", ("", "0" * 31, "g" * 32)),
         ("virtualhost", "a.example", "a.example", ("",)),
+        ("regex", r""" "a b'\\s\." """, r"a b'\s.", ("", '""', "''", "(", "{{ p }}")),
+        ("regex", "'^ok'", "^ok", ()),
+        ("regex_options", "utf caseless utf", ("utf", "caseless"), ("", "UTF", "utf x")),
+        ("regex_no_match", "", True, BAD_FLAG),
+        ("regex_min_offset", "0", 0, BAD_COUNT),
+        ("regex_max_offset", "9", 9, BAD_COUNT),
     ],
 }
 

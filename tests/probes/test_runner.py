@@ -38,7 +38,6 @@ async def test_each_probe_reports_once() -> None:
     results = Results()
     runner = ProbeRunner[str](results)
     async with serving(answer(b"HTTP/1.0 200 OK\r\n\r\n")) as port:
-        runner.prepare([tcp(port), http(port, Url())])
         runner.start("tcp", tcp(port))
         runner.start("http", http(port, Url()))
         runner.start("nobody", tcp(free_port()))

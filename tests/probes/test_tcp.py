@@ -12,7 +12,8 @@ import pytest
 from support.http_servers import answer, blackhole, free_port, serving, tcp
 
 from lvskeeper.health.spec import Phase
-from lvskeeper.probes.tcp import connect_phase, describe_os_error, probe_tcp
+from lvskeeper.probes.attempt import describe_os_error, os_error_phase
+from lvskeeper.probes.tcp import probe_tcp
 
 pytestmark = pytest.mark.asyncio
 
@@ -112,7 +113,7 @@ async def test_closes_without_a_reset() -> None:
 )
 async def test_words_for_errors(number: int, words: str, phase: Phase) -> None:
     error = OSError(number, "")
-    assert (describe_os_error(error), connect_phase(error)) == (words, phase)
+    assert (describe_os_error(error), os_error_phase(error, Phase.CONNECT)) == (words, phase)
 
 
 @pytest.mark.root

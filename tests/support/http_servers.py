@@ -23,6 +23,7 @@ http {{
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
   uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
   gzip on; gzip_min_length 1; gzip_types *;
+  {tls}
   server {{
     listen 127.0.0.1:{port};
     listen [::1]:{port};
@@ -31,10 +32,25 @@ http {{
     location = /cookie {{ add_header Set-Cookie "a=b"; return 200 "$http_cookie"; }}
     location = /busy {{ return 503; }}
     location = /agent {{
-      return 200 "$http_user_agent,$http_host,$http_accept_encoding,$http_connection,$args";
+      set $client "$http_user_agent,$http_host,$http_accept_encoding,$http_connection";
+      return 200 "$client,$args,$server_protocol";
     }}
   }}
 }}
+"""
+NGINX_TLS = """
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    listen [::1]:{port} ssl;
+    root {root}/www;
+    ssl_certificate {root}/server.pem;
+    ssl_certificate_key {root}/server.key;
+    ssl_protocols TLSv1.2;
+    location = /name {{ return 200 "$ssl_server_name,$http_host,$server_protocol"; }}
+    location = /client {{ return 200 "$ssl_client_s_dn"; }}
+    ssl_verify_client optional;
+    ssl_client_certificate {root}/ca.pem;
+  }}
 """
 START_LIMIT = 10.0
 
@@ -58,12 +74,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def nginx(root: Path) -> Iterator[int]:
-    """Run nginx with the files of ``root/www``; yield its port."""
+def nginx(root: Path, *, tls_port: int = 0) -> Iterator[int]:
+    """Run nginx with the files of ``root/www``; yield its port.
+
+    With *tls_port* it speaks TLS there, with what :func:`certificates` put into *root*.
+    """
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     assert program is not None, "nginx is not installed"
     port = free_port()
-    (root / "nginx.conf").write_text(NGINX_CONF.format(root=root, port=port))
+    tls = NGINX_TLS.format(root=root, port=tls_port) if tls_port else ""
+    (root / "nginx.conf").write_text(NGINX_CONF.format(root=root, port=port, tls=tls))
     # Where root starts it, the files belong to root; the worker is the same process.
     command = [program, "-p", str(root), "-e", f"{root}/error.log", "-c", f"{root}/nginx.conf"]
     with subprocess.Popen(command) as process:
@@ -72,6 +92,24 @@ def nginx(root: Path) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+
+
+def certificates(root: Path) -> None:
+    """Make an authority (``ca.pem``), and what it signed: ``server``, ``client``.
+
+    The server's is for www.example.com and 127.0.0.1.
+    """
+    names = "subjectAltName=DNS:www.example.com,IP:127.0.0.1"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes"]  # fmt: skip
+    ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+    for name, more in (
+        ("ca", ["-days", "2"]),
+        ("server", [*ca, "-addext", names, "-days", "2"]),
+        ("client", [*ca, "-days", "2"]),
+    ):
+        files = ["-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"]
+        subprocess.run([*make, *files, *more], cwd=root, check=True, capture_output=True)
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

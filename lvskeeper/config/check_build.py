@@ -1,0 +1,83 @@
+"""From the tree to the model: the checks of a real server."""
+
+from typing import TYPE_CHECKING
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.tree import Directive
+from lvskeeper.health.pcre import PcreError, compiled
+
+if TYPE_CHECKING:
+    from lvskeeper.config.build import Builder
+
+
+def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str, object]:
+    """Read the block of a check; what is wrong with it goes to *builder*."""
+    before = builder.errors
+    values: dict[str, object] = {}
+    urls: list[object] = []
+    for child, _ in builder.block(kind, directive.children or (), values):
+        url = _url(builder, child)
+        if url is not None:
+            urls.append(url)
+    values["kind"] = kind
+    clean = builder.errors == before
+    if kind in {"HTTP_GET", "SSL_GET"}:
+        values["urls"] = tuple(urls)
+        if not urls and clean:
+            _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
+    if kind == "SSL_GET" and clean:
+        _tls(builder, directive, values)
+    return values
+
+
+def _missing(builder: "Builder", directive: Directive, message: str, what: str) -> None:
+    builder.error(Code.REQUIRED, directive, 0, message, f"add: {what}")
+
+
+def _place(directive: Directive, name: str) -> Directive:
+    """Return the directive *name* in a block, or the block itself."""
+    given = (child for child in directive.children or () if child.words[0] == name)
+    return next(given, directive)
+
+
+def _url(builder: "Builder", directive: Directive) -> dict[str, object] | None:
+    values: dict[str, object] = {}
+    before = builder.errors
+    builder.block("url", directive.children or (), values)
+    if builder.errors > before:
+        return values if "path" in values else None
+    if "path" not in values:
+        _missing(builder, directive, "a url needs a path", "path /")
+        return None
+    _regex(builder, directive, values)
+    return values
+
+
+def _regex(builder: "Builder", directive: Directive, values: dict[str, object]) -> None:
+    pattern, options = values.get("regex"), values.get("regex_options", ())
+    if pattern is None:
+        for name in values:
+            if name.startswith("regex_"):
+                message = f"{name} has no effect without regex"
+                builder.warn(Code.NO_EFFECT, _place(directive, name), 0, message)
+        return
+    assert isinstance(pattern, str)
+    assert isinstance(options, tuple)
+    try:
+        compiled(pattern, options)
+    except PcreError as bad:
+        hint = r"a backslash is written twice: \\d" if "\\" not in pattern else ""
+        message = f"regex: {bad}"
+        builder.error(Code.BAD_VALUE, _place(directive, "regex"), 1, message, hint)
+    first, last = values.get("regex_min_offset", 0), values.get("regex_max_offset")
+    if isinstance(first, int) and isinstance(last, int) and first > last:
+        at = _place(directive, "regex_max_offset")
+        message = f"regex_max_offset {last} is below regex_min_offset {first}"
+        builder.error(Code.BAD_VALUE, at, 1, message, "a match could start nowhere")
+
+
+def _tls(builder: "Builder", directive: Directive, values: dict[str, object]) -> None:
+    for name, needed in (("ca", "verify"), ("key", "certificate")):
+        if values.get(name) and not values.get(needed):
+            message = f"{name} has no effect without {needed}"
+            builder.warn(Code.NO_EFFECT, _place(directive, name), 0, message, f"add: {needed}")

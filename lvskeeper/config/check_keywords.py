@@ -1,0 +1,148 @@
+"""Keywords of the checks of a real server; a part of :mod:`lvskeeper.config.keywords`."""
+
+from typing import Final
+
+from lvskeeper.config import check_values as c
+from lvskeeper.config import keyword as k
+from lvskeeper.config import values as v
+from lvskeeper.config.keyword import Keyword
+
+_SECONDS: Final = v.seconds()
+_SECONDS_OR_ZERO: Final = v.seconds(zero=True)
+_RETRY: Final = v.integer(0, 1000)
+
+ALPHA: Final = "Start as down, and come up with the first success."
+VIRTUALHOST: Final = k.text(
+    "virtualhost", "NAME", "`Host` of HTTP checks.", v.header, default="ADDRESS:PORT"
+)
+
+_TIMEOUT: Final = k.value(
+    "connect_timeout", "SECONDS", "Limit of one probe, from connect to the end.", _SECONDS,
+    default="5",
+)  # fmt: skip
+_TIMES: Final = (
+    k.value(
+        "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
+        default="1",
+    ),
+    k.value(
+        "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
+        default="1; HTTP_GET, SSL_GET 3",
+    ),
+    k.value(
+        "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
+        _SECONDS_OR_ZERO, default="0; in keepalived delay_loop",
+    ),
+    k.value(
+        "delay_loop", "SECONDS", "Time between probes while nothing changes.", _SECONDS,
+        default="60",
+    ),
+)  # fmt: skip
+TIMING: Final = (_TIMEOUT, *_TIMES)
+
+_CONNECTION: Final = (
+    k.value("connect_ip", "ADDRESS", "Address to connect to.", v.address,
+           default="the real server's"),
+    k.value("connect_port", "PORT", "Port to connect to.", v.integer(1, 65_535),
+           default="the real server's"),
+    k.value("bindto", "ADDRESS", "Local address to connect from.", v.address,
+           default="the kernel's choice"),
+    k.value(
+        "bind_port", "PORT", "Local port to connect from. TCP connections are then closed by a "
+        "reset, for the kernel keeps a port that was closed in the usual way from the next probe.",
+        v.integer(1, 65_535), default="the kernel's choice",
+    ),
+    k.value("bind_if", "DEVICE", "Device that the packets have to leave by.", c.device,
+           default="any"),
+    k.value("fwmark", "N", "Firewall mark of the packets.", v.integer(1, 2**32 - 1),
+           default="none"),
+)  # fmt: skip
+_CHECK: Final = (*_CONNECTION, *TIMING, k.flag("alpha", ALPHA))
+
+_HTTP: Final = (
+    *_CHECK,
+    Keyword("nb_get_retry", "N", "Old name of `retry`.", "K", _RETRY, least=2, key="retry"),
+    k.text("virtualhost", "NAME", "`Host` of urls that give none.", v.header,
+          default="the real server's"),
+    k.value(
+        "http_protocol", "1.0|1.0C|1.1", "Version of the request; 1.0C and 1.1 ask the server to "
+        "close the connection.", v.choice("1.0", "1.0C", "1.1"), default="1.0",
+    ),
+    k.flag(
+        "fast_recovery", "Ask for all urls at once. It changes nothing: every probe asks for all.",
+        default="yes; in keepalived no",
+    ),
+    k.block("url", "", "What to get, and what must come back; one or more.", key="urls"),
+)  # fmt: skip
+
+_TLS: Final = (
+    k.flag(
+        "enable_sni", "Tell the server in the handshake which name is asked for: `sni_name`, else "
+        "the url's `virtualhost`.",
+    ),
+    k.text(
+        "sni_name", "NAME", "Name to ask for in the handshake; it switches `enable_sni` on.",
+        v.header, default="virtualhost",
+    ),
+    k.flag(
+        "tls_compliant", "Where only the end of the connection ends an answer, that has to be an "
+        "end of TLS (close_notify), so that a cut answer is found.",
+    ),
+    k.flag(
+        "verify", "The certificate must be valid, and for the name of `enable_sni`, which this "
+        "switches on, or the address. keepalived never verifies.", "L",
+    ),
+    k.text("ca", "FILE", "Authorities to trust with `verify`, as PEM.", c.file,
+          default="the system's"),
+    k.text("certificate", "FILE", "Certificate to show to the server, as PEM.", c.file,
+          default="none"),
+    k.text("key", "FILE", "Key of `certificate`, as PEM, without a password.", c.file,
+          default="in the certificate's file"),
+    Keyword(
+        "tls_minimum", "1.0|1.1|1.2|1.3", "Lowest version of TLS that will do.", "L",
+        v.choice("1.0", "1.1", "1.2", "1.3"), least=2, default="the library's",
+    ),
+)  # fmt: skip
+
+_URL: Final = (
+    k.text("path", "PATH", "What to get.", v.path),
+    Keyword("status_code", "N[-M] ...", "Status codes to accept.", "K", v.status_codes, least=2,
+            most=99, default="200-299"),
+    k.value("digest", "MD5", "MD5 sum that the body must have.", v.digest, default="any body"),
+    k.text("virtualhost", "NAME", "`Host` of this request.", v.header, default="the check's"),
+    k.text(
+        "regex", "PATTERN", "What the body, its first MiB at most, must match: a regular "
+        "expression of PCRE2. As in keepalived a backslash escapes, so one for PCRE2 is written "
+        r"twice: `^ok\\s`.", c.regex, default="any body",
+    ),
+    Keyword(
+        "regex_options", "OPTION ...", "Options of PCRE2 in lower case, such as `caseless`, "
+        "`multiline`, `dotall`, `utf`.", "K", c.regex_options, least=2, most=99,
+    ),
+    k.flag("regex_no_match", "The body must not match."),
+    k.value("regex_min_offset", "N", "A match starts at this byte of the body at the earliest.",
+            v.integer(0, 2**31 - 1), default="0"),
+    k.value("regex_max_offset", "N", "A match starts at this byte of the body at the latest.",
+            v.integer(0, 2**31 - 1), default="the end"),
+)  # fmt: skip
+
+BLOCKS: Final = (
+    k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
+    k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
+    k.block("SSL_GET", "", "The same over TLS.", key="checks"),
+    k.refused(
+        "BFD_CHECK", "Up while a BFD session is.",
+        "BFD is not spoken here, so a session would never come up; another check finds a dead "
+        "server, and delay_loop says how soon",
+    ),
+)  # fmt: skip
+
+TABLES: Final = (
+    ("TCP_CHECK", _CHECK),
+    ("HTTP_GET", _HTTP),
+    ("SSL_GET", (*_HTTP, *_TLS)),
+    ("url", _URL),
+)
+
+KINDS: Final = frozenset(keyword.name for keyword in BLOCKS if keyword.block)
+"""The kinds of checks that are served."""

@@ -1,0 +1,90 @@
+"""The checks of a real server as checked values; a part of :mod:`lvskeeper.config.model`."""
+
+from typing import Annotated, Literal, TypeAlias, final
+
+from pydantic import Field
+
+from lvskeeper.config.base import Model
+from lvskeeper.units import Address
+
+
+class Timed(Model):
+    """When a check runs, and how often it may fail. Times are in seconds."""
+
+    retry: int | None = None
+    delay_before_retry: float | None = None
+    warmup: float | None = None
+    delay_loop: float | None = None
+    alpha: bool | None = None
+
+
+class Connected(Model):
+    """Where a check connects to, and from where."""
+
+    connect_ip: Address | None = None
+    connect_port: int | None = None
+    connect_timeout: float | None = None
+    bindto: Address | None = None
+    bind_port: int | None = None
+    bind_if: str | None = None
+    fwmark: int | None = None
+
+
+class Check(Timed, Connected):
+    """What all checks by network share."""
+
+
+@final
+class TcpCheck(Check):
+    """``TCP_CHECK``."""
+
+    kind: Literal["TCP_CHECK"] = "TCP_CHECK"
+
+
+@final
+class Url(Model):
+    """``url`` of an HTTP check."""
+
+    path: str
+    status_code: tuple[tuple[int, int], ...] = ((200, 299),)
+    digest: str = ""
+    virtualhost: str | None = None
+    regex: str | None = None
+    regex_options: tuple[str, ...] = ()
+    regex_no_match: bool = False
+    regex_min_offset: int = 0
+    regex_max_offset: int | None = None
+
+
+class Http(Check):
+    """What ``HTTP_GET`` and ``SSL_GET`` share."""
+
+    urls: tuple[Url, ...]
+    virtualhost: str | None = None
+    http_protocol: Literal["1.0", "1.0C", "1.1"] = "1.0"
+    fast_recovery: bool = True
+
+
+@final
+class HttpGet(Http):
+    """``HTTP_GET``."""
+
+    kind: Literal["HTTP_GET"] = "HTTP_GET"
+
+
+@final
+class SslGet(Http):
+    """``SSL_GET``."""
+
+    kind: Literal["SSL_GET"] = "SSL_GET"
+    enable_sni: bool = False
+    sni_name: str | None = None
+    tls_compliant: bool = False
+    verify: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    tls_minimum: Literal["", "1.0", "1.1", "1.2", "1.3"] = ""
+
+
+AnyCheck: TypeAlias = Annotated[TcpCheck | HttpGet | SslGet, Field(discriminator="kind")]

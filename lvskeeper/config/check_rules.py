@@ -1,0 +1,84 @@
+"""Lints of checks, as far as they need more than the block of the check."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from lvskeeper.config.check_model import AnyCheck, HttpGet, SslGet
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.model import RealServer, VirtualServer
+from lvskeeper.config.site import FAMILIES, Site, place
+from lvskeeper.config.source import Span
+from lvskeeper.config.tree import Directive
+
+DELAY_LOOP: Final = 60.0
+CONNECT_TIMEOUT: Final = 5.0
+
+
+def check_rules(site: Site) -> Iterator[Diagnostic]:
+    """Judge the checks of the real servers of a virtual server."""
+    server = site.server
+    zero = all(member.port == 0 for member in site.members)
+    shared = (0.0, 0.0)
+    for one, at in zip(server.real_servers, site.real, strict=True):
+        for check in one.checks:
+            if zero and not one.port and check.connect_port is None:
+                yield _no_port(at, check)
+            yield from _families(one, check, at)
+            slow = _slow(server, one, check)
+            if slow is not None and _own_times(one, check):
+                yield _slow_check(*slow, _check_place(at, check.kind, "connect_timeout"))
+            elif slow is not None:
+                shared = max(shared, slow)
+    if shared[0]:
+        # The virtual server's own times are the cause: told once, not for each real server.
+        yield _slow_check(*shared, site.span("delay_loop", "connect_timeout"))
+
+
+def _no_port(at: Directive, check: AnyCheck) -> Diagnostic:
+    message = f"{check.kind} has no port to connect to"
+    hint = "neither the real server nor the virtual server names one; add connect_port"
+    return error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
+
+
+def _families(one: RealServer, check: AnyCheck, at: Directive) -> Iterator[Diagnostic]:
+    to = check.connect_ip or one.address
+    if check.bindto is not None and len(check.bindto) != len(to):
+        message = f"bindto is {FAMILIES[len(check.bindto)]}, what it asks is {FAMILIES[len(to)]}"
+        yield error(Code.CHECK_FAMILY, _check_place(at, check.kind, "bindto"), message)
+
+
+def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[float, float] | None:
+    """Return the longest time of a probe and the time between two, if the first is longer."""
+    # The first that is given, from the inside out; 0 is never a value of these two.
+    timeout = (
+        check.connect_timeout or one.connect_timeout or server.connect_timeout or CONNECT_TIMEOUT
+    )
+    loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
+    longest = timeout * _requests(check)
+    return (longest, loop) if longest > loop else None
+
+
+def _requests(check: AnyCheck) -> int:
+    """Return how many requests a probe makes one after the other, each with all of its timeout."""
+    return len(check.urls) if isinstance(check, HttpGet | SslGet) else 1
+
+
+def _own_times(one: RealServer, check: AnyCheck) -> bool:
+    """Whether a check has times of its own, so that the virtual server is not the only cause."""
+    given = (one.connect_timeout, one.delay_loop, check.connect_timeout, check.delay_loop)
+    return any(value is not None for value in given)
+
+
+def _slow_check(longest: float, loop: float, at: Span) -> Diagnostic:
+    message = f"a probe may take {longest:g} s, and the next one is due after {loop:g} s"
+    hint = "let connect_timeout, for each url, be no more than delay_loop"
+    return warning(Code.SLOW_CHECK, at, message, hint)
+
+
+def _check_place(at: Directive, kind: str, name: str) -> Span:
+    """Return the place of a keyword in the first check of a kind."""
+    for child in at.children or ():
+        if child.words[0] == kind:
+            return place(child, name)
+    return at.span(0)

@@ -1,0 +1,257 @@
+"""SSL_GET against nginx with TLS, and against servers that are none."""
+
+import asyncio
+import hashlib
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from support.http_servers import (
+    answer,
+    blackhole,
+    certificates,
+    free_port,
+    nginx,
+    serving,
+)
+
+from lvskeeper.health.spec import CheckKind, CheckSpec, HttpVersion, Phase, Tls, Url
+from lvskeeper.probes.http import HttpProber
+from lvskeeper.units import parse_address
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("nginx")
+    for each in (root, *list(root.parents)[:2]):
+        each.chmod(0o755)
+    certificates(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def web(pem: Path) -> Iterator[int]:
+    (pem / "www").mkdir()
+    (pem / "www" / "index.html").write_text("hello")
+    port = free_port()
+    with nginx(pem, tls_port=port):
+        yield port
+
+
+@pytest_asyncio.fixture
+async def prober() -> AsyncIterator[HttpProber]:
+    prober = HttpProber()
+    yield prober
+    prober.close()
+
+
+def check(
+    port: int, tls: Tls, *urls: Url, host: str = "127.0.0.1", limit: float = 5.0
+) -> CheckSpec:
+    return CheckSpec(
+        CheckKind.SSL, parse_address(host), port, connect_timeout=limit, urls=urls, tls=tls
+    )
+
+
+def saying(path: str, text: str, *, host: str = "", sni: str = "") -> Url:
+    md5 = hashlib.md5(text.encode()).hexdigest()
+    return Url(path, digest=md5, virtualhost=host, sni=sni)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_nginx(web: int, prober: HttpProber, host: str) -> None:
+    result = await prober.probe(check(web, Tls(), saying("/", "hello"), host=host))
+    assert (result.phase, result.detail) == (Phase.DONE, "")
+    assert result.offer is not None
+
+
+async def test_the_server_is_told_the_name_that_is_asked_for(web: int, prober: HttpProber) -> None:
+    urls = (
+        saying("/name", f",127.0.0.1:{web},HTTP/1.0"),
+        saying("/name", ",www.example.com,HTTP/1.0", host="www.example.com"),
+        saying("/name", "a.example,www.example.com,HTTP/1.0", host="www.example.com",
+               sni="a.example"),
+    )  # fmt: skip
+    result = await prober.probe(check(web, Tls(), *urls))
+    assert result.ok, result
+
+
+@pytest.mark.parametrize(
+    ("ca", "asked", "detail"),
+    [
+        ("ca.pem", ("127.0.0.1", ""), ""),
+        ("ca.pem", ("127.0.0.1", "www.example.com"), ""),
+        ("ca.pem", ("::1", "www.example.com"), ""),
+        ("ca.pem", ("127.0.0.1", "other.example"), "Hostname mismatch, certificate is not valid"),
+        ("ca.pem", ("::1", ""), "IP address mismatch, certificate is not valid for '::1'"),
+        ("client.pem", ("127.0.0.1", ""), "unable to get local issuer certificate"),
+        ("", ("127.0.0.1", ""), "unable to get local issuer certificate"),
+    ],
+)
+async def test_certificates_are_verified_when_asked(
+    web: int, pem: Path, ca: str, asked: tuple[str, str], detail: str
+) -> None:
+    host, sni = asked
+    prober = HttpProber()
+    tls = Tls(verify=True, ca=str(pem / ca) if ca else "")
+    result = await prober.probe(check(web, tls, Url("/", sni=sni), host=host))
+    if not detail:
+        assert result.ok, result
+    else:
+        assert result.phase is Phase.TLS
+        assert result.detail.startswith(f"the certificate is not accepted: {detail}")
+
+
+async def test_a_certificate_of_our_own_is_shown(web: int, prober: HttpProber, pem: Path) -> None:
+    both = pem / "both.pem"
+    both.write_text((pem / "client.pem").read_text() + (pem / "client.key").read_text())
+    shown = saying("/client", "CN=client")
+    for tls in (
+        Tls(certificate=str(pem / "client.pem"), key=str(pem / "client.key")),
+        Tls(certificate=str(both)),
+    ):
+        result = await prober.probe(check(web, tls, shown))
+        assert result.ok, result
+    assert (await prober.probe(check(web, Tls(), saying("/client", "")))).ok
+
+
+async def test_files_that_are_no_good_are_not_the_servers_fault(
+    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+) -> None:
+    rubbish, locked = tmp_path / "rubbish", tmp_path / "locked.key"
+    rubbish.write_text("rubbish")
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "pkey", "-aes256", "-passout", "pass:x", "-in", str(pem / "client.key")),
+        *("-out", str(locked)),
+    )
+    assert await process.wait() == 0
+    mine = str(pem / "client.pem")
+    for tls, detail in (
+        (Tls(verify=True, ca="/nowhere"), "ca /nowhere: no such file or directory"),
+        (Tls(verify=True, ca=str(rubbish)), f"ca {rubbish}: no certificate or crl found"),
+        (Tls(certificate=mine, key="/nowhere"), "key /nowhere: no such file or directory"),
+        (Tls(certificate="/nowhere"), "certificate /nowhere: no such file or directory"),
+        (Tls(certificate=mine, key=str(pem / "ca.key")),
+         f"key {pem / 'ca.key'}: key values mismatch"),
+        (Tls(certificate=mine, key=str(locked)),
+         f"key {locked}: the key has a password, which is not served"),
+    ):  # fmt: skip
+        result = await prober.probe(check(web, tls))
+        assert (result.phase, result.detail) == (Phase.INTERNAL, detail)
+
+
+async def test_renewed_files_are_read_after_a_reload(
+    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    spec = check(web, Tls(verify=True, ca=str(ca)))
+    assert (await prober.probe(spec)).phase is Phase.INTERNAL
+    ca.write_bytes((pem / "ca.pem").read_bytes())
+    assert (await prober.probe(spec)).ok
+    ca.unlink()
+    assert (await prober.probe(spec)).ok
+    prober.forget_files()
+    assert (await prober.probe(spec)).phase is Phase.INTERNAL
+
+
+async def test_the_lowest_version_holds(web: int, prober: HttpProber) -> None:
+    assert (await prober.probe(check(web, Tls(minimum="1.2")))).ok
+    result = await prober.probe(check(web, Tls(minimum="1.3")))
+    assert (result.phase, result.detail) == (Phase.TLS, "tlsv1 alert protocol version")
+
+
+async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def test_servers_that_do_not_speak_tls(prober: HttpProber) -> None:
+    async def closing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    found = []
+    for handler in (closing, resetting, plain):
+        async with serving(handler) as port:
+            result = await prober.probe(check(port, Tls()))
+            found.append((result.phase, result.detail))
+    assert found == [
+        (Phase.TLS, "the server closed the connection in the handshake"),
+        (Phase.TLS, "connection reset"),
+        (Phase.TLS, "wrong version number"),
+    ]
+
+
+async def test_each_phase_has_the_limit(prober: HttpProber) -> None:
+    with blackhole() as hole:
+        async with serving(silent) as mute:
+            results = await asyncio.gather(
+                *(prober.probe(check(port, Tls(), limit=0.3)) for port in (hole, mute))
+            )
+    assert [(one.phase, one.detail) for one in results] == [
+        (Phase.TIMEOUT, "timed out after 300 ms while connecting"),
+        (Phase.TIMEOUT, "timed out after 300 ms while making the TLS connection"),
+    ]
+    result = await prober.probe(check(free_port(), Tls()))
+    assert (result.phase, result.detail) == (Phase.CONNECT, "connection refused")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_an_answer_that_is_cut_is_found_with_tls_compliant(
+    prober: HttpProber, pem: Path, strict: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem / "server.pem", pem / "server.key")
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nhello")
+        await writer.drain()
+        writer.get_extra_info("socket").shutdown(1)
+        await reader.read()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        result = await prober.probe(check(port, Tls(strict_close=strict), saying("/", "hello")))
+    expected = (
+        (Phase.BODY, "the connection ended without the end of TLS (close_notify)")
+        if strict
+        else (Phase.DONE, "")
+    )
+    assert (result.phase, result.detail) == expected
+
+
+async def test_a_proper_end_will_do_with_tls_compliant(web: int, prober: HttpProber) -> None:
+    assert (await prober.probe(check(web, Tls(strict_close=True), saying("/", "hello")))).ok
+    spec = check(web, Tls(), Url("/none"))
+    result = await prober.probe(spec)
+    assert (result.phase, result.detail) == (Phase.STATUS, "status 404, wanted 200-299")
+
+
+async def test_1_1_over_tls(web: int, prober: HttpProber) -> None:
+    url = saying("/name", "a,a,HTTP/1.1", host="a", sni="a")
+    spec = CheckSpec(
+        CheckKind.SSL, parse_address("127.0.0.1"), web, urls=(url,), tls=Tls(),
+        http_version=HttpVersion.V11,
+    )  # fmt: skip
+    assert (await prober.probe(spec)).ok
+
+
+async def test_a_plain_answer_in_place_of_http(prober: HttpProber) -> None:
+    async with serving(answer(b"* OK\r\n\r\n")) as port:
+        spec = CheckSpec(CheckKind.HTTP, parse_address("127.0.0.1"), port)
+        assert (await prober.probe(spec)).detail == "no HTTP answer: '* OK'"
