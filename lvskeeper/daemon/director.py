@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,7 @@ from lvskeeper.daemon.channel import (
     SyncRole,
     ToDirector,
 )
+from lvskeeper.daemon.collector import COLLECTOR
 from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
 from lvskeeper.daemon.fullnat import FullnatKeeper
@@ -52,6 +54,9 @@ from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
+
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds that a thread may go on computing while the loop waits for its turn; usually 5 ms."""
 
 BEAT_INTERVAL: Final = 1.0
 """Seconds between two beats to the supervisor."""
@@ -92,7 +97,7 @@ class Director:
         self._addresses = AddressKeeper(emit, self._owned.addresses)
         self._announcer = Announcer(emit)
         self._sync = SyncKeeper(emit)
-        self._state_sync = StateSyncKeeper(emit, run_dir)
+        self._state_sync = StateSyncKeeper(emit, run_dir, held=self._fullnat.held, ipvs=self._sync)
         self._sysctls = SysctlKeeper(emit)
         self._counters = CounterKeeper(emit)
         self._capacity = CapacityWatch(emit)
@@ -151,6 +156,7 @@ class Director:
                     await self._upkeep.guarded("sync daemon", self._follow)
                 case Report():
                     self._counters.report()
+                    self._state_sync.report()
                 case _:
                     assert_never(message)
         await _drop(applying)
@@ -164,7 +170,14 @@ class Director:
 
     async def _carry_out(self, message: Apply) -> Applied | Failed:
         # Nothing of what comes is garbage, and the collector would walk it again and again.
-        gc.disable()
+        with COLLECTOR.paused():
+            try:
+                return await self._bring_about(message)
+            finally:
+                # What is there now stays: out of the collector's sight, without a last look at it.
+                gc.freeze()
+
+    async def _bring_about(self, message: Apply) -> Applied | Failed:
         spec = msgspec.json.decode(message.spec, type=DirectorSpec)
         self._keep = spec.keep_on_stop
         intact = True
@@ -178,19 +191,14 @@ class Director:
                 outcome = await self._apply(spec, table)
         except OperatorError as error:
             return Failed(message.generation, error.message, error.hint, error.status, intact)
-        else:
-            self._state_sync.configure(spec.state_sync)
-            return Applied(
-                message.generation,
-                outcome.operations,
-                outcome.refused,
-                len(spec.virtual_servers),
-                sum(len(item.real_servers) for item in spec.virtual_servers),
-            )
-        finally:
-            # What is there now stays: out of the collector's sight, without a last look at it.
-            gc.freeze()
-            gc.enable()
+        self._state_sync.configure(spec.state_sync)
+        return Applied(
+            message.generation,
+            outcome.operations,
+            outcome.refused,
+            len(spec.virtual_servers),
+            sum(len(item.real_servers) for item in spec.virtual_servers),
+        )
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
@@ -406,6 +414,7 @@ def director_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
     """Run the director role on *sock* until its supervisor stops it or is gone."""
 
     async def main() -> None:
+        sys.setswitchinterval(SWITCH_INTERVAL)
         asyncio.get_running_loop().set_exception_handler(end_on_bug)
         channel = await Channel.connect(sock)
         await Director(channel, run_dir, emit).run()

@@ -1,12 +1,14 @@
 """Keeps the nftables table of a stock kernel: FULLNAT, SYN cookies, defences, and its guard."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from heapq import nsmallest
 from typing import Final, final
 
+from lvskeeper.daemon.collector import COLLECTOR
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.ruleset import EMPTY, Measured, differences_from, ruleset_of, union
 from lvskeeper.daemon.ruleset_watch import RulesetWatch
@@ -54,16 +56,18 @@ class FullnatKeeper:
         Raises :class:`OperatorError` where this kernel or its nft cannot do it; nothing has been
         changed then.
         """
-        wanted = await asyncio.to_thread(ruleset_of, spec, self.measured)
-        async with self._lock:
-            if self._nft is None:
-                self._nft = await self._open(wanted)
-            elif wanted.cookies.used and not self._probed:
-                await self._probe(self._nft, wanted)
-            if self._nft is None:
-                return
-            await self._become(self._nft, union(self._current, wanted))
-            self._hold_guard()
+        with COLLECTOR.paused():
+            wanted = await asyncio.to_thread(ruleset_of, spec, self.measured)
+            async with self._lock:
+                if self._nft is None:
+                    self._nft = await self._open(wanted)
+                elif wanted.cookies.used and not self._probed:
+                    await self._probe(self._nft, wanted)
+                if self._nft is None:
+                    return
+                between = await asyncio.to_thread(union, self._current, wanted)
+                await self._become(self._nft, between)
+                self._hold_guard()
 
     async def settle(self, spec: DirectorSpec, serving: AbstractSet[ServiceKey]) -> None:
         """Leave only what *spec* needs, after the table has followed.
@@ -73,11 +77,13 @@ class FullnatKeeper:
         async with self._lock:
             # Those that came behind cookies since the table began to follow stay there.
             self._serving |= serving
-            if self._nft is not None:
+            if self._nft is None:
+                return
+            with COLLECTOR.paused():
                 wanted = await asyncio.to_thread(ruleset_of, spec, self.measured)
                 await self._become(self._nft, wanted)
-                if not (self._current.services or self._current.cookies.used):
-                    self._guard.release()
+            if not (self._current.services or self._current.cookies.used):
+                self._guard.release()
 
     async def withdraw(self, keys: AbstractSet[ServiceKey]) -> None:
         """Let *keys* be without SYN cookies: they have no real server, or are about to go.
@@ -112,6 +118,19 @@ class FullnatKeeper:
         """Wait until somebody changed the ruleset, at most *patience* seconds."""
         await self._watch.changed(patience)
 
+    def held(self) -> tuple[int, int] | None:
+        """Return the packets of real servers and of clients that were held at take-overs.
+
+        ``None`` where none would be.
+        """
+        if self._nft is None or not self._current.hold.used:
+            return None
+        with contextlib.suppress(OperatorError):
+            servers, clients = map(self._nft.counted, self._current.hold.counters())
+            if servers is not None and clients is not None:
+                return servers, clients
+        return None
+
     async def check_drift(self) -> None:
         """Repair the ruleset where somebody else changed it, and tell it.
 
@@ -129,17 +148,18 @@ class FullnatKeeper:
             there = self._nft.table_is_there()
             if there and started < self._next_listing:
                 return
-            content = await self._nft.read() if there else None
-            found = await _differences(self._current, content)
-            if not found:
-                self._known_generation = generation
-                now = time.monotonic()
-                self._next_listing = now + (now - started) / LISTING_SHARE
-                return
-            makers = self._watch.makers(self._known_generation)
-            self._known_generation = await self._nft.apply(
-                await asyncio.to_thread(render, self._current)
-            )
+            with COLLECTOR.paused():
+                # What was read is to be gone when this ends, and so it has no name.
+                found = await _differences(self._current, await self._nft.read() if there else None)
+                if not found:
+                    self._known_generation = generation
+                    now = time.monotonic()
+                    self._next_listing = now + (now - started) / LISTING_SHARE
+                    return
+                makers = self._watch.makers(self._known_generation)
+                self._known_generation = await self._nft.apply(
+                    await asyncio.to_thread(render, self._current)
+                )
             took = format_duration(time.monotonic() - started)
             self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), makers, took))
 
@@ -190,8 +210,8 @@ class FullnatKeeper:
         """Take over the table *found*, where it is as *wanted*; its hooks and who serves anyhow."""
         self._current = adopting(EMPTY, found)
         if found is not None:
-            self._serving = found.serving
-        adopted = self._as_it_is(wanted)
+            self._serving = await asyncio.to_thread(_serving, found)
+        adopted = await asyncio.to_thread(self._as_it_is, wanted)
         if not await _differences(adopted, found):
             self._current, self._known_generation = adopted, generation
 
@@ -220,19 +240,16 @@ class FullnatKeeper:
 
     async def _become(self, nft: Nft, asked: Ruleset) -> None:
         """Turn the table into what is *asked*: by elements where it is known, else as a whole."""
-        wanted = self._as_it_is(asked)
+        wanted = await asyncio.to_thread(self._as_it_is, asked)
         generation = nft.generation()
         # Where somebody's transaction (our guard's, too) came between, it is mostly not about us.
         certain = generation == self._known_generation or not await _differences(
             self._current, await nft.read()
         )
-        if certain and wanted == self._current:
+        text = await asyncio.to_thread(_transaction, self._current if certain else None, wanted)
+        if text is None:
             self._known_generation = generation
             return
-        if certain:
-            text = await asyncio.to_thread(changes, self._current, wanted)
-        else:
-            text = await asyncio.to_thread(render, wanted)
         if text:
             generation = await nft.apply(text)
         self._known_generation, self._current = generation, wanted
@@ -244,17 +261,14 @@ class FullnatKeeper:
 
     async def _serve(self) -> None:
         """Let the SYN cookies follow :attr:`serving`, without a look at the whole table."""
-        proxied = self._current.cookies.proxied
-        if self._nft is None or not proxied:
+        if self._nft is None or not self._current.cookies.proxied:
             return
-        serverless = frozenset(proxied.keys() - self._serving)
-        if serverless == self._current.cookies.serverless:
+        wanted, text = await asyncio.to_thread(_followed, self._current, self._serving)
+        if not text:
             return
-        cookies = replace(self._current.cookies, serverless=serverless)
-        wanted = replace(self._current, cookies=cookies)
         known = self._nft.generation() == self._known_generation
         try:
-            generation = await self._nft.apply(serving_changes(self._current.cookies, cookies))
+            generation = await self._nft.apply(text)
         except OperatorError:
             # The table is not what it was: the whole of it, at once.
             generation = await self._nft.apply(await asyncio.to_thread(render, wanted))
@@ -277,12 +291,31 @@ class FullnatKeeper:
             self._unguarded = False
 
 
+def _serving(found: Content) -> frozenset[ServiceKey]:
+    return found.serving
+
+
+def _transaction(current: Ruleset | None, wanted: Ruleset) -> str | None:
+    """Return what makes the table as *wanted*; ``None`` where it is, and all of it if unknown."""
+    if current is None:
+        return render(wanted)
+    return None if current == wanted else changes(current, wanted)
+
+
+def _followed(current: Ruleset, serving: AbstractSet[ServiceKey]) -> tuple[Ruleset, str]:
+    """Return *current* with cookies for *serving* alone, and the way there, if any."""
+    serverless = frozenset(current.cookies.proxied.keys() - serving)
+    if serverless == current.cookies.serverless:
+        return current, ""
+    cookies = replace(current.cookies, serverless=serverless)
+    return replace(current, cookies=cookies), serving_changes(current.cookies, cookies)
+
+
 async def _differences(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:
     """Compare off the loop: 5,000 services have 20,000 elements."""
     return await asyncio.to_thread(differences_from, wanted, found)
 
 
-def _in_words(keys: Iterable[ServiceKey]) -> str:
-    names = [str(key) for key in sorted(keys)]
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _in_words(keys: AbstractSet[ServiceKey]) -> str:
+    more = len(keys) - SHOWN
+    return ", ".join(map(str, nsmallest(SHOWN, keys))) + (f" and {more} more" if more > 0 else "")

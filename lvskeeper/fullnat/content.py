@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
@@ -22,6 +23,9 @@ from lvskeeper.units import format_address, parse_address
 
 DIGEST_PREFIX: Final = "lvskeeper sha256:"
 
+_HEAD: Final = re.compile(r'\s*\{\s*"nftables"\s*:\s*\[\s*')
+_GAP: Final = re.compile(r"\s*,?\s*")
+_TAIL: Final = re.compile(r"\]\s*\}\s*")
 _PROTOCOLS: Final = frozenset(Protocol)
 _HOOK: Final = "{type} {hook} {prio}"
 
@@ -115,7 +119,7 @@ def parse_listing(text: str | bytes) -> Content:
     elements: dict[Slot, str] = {}
     foreign: list[str] = []
     try:
-        for item in json.loads(text)["nftables"]:
+        for item in _items(text if isinstance(text, str) else text.decode()):
             match item:
                 case {"map": {"name": str(name)} as body} | {"set": {"name": str(name)} as body}:
                     containers.add(name)
@@ -136,6 +140,18 @@ def parse_listing(text: str | bytes) -> Content:
         raise ValueError(f"unexpected listing from nft: {error!r}") from error
     rules = {name: tuple(entries) for name, entries in chains.items()}
     return Content(digest, frozenset(containers), rules, elements, tuple(foreign))
+
+
+def _items(text: str) -> Iterator[Any]:
+    """Yield what is listed, one by one: the JSON parser lets no other thread run meanwhile."""
+    decode = json.JSONDecoder().raw_decode
+    place = _HEAD.match(text)
+    while place is not None and not _TAIL.fullmatch(text, place.end()):
+        item, end = decode(text, place.end())
+        yield item
+        place = _GAP.match(text, end)
+    if place is None:
+        raise ValueError("unexpected listing from nft: it has another form")
 
 
 def _read_element(name: str, element: Any, elements: dict[Slot, str], foreign: list[str]) -> None:
