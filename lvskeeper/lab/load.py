@@ -16,15 +16,14 @@ import json
 import select
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, Self, final
 
 from lvskeeper.lab.netns import Namespace
+from lvskeeper.lab.teller import Teller
 
 LIMIT: Final = 20.0
 """Seconds for one answer; more than TCP's first four retransmissions take."""
@@ -227,18 +226,14 @@ class Load:
     def __init__(
         self, namespace: Namespace, *targets: tuple[str, int], hold: int = 0, rate: float = 0.0
     ) -> None:
-        self._arguments = ["-m", "lvskeeper.lab.load", "--hold", str(hold), "--rate", str(rate)]
+        arguments = ["-m", "lvskeeper.lab.load", "--hold", str(hold), "--rate", str(rate)]
         for address, port in targets:
-            self._arguments += ["--target", address, str(port)]
-        self._namespace = namespace
+            arguments += ["--target", address, str(port)]
         self._score = Score()
-        self._changed = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._teller = Teller(namespace, arguments, self._take, patience=STOP_DEADLINE)
 
     def __enter__(self) -> Self:
-        self._process = self._namespace.python(*self._arguments, stdout=subprocess.PIPE)
-        self._reader.start()
+        self._teller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -247,40 +242,19 @@ class Load:
     @property
     def score(self) -> Score:
         """The score as of the last half second."""
-        with self._changed:
-            return self._score
+        return self._score
 
     def stop(self) -> Score:
         """End it, let requests under way finish, and return the whole score."""
-        assert self._process is not None
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_DEADLINE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._reader.join(STOP_DEADLINE)
+        self._teller.stop()
         return self.score
 
     def wait_for(self, predicate: Callable[[Score], bool], timeout: float = 60.0) -> Score:
         """Wait until the score is as wanted and return it; raises ``TimeoutError`` with it."""
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while not predicate(self._score):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(f"not seen within {timeout:g} s: {self._score}")
-                self._changed.wait(left)
-            return self._score
+        return self._teller.wait_for(lambda: self._score, predicate, timeout)
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            score = Score(**json.loads(line))
-            with self._changed:
-                self._score = score
-                self._changed.notify_all()
+    def _take(self, line: str) -> None:
+        self._score = Score(**json.loads(line))
 
 
 def main() -> None:

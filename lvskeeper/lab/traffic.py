@@ -11,9 +11,7 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,6 +21,7 @@ from typing import Any, Final, Self, final
 from urllib.parse import SplitResult, urlsplit
 
 from lvskeeper.lab.netns import Namespace
+from lvskeeper.lab.teller import Teller
 
 STOP_DEADLINE: Final = 30.0
 PAGE_LIMIT: Final = 1 << 20
@@ -194,18 +193,14 @@ class Traffic:
         timeout: float = 5.0,
     ) -> None:
         self.timeout: Final = timeout
-        self._arguments = ["-m", "lvskeeper.lab.traffic", "--url", url]
-        self._arguments += ["--rate", str(rate), "--concurrency", str(concurrency)]
-        self._arguments += ["--timeout", str(timeout)]
-        self._namespace = namespace
+        arguments = ["-m", "lvskeeper.lab.traffic", "--url", url]
+        arguments += ["--rate", str(rate), "--concurrency", str(concurrency)]
+        arguments += ["--timeout", str(timeout)]
         self._answers: list[Answer] = []
-        self._changed = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._teller = Teller(namespace, arguments, self._take, patience=STOP_DEADLINE)
 
     def __enter__(self) -> Self:
-        self._process = self._namespace.python(*self._arguments, stdout=subprocess.PIPE)
-        self._reader.start()
+        self._teller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,14 +208,7 @@ class Traffic:
 
     def stop(self) -> Counts:
         """End it, let the requests under way finish, and return the whole score."""
-        assert self._process is not None
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_DEADLINE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._reader.join(STOP_DEADLINE)
+        self._teller.stop()
         return self.counts
 
     @property
@@ -231,7 +219,7 @@ class Traffic:
     @property
     def last(self) -> Answer | None:
         """The newest answer."""
-        with self._changed:
+        with self._teller.changed:
             return self._answers[-1] if self._answers else None
 
     def mark(self) -> float:
@@ -240,7 +228,7 @@ class Traffic:
 
     def since(self, mark: float) -> Counts:
         """Return the score of requests that were started at *mark* or later and have ended."""
-        with self._changed:
+        with self._teller.changed:
             return count([answer for answer in self._answers if answer.started >= mark])
 
     def first(self, since: float, predicate: Callable[[Answer], bool]) -> Answer:
@@ -248,7 +236,7 @@ class Traffic:
 
         Raises ``ValueError`` where there is none.
         """
-        with self._changed:
+        with self._teller.changed:
             return min(
                 (one for one in self._answers if one.ok and one.ended >= since and predicate(one)),
                 key=lambda one: one.ended,
@@ -260,7 +248,7 @@ class Traffic:
         The first of them may be the last one before *since*. Raises ``ValueError`` where there are
         not two.
         """
-        with self._changed:
+        with self._teller.changed:
             good = sorted((one for one in self._answers if one.ok), key=lambda one: one.ended)
         before = [one for one in good if one.ended < since][-1:]
         after = before + [one for one in good if one.ended >= since]
@@ -277,23 +265,10 @@ class Traffic:
 
         Raises ``TimeoutError``, which tells the score that there was.
         """
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while not predicate(counts := self.since(since)):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError(f"not seen within {timeout:g} s: {counts}")
-                self._changed.wait(left)
-        return counts
+        return self._teller.wait_for(lambda: self.since(since), predicate, timeout)
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = Answer(**json.loads(line))
-            with self._changed:
-                self._answers.append(answer)
-                self._changed.notify_all()
+    def _take(self, line: str) -> None:
+        self._answers.append(Answer(**json.loads(line)))
 
 
 def main() -> None:
