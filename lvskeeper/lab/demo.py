@@ -281,9 +281,9 @@ class Demonstration:
         return self.traffic.wait_for(lambda seen: seen.sent >= number, since=mark)
 
     def _settled_failures(self, mark: float, until: float) -> int:
-        """Return the failures of requests that began between two moments, once all have ended."""
+        """Return the failures of what was under way between two moments, once all has ended."""
         self.traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + PATIENCE)
-        failed = self.traffic.since(mark).failed - self.traffic.since(until).failed
+        failed = self.traffic.between(mark, until).failed
         self.stage.say(f"   {failed} requests failed until then, {RATE:g} a second were sent")
         return failed
 

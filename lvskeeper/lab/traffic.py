@@ -231,6 +231,11 @@ class Traffic:
         with self._teller.changed:
             return count([answer for answer in self._answers if answer.started >= mark])
 
+    def between(self, begin: float, end: float) -> Counts:
+        """Return the score of requests that have ended, and were under way between two moments."""
+        with self._changed:
+            return count([one for one in self._answers if one.started < end and one.ended >= begin])
+
     def first(self, since: float, predicate: Callable[[Answer], bool]) -> Answer:
         """Return the first good answer that ended after a mark and is as wanted.
 

@@ -65,6 +65,7 @@ def test_killing_a_server_shows_and_its_return_too(
     target = url("http", real_server(3)[0], 8080)
     with Traffic(laboratory.director, target, rate=50) as traffic:
         traffic.wait_for(lambda counts: counts.servers.get("rs3", 0) >= 3)
+        before = traffic.mark()
         servers[2].kill()
         killed = traffic.mark()
         score = traffic.wait_for(lambda counts: counts.failed >= 3, since=killed)
@@ -73,6 +74,9 @@ def test_killing_a_server_shows_and_its_return_too(
         returned = traffic.mark()
         score = traffic.wait_for(lambda counts: counts.sent >= 3, since=returned)
         assert score.failed == 0
+        stopped = traffic.stop()
+        # Whatever the kill cost was under way then, or began before the return
+        assert traffic.between(before, returned).failed == stopped.failed
         assert traffic.last is not None
         assert traffic.last.server == "rs3"
 
