@@ -123,10 +123,11 @@ class Flood:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait()
-        self._stop.set()
-        self._thread.join()
-        self._socket.close()
+        try:
+            self.wait()
+        finally:
+            self.stop()
+            self._socket.close()
 
     def stop(self) -> None:
         """End it now."""
@@ -134,10 +135,12 @@ class Flood:
         self._thread.join()
 
     def wait(self) -> None:
-        """Wait until all packets have left; raise ``OSError`` where one could not."""
+        """Wait until all packets have left; raise ``OSError`` where one could not, or not yet."""
         self._thread.join(len(self._packets) / self._rate + JOIN_DEADLINE)
         if self.error:
             raise OSError(self.error)
+        if self._thread.is_alive():
+            raise TimeoutError(f"{self.sent} of {len(self._packets)} packets have left")
 
     def _send(self) -> None:
         started = time.monotonic()
