@@ -233,7 +233,7 @@ class Traffic:
 
     def between(self, begin: float, end: float) -> Counts:
         """Return the score of requests that have ended, and were under way between two moments."""
-        with self._changed:
+        with self._teller.changed:
             return count([one for one in self._answers if one.started < end and one.ended >= begin])
 
     def first(self, since: float, predicate: Callable[[Answer], bool]) -> Answer:
