@@ -202,7 +202,7 @@ class Director:
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
-        self._wanted_entries = wanted_entries(spec)
+        self._wanted_entries = await asyncio.to_thread(wanted_entries, spec)
         changed = self._sysctls.apply(spec, table.traits, self._wanted_entries)
         if changed and table.traits.established_timeout:
             # The timeout of services that ask for none is one of them, and known since the opening.

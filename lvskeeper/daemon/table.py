@@ -93,12 +93,12 @@ class TableKeeper:
         """Bring *keys* to what they should be; by default everything, read back and compared."""
         async with self._lock:
             chosen = self.owned if keys is None else keys
-            operations = self._differences(chosen, self._client.table(chosen))
+            operations = await self._compare(chosen, await self._read_slowly(chosen))
             outcome = await self._carry_out(operations)
             if keys is None and not outcome.refused:
-                actual = self._client.table(chosen)
+                actual = await self._read_slowly(chosen)
                 self._doomed &= actual.keys()
-                if again := self._differences(chosen, actual):
+                if again := await self._compare(chosen, actual):
                     # Somebody else wrote meanwhile.
                     outcome = await self._carry_out(again)
             return Outcome(len(operations), outcome.refused)
@@ -148,9 +148,29 @@ class TableKeeper:
                 breath = time.monotonic()
         return wrong
 
+    async def _read_slowly(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
+        """Return those of *keys* that the kernel has; other work has its turn meanwhile."""
+        found = {}
+        breath = time.monotonic()
+        for key, service in self._client.services().items():
+            if key in keys:
+                found[key] = self._client.entry(service)
+            if time.monotonic() - breath > BREATH:
+                await asyncio.sleep(0)
+                breath = time.monotonic()
+        return found
+
+    async def _compare(self, keys: AbstractSet[ServiceKey], actual: Table) -> list[Operation]:
+        """Return what differs; a big table is compared off the loop."""
+        if len(keys) <= SLICE:
+            return self._differences(keys, actual)
+        return await asyncio.to_thread(diff, self._chosen(keys), actual, owned=keys)
+
     def _differences(self, keys: AbstractSet[ServiceKey], actual: Table) -> list[Operation]:
-        desired = {key: entry for key in keys if (entry := self._desired.get(key)) is not None}
-        return diff(desired, actual, owned=keys)
+        return diff(self._chosen(keys), actual, owned=keys)
+
+    def _chosen(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
+        return {key: entry for key in keys if (entry := self._desired.get(key)) is not None}
 
     async def _carry_out(self, operations: Sequence[Operation], *, quiet: bool = False) -> Outcome:
         """Apply *operations*; after a failure look once more, and tell what is still refused."""

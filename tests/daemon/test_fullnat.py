@@ -1,6 +1,7 @@
 """The keeper of the table in a network namespace of its own: SYN cookies, health, restarts."""
 
 import asyncio
+import gc
 import json
 import os
 from collections.abc import AsyncIterator
@@ -271,7 +272,10 @@ async def test_five_thousand_services_are_programmed_in_seconds_off_the_loop(sta
     spec = director(*keys, defence=DefenceSpec(TcpDefence.VIP, udp=True, fragments=True))
     loop = asyncio.get_running_loop()
     started = loop.time()
+    full_collections = gc.get_stats()[-1]["collections"]
     await stage.start(spec, *keys)
+    assert gc.get_stats()[-1]["collections"] == full_collections, "each holds the loop"
+    assert gc.isenabled()
     assert loop.time() - started < 10
     started = loop.time()
     await stage.keeper.withdraw({keys[0]})
