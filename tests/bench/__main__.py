@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import check, memory, nft_elements, vrrp_failover, vrrp_scale
+from bench import check, loop_waits, memory, nft_elements, vrrp_failover, vrrp_scale
 from bench.measure import HEADING
 
 from lvskeeper.lab.qemu import Machine
@@ -30,6 +30,7 @@ def main() -> int:
     print(HEADING, flush=True)
     check.main()
     nft_elements.main()
+    loop_waits.main()
     print("     VRRP: both daemons read the same file, with vrrp_rt_priority 20 (SCHED_RR)")
     memory.main()
     vrrp_failover.main()
