@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
 
 from lvskeeper.daemon.router_spec import RouterSpec, VmacKind
+from lvskeeper.daemon.ruleset_watch import RulesetWatch
+from lvskeeper.daemon.upkeep import Upkeep
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.kernel.nft import Generation
 from lvskeeper.kernel.vip_firewall import VipFirewall
 from lvskeeper.observe import events
 from lvskeeper.observe.events import Event
 from lvskeeper.units import format_duration
+
+LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks at the ruleset without news of it, and between two repairs."""
 
 
 @final
@@ -20,9 +24,8 @@ class AcceptGuard:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._firewall = VipFirewall()
-        self._generation: Generation | None = None
-        self._seen = 0
-        """Generation of the ruleset that has our table as we put it there."""
+        self._watch = RulesetWatch()
+        self._upkeep = Upkeep(tell)
 
     async def configure(self, spec: RouterSpec, *, sweep: bool = False) -> None:
         """Block what *spec* wants blocked; addresses that are not here do no harm in the table.
@@ -41,17 +44,15 @@ class AcceptGuard:
             if config.vmac is not None and config.vmac.kind is VmacKind.MACVLAN
         ]
         try:
-            if blocked or vmacs:
-                self._generation = self._generation or Generation()
             if sweep and not blocked and not vmacs:
                 await self._sweep()
             await self._firewall.set(blocked=blocked, vmacs=vmacs)
-            self._look()
         except OperatorError as error:
             self._tell(events.UpkeepFailed(error.message, error.hint))
-        if not blocked and not vmacs and self._generation is not None:
-            self._generation.close()
-            self._generation = None
+        if blocked or vmacs:
+            self._watch.start()
+        else:
+            self._watch.stop()
 
     async def _sweep(self) -> None:
         try:
@@ -60,19 +61,16 @@ class AcceptGuard:
             if error.status is not ExitStatus.UNSUPPORTED:
                 raise  # without nft there was none before either
 
-    def _look(self) -> None:
-        if self._generation is not None:
-            self._seen = self._generation.read()
-
     async def look_after(self) -> None:
-        """Put the table back where somebody changed the ruleset."""
-        try:
-            if self._generation is None or self._generation.read() == self._seen:
-                return
-            await self._firewall.renew()
-            self._look()
-        except OperatorError as error:
-            self._tell(events.UpkeepFailed(error.message, error.hint))
+        """Put the table back for ever where somebody changes the ruleset, at the news of it."""
+        while True:
+            await self._watch.changed(LOOK_INTERVAL)
+            if not await self._upkeep.guarded("table", self._renew):
+                await asyncio.sleep(LOOK_INTERVAL)
+
+    async def _renew(self) -> None:
+        if await self._firewall.renew():
+            await asyncio.sleep(LOOK_INTERVAL)
 
     async def close(self, patience: float, *, sweep: bool = False) -> None:
         """Remove the table, within *patience* seconds; *sweep* as :meth:`configure` does."""
@@ -86,6 +84,4 @@ class AcceptGuard:
         except TimeoutError:
             told = f"nft did not remove our table within {format_duration(patience)}"
             self._tell(events.UpkeepFailed(told, "nft delete table inet lvskeeper_vrrp"))
-        if self._generation is not None:
-            self._generation.close()
-            self._generation = None
+        self._watch.stop()

@@ -96,7 +96,10 @@ class RouterRole:
         self._guard.drop_leftovers()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            background = [tasks.create_task(self._beat()), tasks.create_task(self._upkeep())]
+            background = [
+                tasks.create_task(work)
+                for work in (self._beat(), self._upkeep(), self._accept.look_after())
+            ]
             try:
                 stopped = await self._obey()
             finally:
@@ -318,7 +321,6 @@ class RouterRole:
             if self._spec is not None:
                 self._guard.upkeep()
                 self._shell.announce_aside(self._loop.time())
-                await self._accept.look_after()
 
     def _send_soon(self, message: msgspec.Struct) -> None:
         self._tasks.create_task(self._send(message))

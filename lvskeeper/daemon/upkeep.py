@@ -17,16 +17,17 @@ class Upkeep:
         self._emit = emit
         self._told: set[str] = set()
 
-    async def guarded(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work*; tell its failure once until *what* works again."""
+    async def guarded(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do *work* and return if it worked; tell its failure once until *what* works again."""
         try:
             await work()
         except OperatorError as error:
             if what not in self._told:
                 self._emit(events.UpkeepFailed(error.message, error.hint))
             self._told.add(what)
-        else:
-            self._told.discard(what)
+            return False
+        self._told.discard(what)
+        return True
 
     async def repeat(self, pause: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do *work* for ever, with *pause* seconds after each time."""

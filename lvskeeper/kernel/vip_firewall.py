@@ -40,6 +40,8 @@ class VipFirewall:
         self._nft: Nft | None = None
         self._lock: Final = asyncio.Lock()
         self._text = ""
+        self._known = 0
+        """Generation of the ruleset that has the table as we put it there."""
 
     async def set(
         self, *, blocked: Collection[HeldAddress] = (), vmacs: Collection[str] = ()
@@ -57,11 +59,13 @@ class VipFirewall:
             await self._apply(text)
             self._text = text
 
-    async def renew(self) -> None:
-        """Put the table in place again, after somebody else flushed the ruleset."""
+    async def renew(self) -> bool:
+        """Put the table in place again where somebody changed the ruleset; return if so."""
         async with self._lock:
-            if self._text:
-                await self._apply(self._text)
+            if not self._text or self._nft is None or self._nft.generation() == self._known:
+                return False
+            await self._apply(self._text)
+            return True
 
     async def sweep(self) -> None:
         """Remove the table that a predecessor may have left, when none is in use here."""
@@ -82,7 +86,8 @@ class VipFirewall:
         if self._nft is None:
             self._nft = _open()
         # Adding first makes deleting right whether it is there or not
-        await self._nft.apply(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{text}")
+        renewal = f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{text}"
+        self._known = await self._nft.apply(renewal)
 
 
 def _open() -> Nft:
