@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from lvskeeper.config.build import Builder
 
 
-def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str, object]:
-    """Read the block of a check; what is wrong with it goes to *builder*."""
+def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str, object] | None:
+    """Read the block of a check; what is wrong with it goes to *builder*.
+
+    Return nothing where so much of it is missing that no model can be made.
+    """
     before = builder.errors
     values: dict[str, object] = {}
     urls: list[object] = []
@@ -25,6 +28,10 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
         values["urls"] = tuple(urls)
         if not urls and clean:
             _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
+    if kind == "MISC_CHECK" and "misc_path" not in values:
+        if clean:
+            _missing(builder, directive, "MISC_CHECK needs a command", "misc_path /path/script")
+        return None
     if kind == "SSL_GET" and clean:
         _tls(builder, directive, values)
     return values

@@ -5,6 +5,7 @@ from typing import Final
 from lvskeeper.config import check_values as c
 from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
+from lvskeeper.config import vrrp_values as w
 from lvskeeper.config.keyword import Keyword
 
 _SECONDS: Final = v.seconds()
@@ -23,7 +24,7 @@ _TIMEOUT: Final = k.value(
 _TIMES: Final = (
     k.value(
         "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
-        default="1",
+        default="1; MISC_CHECK 0",
     ),
     k.value(
         "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
@@ -126,10 +127,24 @@ _URL: Final = (
             v.integer(0, 2**31 - 1), default="the end"),
 )  # fmt: skip
 
+_MISC: Final = (
+    Keyword("misc_path", '"CMD ARGS"', "What to run, without a shell; required.", "K", w.script,
+            least=2, most=99, whole=True),
+    k.value("misc_timeout", "SECONDS", "Limit of a run. Then its whole process group gets SIGTERM, "
+            "2 s later SIGKILL.", _SECONDS, default="delay_loop"),
+    k.bare("misc_dynamic", "An exit status from 2 to 255 is a success too, and sets the weight to "
+           "that less 2."),
+    Keyword("user", "USER [GROUP]", "Who runs it.", "K", v.user, least=2, most=3,
+            default="script_user"),
+    *_TIMES,
+    k.flag("alpha", ALPHA),
+)  # fmt: skip
+
 BLOCKS: Final = (
     k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
     k.block("SSL_GET", "", "The same over TLS.", key="checks"),
+    k.block("MISC_CHECK", "", "Up when a script ends with status 0.", key="checks"),
     k.refused(
         "BFD_CHECK", "Up while a BFD session is.",
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
@@ -142,6 +157,7 @@ TABLES: Final = (
     ("HTTP_GET", _HTTP),
     ("SSL_GET", (*_HTTP, *_TLS)),
     ("url", _URL),
+    ("MISC_CHECK", _MISC),
 )
 
 KINDS: Final = frozenset(keyword.name for keyword in BLOCKS if keyword.block)

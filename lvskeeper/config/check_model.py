@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias, final
 
 from pydantic import Field
 
-from lvskeeper.config.base import Model
+from lvskeeper.config.base import Command, Model, ScriptUser
 from lvskeeper.units import Address
 
 
@@ -87,4 +87,17 @@ class SslGet(Http):
     tls_minimum: Literal["", "1.0", "1.1", "1.2", "1.3"] = ""
 
 
-AnyCheck: TypeAlias = Annotated[TcpCheck | HttpGet | SslGet, Field(discriminator="kind")]
+@final
+class MiscCheck(Timed):
+    """``MISC_CHECK``."""
+
+    kind: Literal["MISC_CHECK"] = "MISC_CHECK"
+    misc_path: Command
+    misc_timeout: float | None = None
+    misc_dynamic: bool = False
+    user: ScriptUser | None = None
+
+
+AnyCheck: TypeAlias = Annotated[
+    TcpCheck | HttpGet | SslGet | MiscCheck, Field(discriminator="kind")
+]

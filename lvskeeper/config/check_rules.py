@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lvskeeper.config.check_model import AnyCheck, HttpGet, SslGet
+from lvskeeper.config.check_model import AnyCheck, Connected, HttpGet, MiscCheck, SslGet
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.model import RealServer, VirtualServer
@@ -22,12 +22,14 @@ def check_rules(site: Site) -> Iterator[Diagnostic]:
     shared = (0.0, 0.0)
     for one, at in zip(server.real_servers, site.real, strict=True):
         for check in one.checks:
-            if zero and not one.port and check.connect_port is None:
-                yield _no_port(at, check)
-            yield from _families(one, check, at)
+            if isinstance(check, Connected):
+                if zero and not one.port and check.connect_port is None:
+                    yield _no_port(at, check.kind)
+                yield from _families(one, check, at, check.kind)
             slow = _slow(server, one, check)
             if slow is not None and _own_times(one, check):
-                yield _slow_check(*slow, _check_place(at, check.kind, "connect_timeout"))
+                name = "misc_timeout" if isinstance(check, MiscCheck) else "connect_timeout"
+                yield _slow_check(*slow, _check_place(at, check.kind, name))
             elif slow is not None:
                 shared = max(shared, slow)
     if shared[0]:
@@ -35,27 +37,28 @@ def check_rules(site: Site) -> Iterator[Diagnostic]:
         yield _slow_check(*shared, site.span("delay_loop", "connect_timeout"))
 
 
-def _no_port(at: Directive, check: AnyCheck) -> Diagnostic:
-    message = f"{check.kind} has no port to connect to"
+def _no_port(at: Directive, kind: str) -> Diagnostic:
+    message = f"{kind} has no port to connect to"
     hint = "neither the real server nor the virtual server names one; add connect_port"
-    return error(Code.CHECK_PORT, place(at, check.kind, word=0), message, hint)
+    return error(Code.CHECK_PORT, place(at, kind, word=0), message, hint)
 
 
-def _families(one: RealServer, check: AnyCheck, at: Directive) -> Iterator[Diagnostic]:
+def _families(one: RealServer, check: Connected, at: Directive, kind: str) -> Iterator[Diagnostic]:
     to = check.connect_ip or one.address
     if check.bindto is not None and len(check.bindto) != len(to):
         message = f"bindto is {FAMILIES[len(check.bindto)]}, what it asks is {FAMILIES[len(to)]}"
-        yield error(Code.CHECK_FAMILY, _check_place(at, check.kind, "bindto"), message)
+        yield error(Code.CHECK_FAMILY, _check_place(at, kind, "bindto"), message)
 
 
 def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[float, float] | None:
     """Return the longest time of a probe and the time between two, if the first is longer."""
-    # The first that is given, from the inside out; 0 is never a value of these two.
-    timeout = (
-        check.connect_timeout or one.connect_timeout or server.connect_timeout or CONNECT_TIMEOUT
-    )
+    # The first that is given, from the inside out; 0 is never a value of these.
     loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
-    longest = timeout * _requests(check)
+    if isinstance(check, MiscCheck):
+        longest = check.misc_timeout or loop
+    else:
+        timeout = check.connect_timeout or one.connect_timeout or server.connect_timeout
+        longest = (timeout or CONNECT_TIMEOUT) * _requests(check)
     return (longest, loop) if longest > loop else None
 
 
@@ -66,13 +69,15 @@ def _requests(check: AnyCheck) -> int:
 
 def _own_times(one: RealServer, check: AnyCheck) -> bool:
     """Whether a check has times of its own, so that the virtual server is not the only cause."""
+    if isinstance(check, MiscCheck):
+        return True
     given = (one.connect_timeout, one.delay_loop, check.connect_timeout, check.delay_loop)
     return any(value is not None for value in given)
 
 
 def _slow_check(longest: float, loop: float, at: Span) -> Diagnostic:
     message = f"a probe may take {longest:g} s, and the next one is due after {loop:g} s"
-    hint = "let connect_timeout, for each url, be no more than delay_loop"
+    hint = "let the timeout, for each url, be no more than delay_loop"
     return warning(Code.SLOW_CHECK, at, message, hint)
 
 

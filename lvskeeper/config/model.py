@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from pydantic import Field
 
-from lvskeeper.config.base import Model
+from lvskeeper.config.base import Command, Model, ScriptUser
 from lvskeeper.config.check_model import AnyCheck
 from lvskeeper.units import NO_ADDRESS, Address
 
@@ -15,23 +15,6 @@ if TYPE_CHECKING:
     from lvskeeper.config.vrrp_model import VrrpConfig
 else:
     VrrpConfig = object  # a value that is checked already; files without VRRP pay nothing for it
-
-
-@final
-class Command(Model):
-    """A script with its arguments, and who runs it."""
-
-    argv: tuple[str, ...]
-    user: str = ""
-    group: str = ""
-
-
-@final
-class ScriptUser(Model):
-    """Who runs the scripts that name nobody."""
-
-    user: str = ""
-    group: str = ""
 
 
 class Protection(Model):

@@ -8,7 +8,7 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = "SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK FILE_CHECK"
+_CHECKERS: Final = "SMTP_CHECK DNS_CHECK UDP_CHECK PING_CHECK FILE_CHECK"
 
 _LOGGING: Final = "log_all_failures"
 
@@ -93,5 +93,6 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "TCP_CHECK": (("K", _LOGGING),),
     "HTTP_GET": (("K", f"{_LOGGING} enable_sni sni_name tls_compliant"),),
     "SSL_GET": (("K", _LOGGING),),
+    "MISC_CHECK": (("K", _LOGGING),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias, final
 
 from pydantic import Field
 
-from lvskeeper.config.base import Model
+from lvskeeper.config.base import Command, Model, ScriptUser
 from lvskeeper.config.holding_model import AddressEntry, RouteEntry, RuleEntry
-from lvskeeper.config.model import Command, ScriptUser
 from lvskeeper.units import NO_ADDRESS, Address
 
 Version: TypeAlias = Literal[2, 3]

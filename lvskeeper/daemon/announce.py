@@ -17,6 +17,7 @@ from lvskeeper.health.pool import (
     QuorumMissing,
     ServerDown,
     ServerUp,
+    WeightChanged,
 )
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe import events
@@ -69,6 +70,10 @@ class Announcer:
                 )
             case ProbeBroken(key=key, check=check, result=result):
                 self._emit(events.ProbeBroken(name, str(key), str(check), result.detail))
+            case WeightChanged(key=key, check=check):
+                self._emit(
+                    events.WeightChanged(name, str(key), str(check), effect.before, effect.weight)
+                )
             case QuorumMissing(weight=weight, needed=needed):
                 self._emit(events.QuorumMissing(name, weight, needed))
             case ServerUp(key=key, check=check):

@@ -6,15 +6,14 @@ Expects a model that the lint found free of errors; what it would have refused r
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
+from lvskeeper.config.base import Command, ScriptUser
 from lvskeeper.config.model import (
-    Command,
     Config,
     Forwarding,
     GlobalDefs,
     GroupMember,
     LocalAddressGroup,
     RealServer,
-    ScriptUser,
     StateSync,
     VirtualServer,
 )
@@ -263,7 +262,7 @@ def _real_server(
         tunnel=_tunnel(kind),
         inhibit_on_failure=first(one.inhibit_on_failure, default=server.inhibit_on_failure),
         alpha=first(one.alpha, default=server.alpha),
-        checks=tuple(compile_check(server, one, members, check) for check in one.checks),
+        checks=tuple(compile_check(server, one, members, check, user) for check in one.checks),
         notify_up=_script(one.notify_up, user),
         notify_down=_script(one.notify_down, user),
     )

@@ -1,8 +1,10 @@
 """From the configuration model to the checks of a real server: inheritance and defaults."""
 
-from typing import Final, TypeVar
+from dataclasses import replace
+from typing import Final, TypeVar, assert_never
 
-from lvskeeper.config.check_model import AnyCheck, HttpGet, SslGet, Url
+from lvskeeper.config.base import ScriptUser
+from lvskeeper.config.check_model import AnyCheck, HttpGet, MiscCheck, SslGet, TcpCheck, Url
 from lvskeeper.config.model import GroupMember, RealServer, VirtualServer
 from lvskeeper.health import spec as health
 
@@ -10,7 +12,8 @@ T = TypeVar("T")
 
 _DELAY_LOOP: Final = 60.0
 _CONNECT_TIMEOUT: Final = 5.0
-_RETRY: Final = 1
+_RETRY: Final = {"MISC_CHECK": 0}
+_OTHERS_RETRY: Final = 1
 _DELAY_BEFORE_RETRY: Final = {"HTTP_GET": 3.0, "SSL_GET": 3.0}
 _OTHERS_DELAY: Final = 1.0
 
@@ -24,25 +27,24 @@ def first(*given: T | None, default: T) -> T:
 
 
 def compile_check(
-    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], check: AnyCheck
+    server: VirtualServer,
+    one: RealServer,
+    members: tuple[GroupMember, ...],
+    check: AnyCheck,
+    user: ScriptUser,
 ) -> health.CheckSpec:
-    """Return *check* of the real server *one*, which serves *members*."""
+    """Return *check* of the real server *one*, which serves *members*; *user* runs scripts."""
     # A group may have several ports; without one of its own the check takes the first.
-    served = next((member.port for member in members if member.port), 0)
+    port = one.port or next((member.port for member in members if member.port), 0)
     loop = first(check.delay_loop, one.delay_loop, server.delay_loop, default=_DELAY_LOOP)
-    http = check if isinstance(check, HttpGet | SslGet) else None
-    return health.CheckSpec(
+    timed = health.CheckSpec(
         kind=health.CheckKind(check.kind),
-        address=first(check.connect_ip, default=one.address),
-        port=first(check.connect_port, default=one.port or served),
-        connect_timeout=first(
-            check.connect_timeout,
-            one.connect_timeout,
-            server.connect_timeout,
-            default=_CONNECT_TIMEOUT,
-        ),
+        address=one.address,
+        port=port,
         delay_loop=loop,
-        retry=first(check.retry, one.retry, server.retry, default=_RETRY),
+        retry=first(
+            check.retry, one.retry, server.retry, default=_RETRY.get(check.kind, _OTHERS_RETRY)
+        ),
         delay_before_retry=first(
             check.delay_before_retry,
             one.delay_before_retry,
@@ -52,13 +54,41 @@ def compile_check(
         # Not delay_loop as in keepalived: a dead server would get traffic for so long.
         warmup=first(check.warmup, one.warmup, server.warmup, default=0.0),
         alpha=first(check.alpha, one.alpha, default=server.alpha),
+    )
+    if isinstance(check, MiscCheck):
+        limit = first(check.misc_timeout, default=loop)
+        return replace(timed, connect_timeout=limit, script=_script(check, user))
+    connected = replace(
+        timed,
+        address=first(check.connect_ip, default=one.address),
+        port=first(check.connect_port, default=port),
+        connect_timeout=first(
+            check.connect_timeout,
+            one.connect_timeout,
+            server.connect_timeout,
+            default=_CONNECT_TIMEOUT,
+        ),
         source=health.Source(
             check.bindto, check.bind_port or 0, check.bind_if or "", check.fwmark or 0
         ),
-        urls=_urls(server, one, http) if http else (),
-        http_version=health.HttpVersion(http.http_protocol) if http else health.HttpVersion.V10,
-        tls=_tls(check) if isinstance(check, SslGet) else None,
     )
+    match check:
+        case TcpCheck():
+            return connected
+        case HttpGet() | SslGet():
+            return replace(
+                connected,
+                urls=_urls(server, one, check),
+                http_version=health.HttpVersion(check.http_protocol),
+                tls=_tls(check) if isinstance(check, SslGet) else None,
+            )
+        case _:
+            assert_never(check)
+
+
+def _script(check: MiscCheck, user: ScriptUser) -> health.ScriptRun:
+    who = check.user or user
+    return health.ScriptRun(check.misc_path.argv, who.user, who.group, check.misc_dynamic)
 
 
 def _urls(

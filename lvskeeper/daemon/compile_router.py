@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final, final
 
 from lvskeeper.config import vrrp_model as m
+from lvskeeper.config.base import ScriptUser
 from lvskeeper.config.holding_model import AddressEntry
-from lvskeeper.config.model import Config, ScriptUser
+from lvskeeper.config.model import Config
 from lvskeeper.config.vrrp_resolve import (
     ADVERTS,
     PASSWORD_SIZE,

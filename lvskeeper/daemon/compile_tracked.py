@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lvskeeper.config import vrrp_model as m
-from lvskeeper.config.model import Command, ScriptUser
+from lvskeeper.config.base import Command, ScriptUser
 from lvskeeper.config.vrrp_resolve import first, used_names
 from lvskeeper.daemon import router_spec as r
 from lvskeeper.daemon.roles import Script

@@ -19,6 +19,7 @@ from lvskeeper.health.pool import (
     ServerDown,
     ServerUp,
     Serving,
+    WeightChanged,
     effective_quorum,
 )
 from lvskeeper.ipvs.types import (
@@ -41,6 +42,8 @@ class Prior:
     """What the kernel's table tells of a virtual server at the start of a director."""
 
     live: Mapping[DestKey, bool]
+    weights: Mapping[DestKey, int]
+    """Of the servers whose checks may have given them others than the configured ones."""
     had_quorum: bool
     services: int
     destinations: int
@@ -60,6 +63,7 @@ def make_pool(virtual: VirtualServerSpec, now: float, prior: Prior | None = None
         alpha=virtual.alpha,
         sorry=virtual.sorry_server is not None,
         priors=prior.live if prior else {},
+        weights=prior.weights if prior else {},
         had_quorum=prior.had_quorum if prior else None,
     )
 
@@ -76,6 +80,7 @@ def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Pri
     if not found:
         return None
     live = {}
+    weights = {}
     for server in virtual.real_servers:
         present = [
             entry.destinations[dest]
@@ -85,12 +90,16 @@ def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Pri
         if present or past is None or server_key(server) in past.servers:
             drained = server.inhibit_on_failure and server.weight > 0
             live[server_key(server)] = any(dest.weight > 0 or not drained for dest in present)
+        weight = max((dest.weight for dest in present), default=0)
+        if weight and any(check.weighs for check in server.checks):
+            weights[server_key(server)] = weight
     if past is not None:
         had_quorum = past.had_quorum
     else:
         had_quorum = not _sorry_stands_in(virtual, found) and _enough(virtual, live)
     return Prior(
         live=live,
+        weights=weights,
         had_quorum=had_quorum,
         services=len(found),
         destinations=sum(len(entry.destinations) for _, entry in found),
@@ -169,7 +178,8 @@ def uses_fullnat(virtual: VirtualServerSpec) -> bool:
 def changes_service(effects: Iterable[PoolEffect[DestKey]]) -> bool:
     """Return whether *effects* change who serves; a failure that does not decide does not."""
     return any(
-        isinstance(effect, ServerUp | ServerDown | QuorumGained | QuorumLost) for effect in effects
+        isinstance(effect, ServerUp | ServerDown | WeightChanged | QuorumGained | QuorumLost)
+        for effect in effects
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import TypeAlias, final
 
+from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
 from lvskeeper.health.schedule import Schedule
 from lvskeeper.health.spec import ProbeResult, TcpOffer
@@ -28,7 +29,8 @@ class HealthLoop:
         self._on_offer = on_offer
         self._pools: Mapping[str, Pool[DestKey]] = {}
         self._schedule: Schedule[ProbeId] = Schedule()
-        self._runner: ProbeRunner[ProbeId] = ProbeRunner(self._on_result)
+        self._scripts = MiscProber()
+        self._runner: ProbeRunner[ProbeId] = ProbeRunner(self._on_result, scripts=self._scripts)
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -50,6 +52,7 @@ class HealthLoop:
         if self._timer is not None:
             self._timer.cancel()
         await self._runner.close()
+        await self._scripts.close()
 
     def _arrange(self, name: str, check_id: CheckId[DestKey]) -> None:
         due = self._pools[name].checkers[check_id].due

@@ -75,7 +75,10 @@ class CheckFailed:
 @final
 @dataclass(frozen=True, slots=True)
 class CheckBroken:
-    """The director could not probe; the state stays, and the probe is repeated."""
+    """The director could not probe; the state stays, and the probe is repeated.
+
+    The same reason again and again is told once.
+    """
 
     result: ProbeResult
 
@@ -88,7 +91,7 @@ class Checker:
     """State of one check. Times are seconds on the caller's monotonic clock."""
 
     __slots__ = ("_assumed", "_due", "_failed", "_last", "_patient", "_phase", "_spec", "_started",
-                 "_state")  # fmt: skip
+                 "_state", "_weight")  # fmt: skip
 
     def __init__(
         self, spec: CheckSpec, due: float, *, prior: bool | None = None, phase: float = 1.0
@@ -108,6 +111,7 @@ class Checker:
         self._due = due
         self._started = inf
         self._last: ProbeResult | None = None
+        self._weight: int | None = None
 
     @property
     def spec(self) -> CheckSpec:
@@ -144,6 +148,11 @@ class Checker:
         """The latest result."""
         return self._last
 
+    @property
+    def weight(self) -> int | None:
+        """The weight that the latest success gave the server; ``None`` where it gave none."""
+        return self._weight
+
     def on_start(self, now: float) -> None:
         """Note that a probe starts *now*."""
         if self.in_flight:
@@ -157,10 +166,14 @@ class Checker:
             raise IllegalTransitionError(f"{self._spec}: a result, but no probe is running")
         if now < self._started:
             raise IllegalTransitionError(f"{self._spec}: a result from before its probe's start")
-        self._last = result
+        before, self._last = self._last, result
         if result.phase is Phase.INTERNAL:
             self._due = now + max(self._spec.delay_before_retry, BROKEN_PAUSE)
-            return [CheckBroken(result)]
+            same = before is not None and (before.phase, before.detail) == (
+                result.phase,
+                result.detail,
+            )
+            return [] if same else [CheckBroken(result)]
         if result.ok:
             return self._succeed(result, now)
         return self._fail(result, now) if self.up else self._stay_down(result, now)
@@ -180,6 +193,7 @@ class Checker:
 
     def _succeed(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         was_up = self.up
+        self._weight = result.weight
         self._state = State.UP
         self._failed = 0
         self._next_cycle(now)

@@ -1,6 +1,8 @@
 """Health of one virtual server: its real servers, their checks, and the quorum.
 
-A real server is up while every check of it is up; one without checks is always up. The quorum
+A real server is up while every check of it is up; one without checks is always up. A check may
+give its server another weight than the configured one; where several do, each adds its difference
+from the configured one, and the sum is never below 0 or above 2^31 - 1. The quorum
 follows keepalived (``update_quorum_state``): gained when the weight of the live servers reaches
 ``quorum + hysteresis``, lost when it is 0 or below ``quorum - hysteresis``. While it is lost a
 sorry server, where there is one, serves alone; without a sorry server the live servers stay.
@@ -9,7 +11,7 @@ sorry server, where there is one, serves alone; without a sorry server the live 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, TypeAlias, TypeVar, assert_never, final
+from typing import Final, Generic, TypeAlias, TypeVar, assert_never, final
 
 from lvskeeper.health.checker import (
     CheckBroken,
@@ -23,6 +25,8 @@ from lvskeeper.health.schedule import first_delay, first_phase
 from lvskeeper.health.spec import CheckSpec, ProbeResult, QuorumSpec
 
 K = TypeVar("K", bound=Hashable)
+
+MAX_WEIGHT: Final = 2**31 - 1
 
 
 @final
@@ -100,6 +104,17 @@ class ProbeBroken(Generic[K]):
 
 @final
 @dataclass(frozen=True, slots=True)
+class WeightChanged(Generic[K]):
+    """A check has given its server another weight."""
+
+    key: K
+    check: CheckSpec
+    before: int
+    weight: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class QuorumGained:
     """The live *weight* has reached the *needed* one."""
 
@@ -133,6 +148,7 @@ PoolEffect: TypeAlias = (
     | ServerDown[K]
     | ProbeFailed[K]
     | ProbeBroken[K]
+    | WeightChanged[K]
     | QuorumGained
     | QuorumLost
     | QuorumMissing
@@ -186,14 +202,15 @@ class Pool(Generic[K]):
         alpha: bool = False,
         sorry: bool = False,
         priors: Mapping[K, bool] = MappingProxyType({}),
+        weights: Mapping[K, int] = MappingProxyType({}),
         had_quorum: bool | None = None,
     ) -> None:
         """Make a pool at the time *now*.
 
         *sorry* tells whether there is a sorry server. *priors* gives the present state of servers
-        that the kernel's table knows, *had_quorum* that of the quorum (``None``: by alpha and
-        weight). Of two checks of a server with the same target the first counts. Raise
-        ``ValueError`` where two servers have the same key.
+        that the kernel's table knows, *weights* what checks had given them, *had_quorum* that of
+        the quorum (``None``: by alpha and weight). Of two checks of a server with the same target
+        the first counts. Raise ``ValueError`` where two servers have the same key.
         """
         self._servers: dict[K, Server[K]] = {}
         self._ids: dict[K, tuple[CheckId[K], ...]] = {}
@@ -213,6 +230,8 @@ class Pool(Generic[K]):
         self._sorry = sorry
         self._quorum = effective_quorum(quorum, sum(s.weight for s in self._servers.values()))
         self._up = {key: self._is_up(key) for key in self._servers}
+        self._adopted = dict(weights)
+        self._weights = {key: self._weigh(key) for key in self._servers}
         self._started = False
         if had_quorum is not None:
             self._has_quorum = had_quorum
@@ -242,15 +261,15 @@ class Pool(Generic[K]):
     @property
     def live_weight(self) -> int:
         """Weight of the servers that are up, whether or not the sorry server stands in."""
-        return sum(server.weight for key, server in self._servers.items() if self._up[key])
+        return sum(weight for key, weight in self._weights.items() if self._up[key])
 
     def serving(self) -> Serving[K]:
         """Return who is to serve now."""
         sorry = self._sorry and not self._has_quorum
         shares = []
-        for key, server in self._servers.items():
+        for key, weight in self._weights.items():
             live = self._up[key] and not sorry
-            shares.append(Share(key, live, server.weight if live else 0))
+            shares.append(Share(key, live, weight if live else 0))
         return Serving(tuple(shares), sorry)
 
     def start(self) -> list[PoolEffect[K]]:
@@ -283,9 +302,11 @@ class Pool(Generic[K]):
                     prior=up,
                     phase=first_phase(str(check_id)),
                 )
+        self._adopted = dict(old._adopted)  # noqa: SLF001 - another of this class
         effects: list[PoolEffect[K]] = []
         for key in self._servers:
             self._up[key] = self._is_up(key)
+            self._weights[key] = self._weigh(key)
             if self._up[key] and not old.up.get(key, True):
                 effects.append(ServerUp(key))
         self._has_quorum = old.has_quorum
@@ -308,7 +329,11 @@ class Pool(Generic[K]):
         key = check_id.key
         effects: list[PoolEffect[K]] = []
         flipped = False
-        for effect in checker.on_result(result, now):
+        turned = checker.on_result(result, now)
+        before, self._weights[key] = self._weights[key], self._weigh(key)
+        if changed := self._weights[key] != before:
+            effects.append(WeightChanged(key, checker.spec, before, self._weights[key]))
+        for effect in turned:
             match effect:
                 case CheckFailed(attempt=attempt, attempts=attempts):
                     effects.append(ProbeFailed(key, checker.spec, result, attempt, attempts))
@@ -322,7 +347,7 @@ class Pool(Generic[K]):
                         effects.append(ServerDown(key, checker.spec, result, attempts))
                 case _:
                     assert_never(effect)
-        return effects + self._settle_quorum() if flipped else effects
+        return effects + self._settle_quorum() if flipped or changed else effects
 
     @property
     def _gain_at(self) -> int:
@@ -339,6 +364,15 @@ class Pool(Generic[K]):
 
     def _is_up(self, key: K) -> bool:
         return all(self._checkers[check_id].up for check_id in self._ids[key])
+
+    def _weigh(self, key: K) -> int:
+        """Return the weight of a server with what its checks give it."""
+        base = self._servers[key].weight
+        checkers = [self._checkers[check_id] for check_id in self._ids[key]]
+        given = [checker.weight for checker in checkers if checker.weight is not None]
+        if not given:
+            return self._adopted.get(key, base)
+        return max(0, min(base + sum(weight - base for weight in given), MAX_WEIGHT))
 
     def _flip(self, key: K) -> bool:
         """Bring the server's state up to date and return whether it changed."""

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from typing import Final, final
 
 from lvskeeper.units import Address, format_endpoint
+
+SCRIPT_EXTRA: Final = 30.0
+"""Seconds beside its own limit that a script may take to start and to end."""
+MAX_NAME: Final = 120
+"""Characters of a command in the name of a check."""
 
 
 @final
@@ -14,6 +19,7 @@ class CheckKind(Enum):
     TCP = "TCP_CHECK"
     HTTP = "HTTP_GET"
     SSL = "SSL_GET"
+    MISC = "MISC_CHECK"
 
 
 @final
@@ -93,6 +99,18 @@ class Tls:
 
 @final
 @dataclass(frozen=True, slots=True)
+class ScriptRun:
+    """The script of a MISC_CHECK, and who runs it."""
+
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+    dynamic: bool = False
+    """A status from 2 to 255 is well too, and sets the weight to that less 2."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One check of one real server. Times are in seconds.
 
@@ -104,7 +122,7 @@ class CheckSpec:
     address: Address
     port: int
     connect_timeout: float = 5.0
-    """Limit of one request, from connect to the last byte of the answer."""
+    """Limit of one request, from connect to the last byte of the answer; or of a script."""
     delay_loop: float = 60.0
     """Time between the starts of two probes while nothing fails."""
     retry: int = 1
@@ -119,6 +137,7 @@ class CheckSpec:
     """HTTP only: asked one after the other; all must answer well."""
     http_version: HttpVersion = HttpVersion.V10
     tls: Tls | None = None
+    script: ScriptRun | None = None
 
     @property
     def target(self) -> "CheckSpec":
@@ -135,14 +154,27 @@ class CheckSpec:
             urls=self.urls,
             http_version=self.http_version,
             tls=self.tls,
+            script=self.script,
         )
 
     @property
     def longest(self) -> float:
-        """Seconds that a whole probe may take: :attr:`connect_timeout` for each request."""
+        """Seconds that a whole probe may take: :attr:`connect_timeout` for each request.
+
+        A script also has to be started, and may have to be killed.
+        """
+        if self.script is not None:
+            return self.connect_timeout + SCRIPT_EXTRA
         return self.connect_timeout * max(1, len(self.urls))
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it may give its server a weight."""
+        return self.script is not None and self.script.dynamic
+
     def __str__(self) -> str:
+        if self.script is not None:
+            return f"{self.kind.value} {' '.join(self.script.argv)[:MAX_NAME]}"
         return f"{self.kind.value} {format_endpoint(self.address, self.port)}"
 
 
@@ -187,6 +219,8 @@ class ProbeResult:
     """Seconds from the start of the probe to this result."""
     offer: TcpOffer | None = None
     """What the server's TCP offered, where a connection was made and its kernel tells."""
+    weight: int | None = None
+    """The weight that the server is to have, where the check says so; a success only."""
 
     @property
     def ok(self) -> bool:

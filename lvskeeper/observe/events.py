@@ -141,7 +141,7 @@ class ProbeBroken(Event, frozen=True):
 
     NAME: ClassVar = "probe_broken"
     LEVEL: ClassVar = Level.ERROR
-    CURE: ClassVar = "Raise the limit of open files if the reason names it; else report a bug."
+    CURE: ClassVar = "Give the director what the reason names: a file, an address, open files."
     virtual_server: Annotated[str, "the virtual server"]
     real_server: Annotated[str, "the real server"]
     check: Annotated[str, "the check"]
@@ -277,7 +277,7 @@ class RealServerDown(Event, frozen=True):
     real_server: Annotated[str, "the real server"]
     check: Annotated[str, "the check that failed"]
     attempts: Annotated[int, "failed probes in a row that decided"]
-    phase: Annotated[str, "where the probe ended: connect, status, body, timeout"]
+    phase: Annotated[str, "where the probe ended: connect, tls, send, status, body, timeout"]
     reason: Annotated[str, "what happened there"]
     probe_took: Annotated[str, "duration of the deciding probe"]
 
@@ -293,6 +293,19 @@ class ProbeFailed(Event, frozen=True):
     phase: Annotated[str, "where the probe ended"]
     reason: Annotated[str, "what happened there"]
     attempt: Annotated[str, "which try of how many"]
+
+
+@final
+class WeightChanged(Event, frozen=True):
+    """A check has given a real server another weight."""
+
+    NAME: ClassVar = "weight_changed"
+    LEVEL: ClassVar = Level.NOTICE
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    before: Annotated[int, "the weight that it had"]
+    weight: Annotated[int, "the weight that it has now"]
 
 
 @final

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Final, Generic, TypeVar, assert_never, final
+from typing import Final, Generic, Protocol, TypeVar, assert_never, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
 from lvskeeper.probes.http import HttpProber
@@ -17,6 +17,14 @@ GRACE: Final = 1.0
 Id = TypeVar("Id", bound=Hashable)
 
 
+class ScriptProber(Protocol):
+    """Who runs the scripts of MISC_CHECK: processes are not of this room."""
+
+    async def probe(self, spec: CheckSpec) -> ProbeResult:
+        """Run the script of *spec* once, until it has ended."""
+        ...
+
+
 @final
 class ProbeRunner(Generic[Id]):
     """Starts probes and hands each result to *on_result*, on the loop, exactly once.
@@ -26,9 +34,14 @@ class ProbeRunner(Generic[Id]):
     """
 
     def __init__(
-        self, on_result: Callable[[Id, ProbeResult], None], *, limit: int = MAX_PROBES
+        self,
+        on_result: Callable[[Id, ProbeResult], None],
+        *,
+        limit: int = MAX_PROBES,
+        scripts: ScriptProber | None = None,
     ) -> None:
         """Make a runner without probes."""
+        self._scripts = scripts
         self._on_result = on_result
         self._limit = limit
         self._tasks: dict[Id, asyncio.Task[ProbeResult]] = {}
@@ -105,6 +118,10 @@ class ProbeRunner(Generic[Id]):
                         return await probe_tcp(spec)
                     case CheckKind.HTTP | CheckKind.SSL:
                         return await self._http.probe(spec)
+                    case CheckKind.MISC if self._scripts is not None:
+                        return await self._scripts.probe(spec)
+                    case CheckKind.MISC:
+                        return ProbeResult(Phase.INTERNAL, "scripts are not run here")
                     case _:
                         assert_never(spec.kind)
         except TimeoutError:

@@ -12,6 +12,7 @@ from lvskeeper.health.spec import (
     HttpVersion,
     QuorumSpec,
     Regex,
+    ScriptRun,
     Source,
     Tls,
     Url,
@@ -223,6 +224,23 @@ def test_ssl_get() -> None:
 def test_names_that_tls_asks_for(words: str, name: str) -> None:
     (one,) = checks_of(f"SSL_GET {{\n{words}\nurl {{\npath /\n}}\n}}")
     assert [url.sni for url in one.urls] == [name]
+
+
+def test_misc_check() -> None:
+    spec = compiled(
+        "global_defs {\nscript_user nobody nogroup\n}\n"
+        + server("delay_loop 7\nreal_server 198.51.100.1 80 {\n"
+                 'MISC_CHECK {\nmisc_path "/bin/x a"\n}\n'
+                 "MISC_CHECK {\nmisc_path /bin/y\nmisc_timeout 3\nmisc_dynamic\nuser a b\nretry 2\n"
+                 "}\n}")
+    )  # fmt: skip
+    first, second = spec.virtual_servers[0].real_servers[0].checks
+    assert first.script == ScriptRun(("/bin/x", "a"), "nobody", "nogroup")
+    assert (first.connect_timeout, first.retry, first.delay_before_retry) == (7.0, 0, 1.0)
+    assert second.script == ScriptRun(("/bin/y",), "a", "b", dynamic=True)
+    assert (second.connect_timeout, second.retry, second.weighs) == (3.0, 2, True)
+    assert [str(one) for one in (first, second)] == ["MISC_CHECK /bin/x a", "MISC_CHECK /bin/y"]
+    assert first.longest > 7
 
 
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 from support.memfiles import MemoryFiles
 
+from lvskeeper.config.base import Command, ScriptUser
 from lvskeeper.config.codes import Code
 from lvskeeper.config.keyword import Status
 from lvskeeper.config.keywords import BLOCKS, ROOT, suggest
 from lvskeeper.config.load import Loaded, load
-from lvskeeper.config.model import Command, Config, Forwarding, ScriptUser, SorryServer
+from lvskeeper.config.model import Config, Forwarding, SorryServer
 from lvskeeper.config.vrrp_keywords import GLOBALS, TABLES
 from lvskeeper.ipvs.sysctl_table import SYSCTLS
 from lvskeeper.units import parse_address
@@ -35,6 +36,7 @@ FRAMES = {
         HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
     ),
     "SSL_GET": (HEAD + "real_server 198.51.100.1 80 {\nSSL_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"),
+    "MISC_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nMISC_CHECK {\n%s\n}\n}\n}\n"),
     "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
 }
 
@@ -46,13 +48,13 @@ BAD_COUNT = ("", "x", "-1", "1.5", "99999999999", "0x10", "1_0", "٣")
 BAD_FLAG = ("maybe", "1", "No")
 BAD_SCRIPT = ("", '""', "/bin/x -v", '"/bin/x \'a"', '"> /tmp/x"')
 
-TIMING = [
-    ("connect_timeout", "0.5", 0.5, BAD_SECONDS),
+TIMES = [
     ("retry", "3", 3, BAD_COUNT),
     ("delay_before_retry", "0", 0.0, BAD_ZERO),
     ("warmup", "2.25", 2.25, BAD_ZERO),
     ("delay_loop", "10", 10.0, BAD_SECONDS),
 ]
+TIMING = [("connect_timeout", "0.5", 0.5, BAD_SECONDS), *TIMES]
 SHARED = [
     *TIMING,
     ("inhibit_on_failure", "", True, BAD_FLAG),
@@ -183,6 +185,14 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("key", "/etc/a.key", "/etc/a.key", BAD_FILE),
         ("tls_minimum", "1.2", "1.2", ("", "TLSv1.2", "2")),
     ],
+    "MISC_CHECK": [
+        ("misc_path", '"/bin/x a"', Command(argv=("/bin/x", "a")), ("", '""', "/bin/x a")),
+        ("misc_timeout", "2.5", 2.5, BAD_SECONDS),
+        ("misc_dynamic", "", True, BAD_FLAG),
+        ("user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
+        *TIMES,
+        ("alpha", "no", False, BAD_FLAG),
+    ],
     "url": [
         ("path", "/a?b=c", "/a?b=c", ("", "a", '"/a b"', "/é", "{{ p }}")),
         ("status_code", "200 301-302", ((200, 200), (301, 302)), ("", "x", "99", "300-200")),
@@ -198,8 +208,13 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
 }
 
 
+NEEDED = {"url": ("path", "path /"), "MISC_CHECK": ("misc_path", "misc_path /bin/true")}
+"""The keyword that a block cannot do without, and how it is given."""
+
+
 def loaded(block: str, line: str) -> Loaded:
-    extra = "" if block != "url" or line.startswith("path") else "\npath /"
+    name, needed = NEEDED.get(block, ("", ""))
+    extra = "" if not name or line.startswith(name) else f"\n{needed}"
     text = FRAMES[block] % (line + extra)
     return load("a.conf", MemoryFiles({"a.conf": text}), allow_empty=True)
 

@@ -16,7 +16,7 @@ def test_it_loads_with_warnings() -> None:
     skipped = {
         one.message.split("'")[1] for one in loaded.diagnostics if one.code.number == "LK0203"
     }
-    assert skipped == {"ha_suspend", "smtp_alert", "MISC_CHECK"}
+    assert skipped == {"ha_suspend", "smtp_alert"}
     others = [one for one in loaded.diagnostics if one.code.number != "LK0203"]
     assert [one.code.number for one in others] == ["LK0423"]
     assert others[0].message.startswith("in the group 'VG_1' weights do not count")
@@ -26,7 +26,7 @@ def test_what_is_served_is_there() -> None:
     config = load(str(FILE), LocalFiles()).config
     assert config is not None
     tls, web = config.virtual_servers
-    assert [len(one.checks) for one in tls.real_servers] == [1, 1]
+    assert [len(one.checks) for one in tls.real_servers] == [1, 2]
     assert web.quorum_up is not None
     assert web.quorum_up.argv == ("/sbin/ip", "addr", "add", "192.0.2.10/32", "dev", "lo")
     assert web.real_servers[0].checks[0].retry == 3

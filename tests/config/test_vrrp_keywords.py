@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config import vrrp_model as m
+from lvskeeper.config.base import Command, ScriptUser
 from lvskeeper.config.codes import Code
 from lvskeeper.config.keywords import BLOCKS
 from lvskeeper.config.load import Loaded, load
-from lvskeeper.config.model import Command, ScriptUser
 from lvskeeper.config.vrrp_keywords import GLOBALS, TABLES
 from lvskeeper.daemon.compile_router import compile_router
 from lvskeeper.units import parse_address as addr

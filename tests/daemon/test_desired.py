@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from lvskeeper.daemon.desired import (
     Prior,
     entries,
@@ -15,7 +17,14 @@ from lvskeeper.daemon.roles import (
 )
 from lvskeeper.daemon.state import Past
 from lvskeeper.health.pool import Pool, QuorumLost
-from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, QuorumSpec
+from lvskeeper.health.spec import (
+    CheckKind,
+    CheckSpec,
+    Phase,
+    ProbeResult,
+    QuorumSpec,
+    ScriptRun,
+)
 from lvskeeper.ipvs.types import (
     Destination,
     DestKey,
@@ -179,7 +188,7 @@ def test_a_server_absent_from_the_table_starts_as_down() -> None:
     prior = prior_of(spec, table_with(kernel_dest(0)), None)
 
     assert prior == Prior(
-        {DestKey(SERVERS[0], 80): True, DestKey(SERVERS[1], 80): False}, True, 1, 1
+        {DestKey(SERVERS[0], 80): True, DestKey(SERVERS[1], 80): False}, {}, True, 1, 1
     )
     (entry,) = entries(spec, started(spec, prior).serving(), None).values()
     assert list(entry.destinations) == [DestKey(SERVERS[0], 80)]
@@ -199,6 +208,16 @@ def test_a_weight_of_zero_without_inhibit_is_somebody_elses_edit() -> None:
 
     assert prior is not None
     assert prior.live[DestKey(SERVERS[0], 80)]
+
+
+def test_a_weight_that_a_check_gave_is_adopted_from_the_table() -> None:
+    script = ScriptRun(("/bin/true",), dynamic=True)
+    check = CheckSpec(CheckKind.MISC, SERVERS[0], 80, script=script)
+    spec = virtual(replace(real(0), weight=9, checks=(check,)), replace(real(1), weight=9))
+    prior = prior_of(spec, table_with(kernel_dest(0, weight=4), kernel_dest(1, weight=4)), None)
+
+    (entry,) = entries(spec, started(spec, prior).serving(), None).values()
+    assert [dest.weight for dest in entry.destinations.values()] == [4, 9]
 
 
 def test_a_sorry_server_in_the_table_means_no_quorum() -> None:

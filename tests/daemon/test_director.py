@@ -515,3 +515,37 @@ async def test_cookies_promise_what_the_real_server_offers(
             await here.applied(configuration(PORTS[0], extra="  syn_proxy"))
             await here.until(lambda: "synproxy mss 1001 " in run("nft list ruleset"))
             assert here.named("syn_proxy_mismatch") == []
+
+
+@pytest.mark.asyncio
+async def test_a_script_weighs_its_server_and_a_successor_adopts_the_weight(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    answer = tmp_path / "answer"
+    answer.write_text("9")
+    script = tmp_path / "check"
+    script.write_text(f"#!/bin/sh\nread status < {answer}\nexit $status\n")
+    script.chmod(0o755)
+    text = (
+        "virtual_server 198.51.100.1 80 {\nprotocol TCP\nlb_algo rr\nlb_kind NAT\ndelay_loop 0.1\n"
+        "real_server 127.0.0.1 8091 {\nweight 5\nMISC_CHECK {\n"
+        f"misc_path {script}\nmisc_dynamic\n}}\n}}\n}}\n"
+    )
+
+    def weights() -> list[int]:
+        (entry,) = kernel.table.values()
+        return [dest.weight for dest in entry.destinations.values()]
+
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        await here.until(lambda: weights() == [7])
+        answer.write_text("1")
+        await here.until(lambda: weights() == [])
+        assert "phase='status', reason='exit status 1'" in str(here.named("real_server_down"))
+        answer.write_text("4")
+        await here.until(lambda: weights() == [2])
+        assert "before=5, weight=7" in str(here.named("weight_changed")[0])
+    answer.write_text("4")
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        assert weights() == [2]

@@ -73,7 +73,8 @@ def play(checker: Checker, results: str) -> list[str]:
         # the director's own trouble judges nobody
         (False, None, 2, "!-", ["broken", "down after 1"]),
         (False, None, 2, "+-!-!-", [".", "1 of 3", "broken", "2 of 3", "broken", "down after 3"]),
-        (True, None, 2, "!!+", ["broken", "broken", "up"]),
+        # the same trouble is told once
+        (True, None, 2, "!!+!", ["broken", ".", "up", "broken"]),
     ],
 )  # fmt: skip
 def test_effects(

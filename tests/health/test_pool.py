@@ -22,6 +22,7 @@ from lvskeeper.health.pool import (
     ServerUp,
     Serving,
     Share,
+    WeightChanged,
     effective_quorum,
 )
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, QuorumSpec
@@ -64,6 +65,8 @@ def short(effect: PoolEffect[str]) -> str:
             text = f"{key} {attempt}/{attempts}"
         case ProbeBroken(key=key):
             text = f"{key} broken"
+        case WeightChanged(key=key, before=before, weight=weight):
+            text = f"{key} {before} to {weight}"
         case QuorumGained(weight=weight, needed=needed):
             text = f"gained {needed}<={weight}"
         case QuorumLost(weight=weight, needed=needed):
@@ -362,3 +365,62 @@ def test_effects_alternate_and_serving_is_consistent(
         for share, server in zip(serving.servers, servers, strict=True):
             assert share.live is (up[share.key] and not serving.sorry)
             assert share.weight == (server.weight if share.live else 0)
+
+
+def weighed(weight: int | None) -> ProbeResult:
+    return ProbeResult(Phase.DONE, weight=weight)
+
+
+def weights(pool: Pool[str]) -> list[int]:
+    return [share.weight for share in pool.serving().servers]
+
+
+def test_a_check_gives_its_server_a_weight_and_the_quorum_counts_it() -> None:
+    pool = Pool(farm(10, 10), QuorumSpec(15), 0)
+    pool.start()
+    assert [short(one) for one in probe(pool, "a", weighed(3))] == ["a 10 to 3", "lost 15>13"]
+    assert weights(pool) == [3, 10]
+    assert probe(pool, "a", weighed(3)) == []
+    told = [short(one) for one in probe(pool, "a", weighed(None))]
+    assert told == ["a 3 to 10", "gained 15<=20"]
+    assert weights(pool) == [10, 10]
+
+
+def test_a_weight_of_zero_is_no_failure() -> None:
+    pool = Pool(farm(1, 1), ONE, 0)
+    pool.start()
+    assert [short(one) for one in probe(pool, "a", weighed(0))] == ["a 1 to 0"]
+    assert pool.up["a"]
+    assert pool.serving().servers[0] == Share("a", live=True, weight=0)
+    assert [short(one) for one in probe(pool, "b", weighed(0))] == ["b 1 to 0", "lost 1>0"]
+
+
+def test_weights_of_several_checks_add_up() -> None:
+    pool = Pool([Server("a", 10, (check(1), check(1, 81)))], ONE, 0)
+    pool.start()
+    probe(pool, "a", weighed(13), 80)
+    probe(pool, "a", weighed(5), 81)
+    assert weights(pool) == [8]
+    probe(pool, "a", weighed(0), 80)
+    assert weights(pool) == [0]
+
+
+def test_a_weight_outlives_failures_and_reloads() -> None:
+    pool = Pool(farm(10), ONE, 0)
+    pool.start()
+    probe(pool, "a", weighed(3))
+    assert [short(one) for one in probe(pool, "a", BAD)] == ["a down", "lost 1>0"]
+    assert [short(one) for one in probe(pool, "a", weighed(3))] == ["a up", "gained 1<=3"]
+    new = Pool(farm(20), ONE, 100)
+    assert new.carry(pool) == []
+    assert weights(new) == [3]
+
+
+def test_an_adopted_weight_holds_until_a_check_gives_another() -> None:
+    pool = Pool(farm(10), ONE, 0, priors={"a": True}, weights={"a": 4})
+    pool.start()
+    assert weights(pool) == [4]
+    new = Pool(farm(10), ONE, 0)
+    new.carry(pool)
+    assert weights(new) == [4]
+    assert [short(one) for one in probe(new, "a", weighed(5))] == ["a 4 to 5"]

@@ -1,0 +1,174 @@
+"""Scripts as checks: their ends, their limits, and that none is left behind."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from lvskeeper.daemon import misc_checks
+from lvskeeper.daemon.misc_checks import HOST_PAUSE, MiscProber
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ScriptRun
+from lvskeeper.units import parse_address
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def prober() -> AsyncIterator[MiscProber]:
+    prober = MiscProber()
+    yield prober
+    await prober.close()
+
+
+def sh(text: str, *, limit: float = 10.0, dynamic: bool = False, user: str = "") -> CheckSpec:
+    run = ScriptRun(("/bin/sh", "-c", text), user, dynamic=dynamic)
+    return CheckSpec(
+        CheckKind.MISC, parse_address("192.0.2.1"), 80, connect_timeout=limit, script=run
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether *pid* is a process that has not ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def number(path: Path) -> int:
+    return int(path.read_text())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come about")
+
+
+async def until_dead(pid: int) -> None:
+    await until(lambda: not alive(pid))
+
+
+async def number_in(path: Path) -> int:
+    await until(lambda: path.exists() and path.read_text().endswith("\n"))
+    return number(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "dynamic", "phase", "detail", "weight"),
+    [
+        ("exit 0", False, Phase.DONE, "", None),
+        ("exit 0", True, Phase.DONE, "", None),
+        ("exit 1", False, Phase.STATUS, "exit status 1", None),
+        ("exit 1", True, Phase.STATUS, "exit status 1", None),
+        ("exit 2", False, Phase.STATUS, "exit status 2", None),
+        ("exit 2", True, Phase.DONE, "", 0),
+        ("exit 255", True, Phase.DONE, "", 253),
+        ("echo first; echo 'no  replica' >&2; exit 3", False, Phase.STATUS,
+         "exit status 3: no replica", None),
+        ("kill -9 $$", True, Phase.STATUS, "killed by signal 9", None),
+    ],
+)  # fmt: skip
+async def test_what_an_end_means(  # noqa: PLR0917 - a table of cases
+    prober: MiscProber, text: str, dynamic: bool, phase: Phase, detail: str, weight: int | None
+) -> None:
+    result = await prober.probe(sh(text, dynamic=dynamic))
+    assert (result.phase, result.detail, result.weight) == (phase, detail, weight)
+    assert result.elapsed > 0
+
+
+async def test_a_script_that_cannot_run_says_nothing_of_the_server(prober: MiscProber) -> None:
+    spec = CheckSpec(
+        CheckKind.MISC, parse_address("192.0.2.1"), 80, script=ScriptRun(("/no/where",))
+    )
+    result = await prober.probe(spec)
+    assert result.phase is Phase.INTERNAL
+    assert result.detail == "/no/where: no such file or directory"
+    result = await prober.probe(sh("exit 0", user="nobody-of-that-name"))
+    assert (result.phase, "nobody-of-that-name" in result.detail) == (Phase.INTERNAL, True)
+
+
+@pytest.mark.root
+async def test_it_runs_as_its_user(prober: MiscProber) -> None:
+    result = await prober.probe(sh("id -un; exit 1", user="nobody"))
+    assert result.detail == "exit status 1: nobody"
+
+
+async def test_the_whole_group_ends_at_the_limit(prober: MiscProber, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    result = await prober.probe(sh(f"sleep 1000 & echo $! > {child}; wait", limit=0.3))
+    assert (result.phase, result.detail) == (
+        Phase.TIMEOUT, "timed out after 300 ms while running the script",
+    )  # fmt: skip
+    assert 0.3 <= result.elapsed < 5
+    await until_dead(int(child.read_text()))
+
+
+async def test_a_script_that_ignores_sigterm_is_killed_before_its_probe_ends(
+    prober: MiscProber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(misc_checks, "KILL_DELAY", 0.3)
+    own = tmp_path / "own"
+    spec = sh(f"trap '' TERM; echo $$ > {own}; while :; do sleep 1000; done", limit=0.1)
+    result = await prober.probe(spec)
+    assert result.phase is Phase.TIMEOUT
+    assert not alive(int(own.read_text()))
+
+
+async def test_a_dropped_probe_ends_its_script(prober: MiscProber, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    task = asyncio.create_task(prober.probe(sh(f"echo $$ > {own}; exec sleep 1000")))
+    pid = await number_in(own)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    await until_dead(pid)
+
+
+async def test_nothing_is_left_after_the_close(tmp_path: Path) -> None:
+    prober, own = MiscProber(), tmp_path / "own"
+    task = asyncio.create_task(prober.probe(sh(f"echo $$ > {own}; exec sleep 1000")))
+    pid = await number_in(own)
+    task.cancel()
+    await asyncio.wait({task})
+    await prober.close()
+    await until_dead(pid)
+
+
+async def test_the_host_may_die(prober: MiscProber, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    text = f"echo $PPID > {own}; exec sleep 1000"
+    task = asyncio.create_task(prober.probe(sh(text)))
+    host = await number_in(own)
+    assert host != os.getpid()
+    os.kill(host, signal.SIGKILL)
+    result = await task
+    assert (result.phase, result.detail) == (
+        Phase.INTERNAL, "the process that runs scripts: it has ended",
+    )  # fmt: skip
+    await asyncio.sleep(HOST_PAUSE)
+    assert (await prober.probe(sh("exit 0"))).ok
+
+
+async def test_many_scripts_do_not_hold_up_the_loop(prober: MiscProber) -> None:
+    assert (await prober.probe(sh("exit 0"))).ok
+    late = []
+
+    async def look() -> None:
+        while True:
+            start = time.monotonic()
+            await asyncio.sleep(0.005)
+            late.append(time.monotonic() - start - 0.005)
+
+    looking = asyncio.create_task(look())
+    results = await asyncio.gather(*(prober.probe(sh("exit 0")) for _ in range(100)))
+    looking.cancel()
+    assert all(result.ok for result in results)
+    assert sorted(late)[len(late) // 2] < 0.02
