@@ -37,6 +37,7 @@ from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
+from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.process import end_on_bug
 from lvskeeper.daemon.roles import DirectorSpec
@@ -227,7 +228,10 @@ class Director:
         outcome = await table.sync()
         for gap in gaps(spec, table.traits.dialect, online_cpus()):
             self._emit(gap)
-        if not table.traits.native_fullnat:
+        if table.traits.native_fullnat:
+            for told in passed_over(spec):
+                self._emit(told)
+        else:
             self._fullnat.measured = self._offers.measured(spec)
             # Servers that came meanwhile follow with the next results, after the table.
             await self._fullnat.settle(spec, ready & served(self._virtuals))

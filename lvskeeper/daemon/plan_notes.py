@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lvskeeper.daemon.capacity import wanted_entries
+from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.rooms import rooms_of
 from lvskeeper.kernel.links import present_addresses
@@ -16,7 +17,7 @@ LIMIT: Final = "net/netfilter/nf_conntrack_max"
 
 
 def notes(spec: DirectorSpec, *, native: bool, root: Path = ROOT) -> list[str]:
-    """Return notes on what pools can carry and on LIPs that are not on this machine.
+    """Return notes on what pools can carry, on options without effect, and on LIPs elsewhere.
 
     *native* is of kernels with FULLNAT of their own, which need no connection tracking.
     """
@@ -31,6 +32,12 @@ def notes(spec: DirectorSpec, *, native: bool, root: Path = ROOT) -> list[str]:
             f"{LIMIT.replace('/', '.')} is {limit}, below the {total} connections that the pools "
             f"can carry{advice}"
         )
+    if native:
+        found += [
+            f"{told.option} of {told.virtual_servers} is passed over by this kernel; "
+            f"ipvs_sysctls has {told.settings} in its place"
+            for told in passed_over(spec)
+        ]
     return found + list(_elsewhere(spec))
 
 

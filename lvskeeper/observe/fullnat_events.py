@@ -156,6 +156,18 @@ class LocalAddressGap(Event, frozen=True):
 
 
 @final
+class OptionsPassedOver(Event, frozen=True):
+    """A FULLNAT kernel does not have an option of virtual servers, and goes by its settings."""
+
+    NAME: ClassVar = "options_passed_over"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Give the settings in `ipvs_sysctls`, for all virtual servers alike."
+    option: Annotated[str, "the option"]
+    virtual_servers: Annotated[str, "those that have it, the first five by name"]
+    settings: Annotated[str, "settings of `ipvs_sysctls` in its place"]
+
+
+@final
 class LocalAddressChanged(Event, frozen=True):
     """A LIP was put on its device, or removed from it."""
 

@@ -199,3 +199,4 @@ def test_a_plan_notes_what_pools_can_carry_and_what_connection_tracking_cannot(
     assert "(5000-65535)" in notes(here, native=True, root=tmp_path)[0]
     ranged = replace(here, sysctls=(("fullnat_lport_min", 6000), ("fullnat_lport_max", 6999)))
     assert "(6000-6999)" in notes(ranged, native=True, root=tmp_path)[0]
+    assert notes(ranged, native=True, root=tmp_path)[1].startswith("laddr_ports of ")

@@ -44,7 +44,7 @@ from lvskeeper.ipvs.placement import uncovered
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.netlink import NetlinkSocket
 from lvskeeper.observe.events import Event
-from lvskeeper.observe.fullnat_events import SynCounters
+from lvskeeper.observe.fullnat_events import OptionsPassedOver, SynCounters
 
 pytestmark = pytest.mark.root
 
@@ -484,18 +484,23 @@ async def test_what_syn_cookies_did_is_told_on_demand(kernel: FakeIpvs, tmp_path
 
 
 @pytest.mark.asyncio
-async def test_a_fullnat_kernel_gets_a_timeout_with_each_service_and_its_gaps_are_told(
+async def test_a_fullnat_kernel_gets_a_timeout_with_each_service_and_what_it_lacks_is_told(
     tmp_path: Path,
 ) -> None:
     kernel = FakeIpvs(FORK_V3)
     async with site(kernel, tmp_path) as here:
-        await here.applied(FULLNAT)
+        await here.applied(FULLNAT.replace("lb_algo", "laddr_ports 5000-6000\n  lb_algo"))
         (entry,) = kernel.table.values()
         assert entry.service.established == kernel.timeouts.tcp
         assert len(entry.local_addresses) == 2
         missing = uncovered(entry.local_addresses, online_cpus())
         assert bool(here.named("local_address_gap")) is bool(missing)
         assert Command.ZERO not in kernel.writes
+        (ignored,) = here.named("options_passed_over")
+        assert isinstance(ignored, OptionsPassedOver)
+        assert ignored.virtual_servers == "tcp 198.51.100.1:80"
+        await here.applied(FULLNAT)
+        assert len(here.named("options_passed_over")) == 1
 
 
 def _lips() -> int:
