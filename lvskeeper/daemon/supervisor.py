@@ -7,14 +7,11 @@ long as the configuration has something for it.
 
 import asyncio
 import contextlib
-import fcntl
-import importlib
-import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, TypeVar, assert_never, final
 
@@ -25,20 +22,20 @@ from lvskeeper.daemon.channel import (
     Applied,
     Apply,
     Beat,
-    Channel,
     DirectorBeat,
     Failed,
     Loaded,
     Mail,
     Report,
-    Stop,
     Stopped,
     SyncRole,
 )
-from lvskeeper.daemon.loader import NOTHING, loader_main
-from lvskeeper.daemon.process import describe_status, reaped, spawn
-from lvskeeper.daemon.role import News, Role, RoleName
-from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.daemon.loader import NOTHING
+from lvskeeper.daemon.loading import load_in_child
+from lvskeeper.daemon.role import News, RoleName
+from lvskeeper.daemon.run_dir import take_run_dir
+from lvskeeper.daemon.staff import Post, Staff
+from lvskeeper.errors import ExitStatus
 from lvskeeper.observe import events, vrrp_events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
@@ -49,22 +46,8 @@ if TYPE_CHECKING:
 APPLY_LIMIT: Final = 120.0
 """Seconds that a role may need for one configuration."""
 
-STOP_LIMIT: Final = 20.0
-"""Seconds that a role may need to take what is ours out of the kernel."""
-
-LOAD_LIMIT: Final = 120.0
-"""Seconds that parsing a file may take."""
-
 MAIL_PATIENCE: Final = 5.0
 """Seconds that mails which wait get at a stop."""
-
-BACKOFF_FIRST: Final = 0.1
-BACKOFF_MAX: Final = 5.0
-STABLE_AFTER: Final = 30.0
-"""A role that lived this long starts its back-off afresh."""
-
-LOCK_PATIENCE: Final = 10.0
-"""Seconds to wait for the roles of a killed predecessor to end, with the scripts that they run."""
 
 
 Result = TypeVar("Result")
@@ -82,22 +65,6 @@ class Settings:
 
 
 @final
-@dataclass(slots=True)
-class _Post:
-    """The place of a role: who holds it now, and what it is to do."""
-
-    name: RoleName
-    main: Callable[[socket.socket], int]
-    role: Role | None = None
-    spec: msgspec.Raw = field(default_factory=lambda: NOTHING)
-    """What was applied last."""
-    backoff: float = BACKOFF_FIRST
-    died: bool = False
-    manning: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while somebody sees to it that a role is there."""
-
-
-@final
 class Supervisor:
     """One run of the daemon."""
 
@@ -110,9 +77,6 @@ class Supervisor:
     ) -> None:
         """Make it; *mains* has what each role runs on its end of a channel."""
         self._settings = settings
-        self._posts = {name: _Post(name, mains[name]) for name in RoleName}
-        self._director = self._posts[RoleName.DIRECTOR]
-        self._router = self._posts[RoleName.ROUTER]
         self._emit = emit
         self._report = report
         self._generation = 0
@@ -121,12 +85,13 @@ class Supervisor:
         self._stop_reason = ""
         self._reload_wanted = False
         self._wake = asyncio.Event()
+        self._staff = Staff(mains, emit, self._on_news, self._wake.set)
 
     async def run(self) -> ExitStatus:
         """Start, serve until a stop is asked for, stop; return the exit status."""
         started = time.monotonic()
         self._catch_signals()
-        lock = await _lock(self._settings.run_dir)
+        lock = await take_run_dir(self._settings.run_dir)
         try:
             self._emit(
                 events.DaemonStarted(
@@ -134,7 +99,7 @@ class Supervisor:
                 )
             )
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._staff.begin(tasks)
                 status = await self._unless_stopped(self._start(started))
                 if status is None or status is ExitStatus.OK:
                     await self._serve()
@@ -153,6 +118,7 @@ class Supervisor:
 
     def _ask_to_stop(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
+        self._staff.leaving = True
         self._wake.set()
 
     def _ask_to_reload(self) -> None:
@@ -160,13 +126,8 @@ class Supervisor:
         self._wake.set()
 
     def _ask_for_reports(self) -> None:
-        for post in self._posts.values():
-            self._tell(post, Report())
-
-    def _tell(self, post: _Post, message: msgspec.Struct) -> None:
-        """Send *message* to the role of *post*, if one is there."""
-        if post.role is not None:
-            self._tasks.create_task(post.role.tell(message))
+        for post in self._staff.posts.values():
+            self._staff.tell(post, Report())
 
     async def _unless_stopped(self, work: Coroutine[object, object, Result]) -> Result | None:
         """Do *work*, but drop it where a stop is asked for meanwhile; then return ``None``."""
@@ -185,8 +146,8 @@ class Supervisor:
     async def _start(self, started: float) -> ExitStatus:
         """Bring the first configuration into the kernel."""
         # It imports its modules while the file is being loaded.
-        await self._man(self._director)
-        loaded = await self._load()
+        await self._staff.man(self._staff.director)
+        loaded = await load_in_child(self._settings.file, allow_empty=self._settings.allow_empty)
         if loaded.errors:
             self._show(loaded)
             self._emit(
@@ -218,7 +179,7 @@ class Supervisor:
         """Answer what is asked until it is to stop."""
         while not self._stop_reason:
             # The router first: until then its addresses may be here and at its peer.
-            dead = next((post for post in reversed(self._posts.values()) if post.died), None)
+            dead = next((post for post in reversed(self._staff.posts.values()) if post.died), None)
             if dead is not None:
                 dead.died = False
                 await self._unless_stopped(self._revive(dead))
@@ -232,7 +193,7 @@ class Supervisor:
 
     async def _reload(self) -> None:
         started = time.monotonic()
-        loaded = await self._load()
+        loaded = await load_in_child(self._settings.file, allow_empty=self._settings.allow_empty)
         if loaded.errors:
             self._show(loaded)
             self._emit(
@@ -268,34 +229,12 @@ class Supervisor:
             self._report.write(loaded.report)
             self._report.flush()
 
-    async def _load(self) -> Loaded:
-        """Load the file in a child; a loader that dies or hangs is a refused file."""
-        settings = self._settings
-        main = loader_main(str(settings.file), allow_empty=settings.allow_empty)
-        child = spawn("loader", main, die_with_parent=True)
-        channel = await Channel.connect(child.sock)
-        loaded = None
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOAD_LIMIT):
-                    loaded = await channel.receive(msgspec.json.Decoder(Loaded))
-        finally:
-            channel.close()
-            child.release()
-            if loaded is None:
-                os.kill(child.pid, signal.SIGKILL)
-            status = await reaped(child.pid)
-        if loaded is not None:
-            return loaded
-        problem = f"{self._settings.file}: loading it failed: {describe_status(status)}"
-        return Loaded(NOTHING, (problem,), (), f"{problem}\n", status=ExitStatus.INTERNAL)
-
     async def _apply_all(self, loaded: Loaded) -> Applied | Failed:
         """Give each role its part; where one cannot take it, those before it get theirs back."""
         wanted = {RoleName.DIRECTOR: loaded.spec, RoleName.ROUTER: loaded.router}
         total = Applied(self._generation)
-        done: list[tuple[_Post, msgspec.Raw]] = []
-        for post in self._posts.values():
+        done: list[tuple[Post, msgspec.Raw]] = []
+        for post in self._staff.posts.values():
             before, spec = post.spec, wanted[post.name]
             if spec == NOTHING:
                 await self._dismiss(post)
@@ -310,9 +249,9 @@ class Supervisor:
             total = _sum(total, answer)
         return total
 
-    async def _apply(self, post: _Post, spec: msgspec.Raw) -> Applied | Failed:
+    async def _apply(self, post: Post, spec: msgspec.Raw) -> Applied | Failed:
         """Let the role of *post* do *spec*; one that did half of it is killed, and starts anew."""
-        role = await self._man(post)
+        role = await self._staff.man(post)
         self._generation += 1
         try:
             answer = await role.ask(Apply(self._generation, spec), APPLY_LIMIT)
@@ -328,42 +267,21 @@ class Supervisor:
         assert not isinstance(answer, Stopped)
         if isinstance(answer, Applied):
             post.spec = spec
-            if post is self._director and self._sync is not None:
-                self._tell(post, self._sync)
+            if post is self._staff.director and self._sync is not None:
+                self._staff.tell(post, self._sync)
         elif not answer.intact:
             # A new one brings back what was applied last.
             role.kill()
         return answer
 
-    async def _man(self, post: _Post) -> Role:
-        """Return the role of *post*, a new one where none is there."""
-        async with post.manning:
-            return post.role or await self._spawn(post)
-
-    async def _spawn(self, post: _Post) -> Role:
-        if post is self._router:
-            # All its lives share them, and a new one is there at once.
-            importlib.import_module("lvskeeper.daemon.router")
-        child = spawn(post.name, post.main)
-        try:
-            channel = await Channel.connect(child.sock)
-        except BaseException:
-            child.sock.close()
-            child.release()
-            await reaped(child.pid)
-            raise
-        role = post.role = Role(post.name, child, channel, lambda news: self._on_news(post, news))
-        self._tasks.create_task(self._watch(post, role))
-        return role
-
-    def _on_news(self, post: _Post, news: News) -> None:
+    def _on_news(self, post: Post, news: News) -> None:
         match news:
             case Beat():
-                if post is self._director:
-                    self._tell(self._router, DirectorBeat())
+                if post is self._staff.director:
+                    self._staff.tell(self._staff.router, DirectorBeat())
             case SyncRole():
                 self._sync = news
-                self._tell(self._director, news)
+                self._staff.tell(self._staff.director, news)
             case Mail():
                 self._post_mail(news)
             case _:
@@ -384,34 +302,11 @@ class Supervisor:
         else:
             self._emit(vrrp_events.MailFailed(detail))
 
-    async def _watch(self, post: _Post, role: Role) -> None:
-        """Wait for the end of *role*; where nobody asked for it, see to it that another starts."""
-
-        def stuck(silent: float) -> None:
-            self._emit(events.RoleStuck(role.name, format_duration(silent)))
-
-        status = await role.live(stuck)
-        if post.role is role:
-            post.role = None
-            if time.monotonic() - role.born > STABLE_AFTER:
-                post.backoff = BACKOFF_FIRST
-            pause = format_duration(post.backoff)
-            self._emit(events.RoleDied(role.name, describe_status(status), pause))
-            post.died = True
-            self._wake.set()
-            if post is self._router and post.spec != NOTHING:
-                # Others may be at work for minutes; the addresses that it has left go now.
-                await asyncio.sleep(post.backoff)
-                if not self._stop_reason and post.died:
-                    await self._man(post)
-
-    async def _revive(self, post: _Post) -> None:
+    async def _revive(self, post: Post) -> None:
         """Start a role again; it adopts what the dead one left in the kernel."""
         if post.spec == NOTHING:
             return  # its first configuration was its end, or a reload has no work for it any more
-        if post.role is None:
-            await asyncio.sleep(post.backoff)
-        post.backoff = min(post.backoff * 2, BACKOFF_MAX)
+        await self._staff.rest(post)
         answer = await self._apply(post, post.spec)
         match answer:
             case Applied():
@@ -421,31 +316,11 @@ class Supervisor:
                 if post.role is not None:
                     post.role.kill()
 
-    async def _dismiss(self, post: _Post) -> tuple[bool, tuple[str, ...]]:
+    async def _dismiss(self, post: Post) -> tuple[bool, tuple[str, ...]]:
         """Let a role take what is ours out of the kernel and end; return if it kept it, or why."""
-        role = await self._relieve(post)
+        role = await self._staff.relieve(post)
         post.spec = NOTHING
-        return (False, ()) if role is None else await self._end(role, remove=True)
-
-    async def _relieve(self, post: _Post) -> Role | None:
-        """Return the role of *post*, which is nobody's then; it will not be started again.
-
-        In place of a router that died there is a new one, to take away what that has left: its
-        peer has the addresses by now.
-        """
-        if post is self._router and post.spec != NOTHING:
-            await self._man(post)
-        role, post.role = post.role, None
-        return role
-
-    async def _end(self, role: Role, *, remove: bool) -> tuple[bool, tuple[str, ...]]:
-        try:
-            answer = await role.ask(Stop(remove), STOP_LIMIT)
-            assert isinstance(answer, Stopped)
-        except (ConnectionError, TimeoutError) as error:
-            role.kill()
-            return False, (f"the {role.name} role did not stop: {str(error) or 'no answer'}",)
-        return answer.kept, answer.left
+        return (False, ()) if role is None else await self._staff.end(role, remove=True)
 
     async def _stop(self, *, remove: bool) -> ExitStatus:
         """End the roles, which take what is ours out of the kernel if they are to *remove* it.
@@ -455,13 +330,13 @@ class Supervisor:
         started = time.monotonic()
         left: list[str] = []
         kept = False
-        for post in reversed(self._posts.values()):
-            role = await self._relieve(post)
+        for post in reversed(self._staff.posts.values()):
+            role = await self._staff.relieve(post)
             if role is None:
                 if post.spec != NOTHING:
                     left.append(f"no {post.name} role is there to remove anything")
                 continue
-            ended = await self._end(role, remove=remove)
+            ended = await self._staff.end(role, remove=remove)
             kept = kept or ended[0]
             left += ended[1]
         if self._mails is not None:
@@ -483,48 +358,3 @@ def _sum(total: Applied, answer: Applied) -> Applied:
         total.real_servers + answer.real_servers,
         total.instances + answer.instances,
     )
-
-
-def _open_pid_file(run_dir: Path) -> TextIO:
-    try:
-        run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return (run_dir / "lvskeeper.pid").open("a+", encoding="ascii")
-    except OSError as error:
-        raise OperatorError(
-            f"runtime directory {run_dir}: {error.strerror}",
-            status=ExitStatus.PERMISSION,
-            hint="Run as root, or name another directory with --run-dir.",
-        ) from error
-
-
-def _runs(pid: str) -> bool:
-    return bool(pid) and Path("/proc", pid).exists()
-
-
-async def _lock(run_dir: Path) -> TextIO:
-    """Take the runtime directory for this daemon and write the pid file.
-
-    Raises :class:`OperatorError` when another daemon has it.
-    """
-    file = _open_pid_file(run_dir)
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip()
-            # Where it is dead, the last of its roles are about to let go.
-            if time.monotonic() > deadline or _runs(owner):
-                file.close()
-                raise OperatorError(
-                    f"another lvskeeper (pid {owner}) uses {run_dir}",
-                    status=ExitStatus.BUSY,
-                    hint="Stop it first, or name another directory with --run-dir.",
-                ) from None
-            await asyncio.sleep(0.05)
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file

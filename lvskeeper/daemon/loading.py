@@ -1,0 +1,39 @@
+"""Has a configuration file loaded by a child of the supervisor."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lvskeeper.daemon.channel import Channel, Loaded
+from lvskeeper.daemon.loader import NOTHING, loader_main
+from lvskeeper.daemon.process import describe_status, reaped, spawn
+from lvskeeper.errors import ExitStatus
+
+LOAD_LIMIT: Final = 120.0
+"""Seconds that parsing a file may take."""
+
+
+async def load_in_child(file: Path, *, allow_empty: bool) -> Loaded:
+    """Load *file* in a child; a loader that dies or hangs is a refused file."""
+    child = spawn("loader", loader_main(str(file), allow_empty=allow_empty), die_with_parent=True)
+    channel = await Channel.connect(child.sock)
+    loaded = None
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_LIMIT):
+                loaded = await channel.receive(msgspec.json.Decoder(Loaded))
+    finally:
+        channel.close()
+        child.release()
+        if loaded is None:
+            os.kill(child.pid, signal.SIGKILL)
+        status = await reaped(child.pid)
+    if loaded is not None:
+        return loaded
+    problem = f"{file}: loading it failed: {describe_status(status)}"
+    return Loaded(NOTHING, (problem,), (), f"{problem}\n", status=ExitStatus.INTERNAL)

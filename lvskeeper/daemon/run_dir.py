@@ -1,0 +1,58 @@
+"""The runtime directory: one daemon at a time has it, and its pid file says which."""
+
+import asyncio
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final, TextIO
+
+from lvskeeper.errors import ExitStatus, OperatorError
+
+LOCK_PATIENCE: Final = 10.0
+"""Seconds to wait for the roles of a killed predecessor to end, with the scripts that they run."""
+
+
+async def take_run_dir(run_dir: Path) -> TextIO:
+    """Take *run_dir* for this daemon and write the pid file; it is free when that is closed.
+
+    Raises :class:`OperatorError` when another daemon has it.
+    """
+    file = _open_pid_file(run_dir)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            # Where it is dead, the last of its roles are about to let go.
+            if time.monotonic() > deadline or _runs(owner):
+                file.close()
+                raise OperatorError(
+                    f"another lvskeeper (pid {owner}) uses {run_dir}",
+                    status=ExitStatus.BUSY,
+                    hint="Stop it first, or name another directory with --run-dir.",
+                ) from None
+            await asyncio.sleep(0.05)
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _open_pid_file(run_dir: Path) -> TextIO:
+    try:
+        run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return (run_dir / "lvskeeper.pid").open("a+", encoding="ascii")
+    except OSError as error:
+        raise OperatorError(
+            f"runtime directory {run_dir}: {error.strerror}",
+            status=ExitStatus.PERMISSION,
+            hint="Run as root, or name another directory with --run-dir.",
+        ) from error
+
+
+def _runs(pid: str) -> bool:
+    return bool(pid) and Path("/proc", pid).exists()
