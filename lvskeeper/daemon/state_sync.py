@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
+from lvskeeper.daemon.hold_log import Held, HoldLog
 from lvskeeper.daemon.roles import StateSyncSpec
+from lvskeeper.daemon.sync import SyncKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.conntrackd import (
     PEER_PATIENCE,
@@ -24,6 +26,7 @@ from lvskeeper.fullnat.conntrackd import (
     refresh_pause,
     render,
 )
+from lvskeeper.fullnat.outlook import Doubt, Facts, Outlook
 from lvskeeper.kernel import conntrackd as kernel
 from lvskeeper.kernel.conntrackd import Conntrackd, Request
 from lvskeeper.observe import fullnat_events as told
@@ -65,8 +68,20 @@ class StateSyncStatus:
 class StateSyncKeeper:
     """Starts, watches and stops conntrackd, or watches one that the administrator runs."""
 
-    def __init__(self, emit: Emit, run_dir: Path, start: Starter = kernel.start) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        run_dir: Path,
+        start: Starter = kernel.start,
+        *,
+        held: Callable[[], Held | None] = lambda: None,
+        ipvs: SyncKeeper | None = None,
+    ) -> None:
+        """*held* reads what was held so far, *ipvs* keeps the daemons of IPVS's own table."""
         self._emit = emit
+        self._holds = HoldLog(emit, held)
+        self._ipvs = ipvs or SyncKeeper(emit)
+        self._outlook = Outlook()
         self._launch = start
         self._paths: Final = Paths(
             str(run_dir / "conntrackd.lock"), str(run_dir / "conntrackd.ctl")
@@ -98,12 +113,10 @@ class StateSyncKeeper:
         """What is known now."""
         if self._spec is None:
             return StateSyncStatus()
-        reason = self._reason if not self._running else ""
-        if self._running and self._watch.there is not True:
-            reason = "nothing comes from the peer's conntrackd"
+        doubts = (Doubt.SILENT,) if self._outlook.doubts is None else self._outlook.doubts
         return StateSyncStatus(
             configured=True, running=self._running, peer=self._watch.there,
-            figures=self._figures, reason=reason,
+            figures=self._figures, reason=self._in_words(doubts),
         )  # fmt: skip
 
     def configure(self, spec: StateSyncSpec | None) -> None:
@@ -121,8 +134,40 @@ class StateSyncKeeper:
         come back that the other has ended since. Both can wait until the addresses have moved, and
         are done at the next look.
         """
+        if active and self._active is False and self._spec is not None:
+            self._tell_take_over(self._spec)
         self._turned = self._turned or active is not self._active
         self._active = active
+
+    def report(self) -> None:
+        """Tell how it is now; nothing where it is not configured."""
+        if self._spec is None:
+            return
+        figures, doubts = self._figures, self._outlook.doubts
+        self._emit(
+            told.StateSyncReport(
+                _tristate(None if doubts is None else not doubts),
+                self._in_words(doubts or ()),
+                _tristate(self._active),
+                _tristate(self._watch.there),
+                kernel.entries(),
+                figures.own, figures.injected, figures.removed, figures.failed,
+                figures.unconfirmed, figures.lost, figures.overruns, figures.errors,
+                self._ipvs.running,
+            )
+        )  # fmt: skip
+
+    def _tell_take_over(self, spec: StateSyncSpec) -> None:
+        now = asyncio.get_running_loop().time()
+        own = self._figures.own
+        # What conntrackd has counted says less: some entries come as updates, and some have ended.
+        known = kernel.entries() - own
+        self._emit(
+            told.StateSyncTookOver(
+                max(known, 0), own, self._ipvs.running,
+                self._holds.begin(spec.hold, now), self._in_words(self._outlook.doubts or ()),
+            )
+        )  # fmt: skip
 
     async def look(self) -> None:
         """Look once: start what is to run, tell what changed, refresh the peer when it is due.
@@ -136,6 +181,7 @@ class StateSyncKeeper:
             if self._spec is None:
                 return
             now = asyncio.get_running_loop().time()
+            self._holds.look(now)
             if not self._running and now < self._next_try:
                 return
             try:
@@ -146,6 +192,20 @@ class StateSyncKeeper:
                     await self._own_what_is_ours()
             except OperatorError as error:
                 self._on_loss(error, now)
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        facts = Facts(self._running, self._watch.there, self._figures, self._ipvs.lacking)
+        if not self._outlook.on_look(facts, now):
+            return
+        if self._outlook.doubts:
+            self._emit(told.StateSyncCuts(self._in_words(self._outlook.doubts)))
+        else:
+            self._emit(told.StateSyncKeeps(self._figures.own))
+
+    def _in_words(self, doubts: Iterable[Doubt]) -> str:
+        words = {Doubt.ABSENT: f"{Doubt.ABSENT}: {self._reason}" if self._reason else Doubt.ABSENT}
+        return "; ".join(words.get(doubt, doubt) for doubt in doubts)
 
     async def stop(self) -> None:
         """Stop our conntrackd for a clean stop; an external one is let be."""
@@ -161,7 +221,7 @@ class StateSyncKeeper:
         self._control = Conntrackd(Path(self._paths.socket))
         if spec is not None and spec.external:
             self._control = Conntrackd(Path(spec.socket))
-        self._watch = PeerWatch()
+        self._watch, self._outlook = PeerWatch(), Outlook()
         self._running = self._lost = False
 
     async def _come_up(self, spec: StateSyncSpec) -> None:
@@ -170,7 +230,7 @@ class StateSyncKeeper:
             await self._control.figures()
         else:
             how = await self._start(spec)
-        self._running, self._lost = True, False
+        self._running, self._lost, self._reason = True, False, ""
         self._pause = PAUSES[0]
         self._watch = PeerWatch()
         self._reported = self._figures = await self._control.figures()
@@ -292,6 +352,10 @@ def link_of(spec: StateSyncSpec) -> Link:
     """Return the way to the peer."""
     assert spec.address is not None
     return Link(spec.interface, spec.address, spec.peer, spec.group, spec.port)
+
+
+def _tristate(known: bool | None) -> str:
+    return "unknown" if known is None else "yes" if known else "no"
 
 
 def _link_text(spec: StateSyncSpec) -> str:

@@ -31,6 +31,17 @@ class SyncKeeper:
         """Whether any daemon is configured or runs by us."""
         return self._spec is not None or bool(self._ours)
 
+    @property
+    def running(self) -> str:
+        """What the daemons do that run by us: ``master``, ``backup``, ``both`` or ``none``."""
+        states = [state.name.lower() for state in self._ours]
+        return "both" if len(states) > 1 else states[0] if states else "none"
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a daemon that is to run does not."""
+        return not self._directions() <= self._ours
+
     def configure(self, spec: SyncSpec | None) -> None:
         """Go by *spec* from the next :meth:`settle` on."""
         if self._spec is not None and spec != self._spec:

@@ -153,6 +153,15 @@ def shortest_timeout(root: Path = TIMEOUTS) -> float:
 
 def entry_limit(root: Path = TIMEOUTS) -> int:
     """Return ``nf_conntrack_max``, 0 where connection tracking is not there yet."""
+    return _number(root / "nf_conntrack_max")
+
+
+def entries(root: Path = TIMEOUTS) -> int:
+    """Return how many connections the kernel tracks in this network namespace."""
+    return _number(root / "nf_conntrack_count")
+
+
+def _number(path: Path) -> int:
     with contextlib.suppress(OSError, ValueError):
-        return int((root / "nf_conntrack_max").read_text(encoding="ascii"))
+        return int(path.read_text(encoding="ascii"))
     return 0

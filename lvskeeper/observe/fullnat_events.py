@@ -374,3 +374,68 @@ class StateSyncTroubled(Event, frozen=True):
     refused: Annotated[int, "entries of the peer that this kernel refused since the last time"]
     overruns: Annotated[int, "times that events of this kernel came too fast since then"]
     errors: Annotated[int, "failures to send or receive since then"]
+
+
+@final
+class StateSyncTookOver(Event, frozen=True):
+    """This director serves from now on, with the connections that the peer has told it of."""
+
+    NAME: ClassVar = "state_sync_took_over"
+    LEVEL: ClassVar = Level.NOTICE
+    known: Annotated[int, "connections of this kernel that came from the peer, but for a few"]
+    own: Annotated[int, "connections that this director had itself"]
+    ipvs: Annotated[str, "what IPVS's own sync daemon did until then: backup, both, or none"]
+    hold: Annotated[str, "for how long packets of no known connection are held; off"]
+    doubts: Annotated[str, "why connections may be cut all the same; empty for none"]
+
+
+@final
+class StateSyncHoldEnded(Event, frozen=True):
+    """Packets without a connection are answered again; until now they were dropped and counted."""
+
+    NAME: ClassVar = "state_sync_hold_ended"
+    LEVEL: ClassVar = Level.NOTICE
+    servers: Annotated[int, "packets of real servers to LIPs that were held"]
+    clients: Annotated[int, "packets of clients to VIPs that were held"]
+    took: Annotated[str, "how long"]
+
+
+@final
+class StateSyncKeeps(Event, frozen=True):
+    """A fail-over now would keep connections."""
+
+    NAME: ClassVar = "state_sync_keeps"
+    LEVEL: ClassVar = Level.NOTICE
+    own: Annotated[int, "connections of this director that the peer knows"]
+
+
+@final
+class StateSyncCuts(Event, frozen=True):
+    """A fail-over now would cut connections, or some of them."""
+
+    NAME: ClassVar = "state_sync_cuts"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "See the reasons; `kill -USR1` tells the figures behind them."
+    reasons: Annotated[str, "why"]
+
+
+@final
+class StateSyncReport(Event, frozen=True):
+    """How state sync is, as somebody asked (SIGUSR1)."""
+
+    NAME: ClassVar = "state_sync_report"
+    LEVEL: ClassVar = Level.NOTICE
+    keeps: Annotated[str, "whether a fail-over now would keep connections: yes, no, unknown"]
+    reasons: Annotated[str, "why not"]
+    serves: Annotated[str, "whether this director serves: yes, no, unknown"]
+    peer: Annotated[str, "whether the peer's conntrackd is there: yes, no, unknown"]
+    entries: Annotated[int, "connections that this kernel tracks"]
+    own: Annotated[int, "of these, those that the peer is told of"]
+    injected: Annotated[int, "entries of the peer put into this kernel since conntrackd started"]
+    removed: Annotated[int, "of these, those that the peer has ended"]
+    refused: Annotated[int, "of these, those that the kernel refused"]
+    unconfirmed: Annotated[int, "messages on which the peer's word is still to come"]
+    lost: Annotated[int, "messages that came in a second try"]
+    overruns: Annotated[int, "times that events of the kernel came too fast"]
+    errors: Annotated[int, "failures to send or receive"]
+    ipvs: Annotated[str, "what IPVS's own sync daemon does: master, backup, both, or none"]

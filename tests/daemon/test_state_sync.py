@@ -11,15 +11,18 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 from support.sync_pair import (
+    DOWNLOAD,
     ECHO,
+    LOSS,
     PORTS,
     SYNC,
     SYNC_DEVICE,
     VIP,
+    VIP6,
     Datagrams,
     Flow,
     Pair,
@@ -29,12 +32,16 @@ from support.sync_pair import (
 from lvskeeper.daemon.roles import StateSyncSpec
 from lvskeeper.daemon.state_sync import StateSyncKeeper
 from lvskeeper.fullnat import conntrackd as pure
+from lvskeeper.fullnat.outlook import Doubt
 from lvskeeper.kernel import conntrackd as kernel
 from lvskeeper.kernel.conntrackd import Conntrackd
+from lvskeeper.kernel.hold_switch import HoldSwitch
+from lvskeeper.kernel.nft import Nft
+from lvskeeper.observe import fullnat_events as told
+from lvskeeper.observe.events import Event
 from lvskeeper.units import parse_address
 
-if TYPE_CHECKING:
-    from lvskeeper.observe.events import Event
+E = TypeVar("E", bound=Event)
 
 pytestmark = [
     pytest.mark.root,
@@ -43,7 +50,7 @@ pytestmark = [
 ]
 
 PATIENCE: Final = 15.0
-EACH: Final = 3
+EACH: Final = 2
 
 
 def spec(side: str, **more: Any) -> StateSyncSpec:
@@ -60,13 +67,23 @@ class Side:
         self.folder.mkdir(exist_ok=True)
         self.events: list[Event] = []
         self._pair, self._side = pair, side
-        self.keeper = StateSyncKeeper(self.events.append, self.folder, self._start)
+        with pair.inside(side):
+            self._nft = Nft()
+        self.keeper = StateSyncKeeper(self.events.append, self.folder, self._start, held=self._held)
         self.keeper.configure(spec(side, **more))
         self._task = asyncio.create_task(self._look_on())
 
     def _start(self, config: Path, log: Path) -> int:
         with self._pair.inside(self._side):
             return kernel.start(config, log)
+
+    def _held(self) -> tuple[int, int] | None:
+        servers, clients = map(self._nft.counted, ("held_servers", "held_clients"))
+        return None if servers is None or clients is None else (servers, clients)
+
+    def told(self, kind: type[E]) -> list[E]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
     async def _look_on(self) -> None:
         while True:
@@ -84,6 +101,7 @@ class Side:
         """End like a director that is killed."""
         self._task.cancel()
         await asyncio.wait({self._task})
+        self._nft.close()
 
     async def stop(self) -> None:
         await self.leave()
@@ -149,10 +167,15 @@ def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(pair: Pa
             sides["a"].keeper.follow(active=True)
             sides["b"].keeper.follow(active=False)
             flows: list[Flow | Datagrams] = [Datagrams(pair) for _ in range(EACH)]
-            flows += [Flow(pair, servers, port, number) for port in PORTS for number in range(EACH)]
+            flows += [
+                Flow(pair, servers, port, number, vip)
+                for vip in (VIP, VIP6)
+                for port in PORTS
+                for number in range(EACH)
+            ]
             for flow in flows:
                 await flow.open()
-            await until(lambda: pair.entries("b") == len(flows))
+            await until(lambda: pair.known("b") == len(flows))
 
             async def survivors() -> int:
                 servers.greet_again()
@@ -162,13 +185,19 @@ def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(pair: Pa
             os.kill(sides["a"].process(), signal.SIGKILL)
             pair.cut("a")
             pair.serve_by("b")
-            sides["b"].keeper.follow(active=True)
+            with pair.inside("b"):
+                sides["b"].keeper.follow(active=True)
+            (took_over,) = sides["b"].told(told.StateSyncTookOver)
+            assert (took_over.own, took_over.hold, took_over.doubts) == (0, "3.0 s", "")
+            # Those of the sync link are among them.
+            assert len(flows) <= took_over.known <= len(flows) + 3
             assert await survivors() == len(flows)
+            await until(lambda: sides["b"].told(told.StateSyncHoldEnded))
             await until(lambda: "state_sync_peer_lost" in sides["b"].names)
             pair.replace("a")
             sides["a"] = Side(pair, "a")
             sides["a"].keeper.follow(active=False)
-            await until(lambda: pair.entries("a") == len(flows))
+            await until(lambda: pair.known("a") == len(flows))
             pair.cut("b")
             pair.serve_by("a")
             assert await survivors() == len(flows)
@@ -194,7 +223,7 @@ def test_a_conntrackd_outlives_its_director_and_is_adopted(pair: Pair) -> None:
 def test_directors_find_one_another_by_multicast(pair: Pair) -> None:
     async def work() -> None:
         async with both(pair, peer=None, group=parse_address("225.0.0.50")) as sides:
-            assert all(side.names[-1] == "state_sync_peer_found" for side in sides.values())
+            assert all("state_sync_peer_found" in side.names for side in sides.values())
 
     run(work())
 
@@ -274,6 +303,87 @@ def test_an_entry_that_runs_out_where_nobody_serves_any_more_lives_on_at_the_pee
             assert pair.entries("b") == 1
             for flow in flows:
                 await flow.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_connection_whose_entry_comes_late_lives_where_its_packets_are_held(
+    pair: Pair, *, held: bool
+) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            sides["b"].keeper.follow(active=False)
+            os.kill(sides["b"].process(), signal.SIGSTOP)
+            flows = [Flow(pair, servers, ECHO, 0, vip) for vip in (VIP, VIP6)]
+            flows += [Flow(pair, servers, DOWNLOAD, 0, vip) for vip in (VIP, VIP6)] if held else []
+            for flow in flows:
+                await flow.open()
+            if held:
+                with pair.inside("b"):
+                    switch = HoldSwitch()
+                assert switch.turn_on(60.0)
+                switch.close()
+            pair.serve_by("b")
+            sides["b"].keeper.follow(active=True)
+            alive = [asyncio.create_task(flow.alive()) for flow in flows]
+
+            def counted() -> tuple[int, int]:
+                return sides["b"]._held() or (0, 0)
+
+            await until(lambda: not held or all(counted()))
+            if not held:
+                assert not any(await asyncio.gather(*alive))
+            os.kill(sides["b"].process(), signal.SIGCONT)
+            assert await asyncio.gather(*alive) == [held] * len(flows)
+            await until(lambda: sides["b"].told(told.StateSyncHoldEnded))
+            (ended,) = sides["b"].told(told.StateSyncHoldEnded)
+            assert (ended.servers > 0, ended.clients > 0) == (held, held)
+            for flow in flows:
+                await flow.close()
+
+    run(work())
+
+
+def test_no_connection_is_missed_where_the_link_loses_packets(pair: Pair) -> None:
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair):
+            for side in ("a", "b"):
+                pair.run(side, "nft -f -", data=LOSS)
+            flows: list[Flow] = []
+
+            def lost() -> bool:
+                found = pair.run("b", "nft list counter inet loss lost")
+                return int(found.partition("packets ")[2].split()[0]) > 1
+
+            while not lost():
+                assert len(flows) < 1000
+                batch = [Flow(pair, servers, ECHO, len(flows) + number) for number in range(20)]
+                flows += batch
+                for flow in batch:
+                    await flow.open()
+            await until(lambda: pair.known("b") == len(flows))
+            for flow in flows:
+                await flow.close()
+
+    run(work())
+
+
+def test_it_tells_whether_a_fail_over_would_keep_connections(pair: Pair) -> None:
+    async def work() -> None:
+        async with both(pair) as sides:
+            await until(lambda: sides["a"].told(told.StateSyncKeeps))
+            assert not sides["a"].told(told.StateSyncCuts)
+            sides["a"].keeper.report()
+            (report,) = sides["a"].told(told.StateSyncReport)
+            assert (report.keeps, report.peer, report.serves) == ("yes", "yes", "unknown")
+            await sides["b"].leave()
+            os.kill(sides["b"].process(), signal.SIGKILL)
+            await until(lambda: sides["a"].told(told.StateSyncCuts))
+            (cuts,) = sides["a"].told(told.StateSyncCuts)
+            assert cuts.reasons == sides["a"].keeper.status.reason == Doubt.SILENT
+            sides["b"] = Side(pair, "b")
+            await until(lambda: len(sides["a"].told(told.StateSyncKeeps)) == 2)
 
     run(work())
 
@@ -362,7 +472,7 @@ def test_an_absent_program_is_told_once(pair: Pair, monkeypatch: pytest.MonkeyPa
         await until(lambda: side.names)
         side.keeper._next_try = 0.0
         await asyncio.sleep(0.5)
-        assert side.names == ["state_sync_lost"]
+        assert side.names == ["state_sync_lost", "state_sync_cuts"]
         assert "install the package conntrackd" in str(side.events[0])
         assert "not there" in side.keeper.status.reason
         await side.stop()
@@ -375,7 +485,7 @@ def test_what_conntrackd_says_of_a_wrong_interface_is_told(pair: Pair) -> None:
         side = Side(pair, "a")
         side.keeper.configure(replace(spec("a"), interface="nosuch0"))
         await until(lambda: side.names)
-        assert side.names == ["state_sync_lost"]
+        assert side.names == ["state_sync_lost", "state_sync_cuts"]
         assert "nosuch0" in str(side.events[0])
         await side.stop()
 
@@ -411,6 +521,8 @@ def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: P
         await until(control.process)
         before = control.process()
         await until(lambda: log.read_text().count("state_sync_started") == 1)
+        daemon.send_signal(signal.SIGUSR1)
+        await until(lambda: "state_sync_report" in log.read_text())
         status = Path("/proc", str(before), "status").read_text()  # noqa: ASYNC240 - in memory
         os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
         await until(lambda: log.read_text().count("state_sync_started") == 2)

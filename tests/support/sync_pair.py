@@ -1,9 +1,10 @@
 """Two directors with the same VIPs and LIPs, a sync link between them, a client and a server.
 
-client 192.0.2.10 - A 192.0.2.1, B 192.0.2.3 - server 10.0.0.2. VIPs and LIPs stand on the loopback
-of both; who serves is decided by the next hops that the client and the server have. The sync link
-runs over a bridge of its own, so that the death of one end leaves the other up. IPVS's part is
-plain nft, as this kernel may have none; SYN cookies and LIPs are our own ruleset.
+client 192.0.2.10 - A 192.0.2.1, B 192.0.2.3 - server 10.0.0.2, and the same with IPv6. VIPs and
+LIPs stand on the loopback of both; who serves is decided by the next hops that the client and the
+server have. The sync link runs over a bridge of its own, so that the death of one end leaves the
+other up. IPVS's part is plain nft, as this kernel may have none; SYN cookies and LIPs are our own
+ruleset.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any, Final, Self
 
 from support.fullnat_net import namespace, run
 
+from lvskeeper.fullnat.hold import Hold
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import Ruleset, Source, render
 from lvskeeper.fullnat.synproxy import Cookies, SynProxy
@@ -26,9 +28,13 @@ from lvskeeper.units import parse_address
 
 CLIENT, SERVER, WIRE = "client", "server", "wire"
 VIP, CLIENT_ADDRESS, SERVER_ADDRESS = "198.51.100.1", "192.0.2.10", "10.0.0.2"
+VIP6, CLIENT_ADDRESS6, SERVER_ADDRESS6 = "2001:db8:f::1", "2001:db8:c::10", "fd00::2"
 LIPS: Final = ("10.9.0.10", "10.9.0.11")
+LIPS6: Final = ("fd09::10", "fd09::11")
 FRONT: Final = {"a": "192.0.2.1", "b": "192.0.2.3"}
 BACK: Final = {"a": "10.0.0.1", "b": "10.0.0.3"}
+FRONT6: Final = {"a": "2001:db8:c::1", "b": "2001:db8:c::3"}
+BACK6: Final = {"a": "fd00::1", "b": "fd00::3"}
 SYNC: Final = {"a": "10.255.0.1", "b": "10.255.0.2"}
 SYNC_DEVICE: Final = "sync"
 ECHO, GREETING, DOWNLOAD, UPLOAD = 80, 81, 82, 83
@@ -46,6 +52,7 @@ PATIENCE: Final = 10.0
 _ONLY_SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 _TCP: Final = "".join(
     f"ip daddr {VIP} tcp dport {port} {_ONLY_SYN} dnat ip to {SERVER_ADDRESS}:{port + REAL}; "
+    f"ip6 daddr {VIP6} tcp dport {port} {_ONLY_SYN} dnat ip6 to [{SERVER_ADDRESS6}]:{port + REAL}; "
     for port in PORTS
 )
 _RULES: Final = f"{_TCP} ip daddr {VIP} udp dport {ECHO} dnat ip to {SERVER_ADDRESS}:{ECHO + REAL};"
@@ -57,23 +64,28 @@ table inet standin {{
 """
 LOSS: Final = """
 table inet loss {
+  counter lost { }
   chain in { type filter hook input priority raw;
-    iifname "sync" udp dport 3780 numgen random mod 100 < 1 drop
+    iifname "sync" udp dport 3780 numgen inc mod 100 < 1 counter name lost drop
   }
 }
 """
+"""One packet in a hundred; not every kernel has netem."""
 
 
-def _key(port: int, protocol: Protocol = Protocol.TCP) -> ServiceKey:
-    return ServiceKey(Family.INET, protocol, parse_address(VIP), port)
+def _key(port: int, protocol: Protocol = Protocol.TCP, vip: str = VIP) -> ServiceKey:
+    address = parse_address(vip)
+    return ServiceKey(Family.of(address), protocol, address, port)
 
 
 def ruleset() -> Ruleset:
     """Return what both directors have."""
-    services = {_key(port): Source("web") for port in PORTS}
-    services[_key(ECHO, Protocol.UDP)] = Source("web")
-    proxied = {_key(port): SynProxy(1460) for port in PORTS if port >= PROXIED}
-    return Ruleset((Pool.of("web", map(parse_address, LIPS)),), services, Cookies(proxied))
+    keys = [_key(port, vip=vip) for port in PORTS for vip in (VIP, VIP6)]
+    services = dict.fromkeys((*keys, _key(ECHO, Protocol.UDP)), Source("web"))
+    proxied = {key: SynProxy(1440) for key in keys if key.port >= PROXIED}
+    lips = [parse_address(lip) for lip in (*LIPS, *LIPS6)]
+    hold = Hold(frozenset(map(parse_address, (VIP, VIP6))), frozenset(lips))
+    return Ruleset((Pool.of("web", lips),), services, Cookies(proxied), hold=hold)
 
 
 class Pair:
@@ -98,8 +110,9 @@ class Pair:
 
     def __enter__(self) -> Self:
         try:
-            for who, address in ((CLIENT, CLIENT_ADDRESS), (SERVER, SERVER_ADDRESS), (WIRE, "")):
-                self._bridge(who, address)
+            self._bridge(CLIENT, f"{CLIENT_ADDRESS}/24", f"{CLIENT_ADDRESS6}/64")
+            self._bridge(SERVER, f"{SERVER_ADDRESS}/24", f"{SERVER_ADDRESS6}/64")
+            self._bridge(WIRE)
             for side in ("a", "b"):
                 self.make(side)
             self._stack.callback(self._remove_directors)
@@ -112,32 +125,34 @@ class Pair:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _bridge(self, who: str, address: str) -> None:
+    def _bridge(self, who: str, *addresses: str) -> None:
         name = self.name(who)
         run(f"ip netns add {name}")
         self._stack.callback(run, f"ip netns del {name}", check=False)
-        run(f"ip -n {name} link set lo up; ip -n {name} link add br0 type bridge")
+        run(f"ip -n {name} link set lo up; ip -n {name} link add br0 type bridge mcast_snooping 0")
         run(f"ip -n {name} link set br0 up")
-        if address:
-            run(f"ip -n {name} addr add {address}/24 dev br0")
+        for address in addresses:
+            run(f"ip -n {name} addr add {address} dev br0 {nodad(address)}")
 
     def make(self, side: str) -> None:
         """Make the director *side* anew, empty."""
         name = self.name(side)
         run(f"ip netns add {name}; ip -n {name} link set lo up")
-        for device, address, peer in (
-            ("front", FRONT[side], CLIENT),
-            ("back", BACK[side], SERVER),
-            (SYNC_DEVICE, SYNC[side], WIRE),
+        for device, peer, *addresses in (
+            ("front", CLIENT, f"{FRONT[side]}/24", f"{FRONT6[side]}/64"),
+            ("back", SERVER, f"{BACK[side]}/24", f"{BACK6[side]}/64"),
+            (SYNC_DEVICE, WIRE, f"{SYNC[side]}/24"),
         ):
             there = self.name(peer)
             run(f"ip -n {name} link add {device} type veth peer name {device}-{side} netns {there}")
             run(f"ip -n {there} link set {device}-{side} master br0 up")
-            run(f"ip -n {name} addr add {address}/24 dev {device}")
+            for address in addresses:
+                run(f"ip -n {name} addr add {address} dev {device} {nodad(address)}")
             run(f"ip -n {name} link set {device} up")
-        for address in (VIP, *LIPS):
-            run(f"ip -n {name} addr add {address}/32 dev lo")
-        self.run(side, "sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_tcp_loose=1")
+        for address in (VIP, *LIPS, VIP6, *LIPS6):
+            run(f"ip -n {name} addr add {address} dev lo {nodad(address)}")
+        forwarding = "net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
+        self.run(side, f"sysctl -qw {forwarding} net.netfilter.nf_conntrack_tcp_loose=1")
         self.run(side, "nft -f -", data=render(ruleset()) + STAND_IN)
 
     def serve_by(self, side: str) -> None:
@@ -145,6 +160,8 @@ class Pair:
         client, server = self.name(CLIENT), self.name(SERVER)
         run(f"ip -n {client} route replace 198.51.100.0/24 via {FRONT[side]}")
         run(f"ip -n {server} route replace 10.9.0.0/24 via {BACK[side]}")
+        run(f"ip -n {client} -6 route replace 2001:db8:f::/64 via {FRONT6[side]}")
+        run(f"ip -n {server} -6 route replace fd09::/64 via {BACK6[side]}")
         # A director made anew has other link addresses, which a real one would announce
         for name in (client, server):
             run(f"ip -n {name} neigh flush dev br0")
@@ -196,10 +213,19 @@ class Pair:
         """Return how many conntrack entries the kernel of the director *side* has."""
         return len(self.run(side, f"conntrack -L {filters} 2>/dev/null").splitlines())
 
+    def known(self, side: str) -> int:
+        """Return how many connections to the VIPs its kernel has."""
+        return self.entries(side) + self.entries(side, f"-f ipv6 -d {VIP6}")
+
     def _remove_directors(self) -> None:
         for side in ("a", "b"):
             self.kill(side)
             run(f"ip netns del {self.name(side)}", check=False)
+
+
+def nodad(address: str) -> str:
+    """Return the word that lets an IPv6 address be used at once."""
+    return "nodad" if ":" in address else ""
 
 
 def pattern(start: int, size: int) -> bytes:
@@ -222,7 +248,9 @@ class Servers:
         kinds = {ECHO: self._echo, GREETING: self._greet, DOWNLOAD: self._send, UPLOAD: self._take}
         with self._pair.inside(SERVER):
             for port in PORTS:
-                listener = socket.create_server((SERVER_ADDRESS, port + REAL), backlog=500)
+                listener = socket.create_server(
+                    ("::", port + REAL), family=socket.AF_INET6, dualstack_ipv6=True, backlog=500
+                )
                 handler = kinds[port % PROXIED]
                 self._servers.append(await asyncio.start_server(handler, sock=listener))
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -296,17 +324,19 @@ class Servers:
 class Flow:
     """One connection of the client, which can tell whether it still works."""
 
-    def __init__(self, pair: Pair, servers: Servers, port: int, number: int) -> None:
-        self.port, self._pair, self._servers = port, pair, servers
-        self._name = b"%08d" % (port * 10000 + number)
+    def __init__(
+        self, pair: Pair, servers: Servers, port: int, number: int, vip: str = VIP
+    ) -> None:
+        self.port, self._pair, self._servers, self._vip = port, pair, servers, vip
+        self._name = b"%08d" % (port * 10000 + number + (5000 if vip == VIP6 else 0))
         self._got = 0
         self._pump: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         with self._pair.inside(CLIENT):
-            endpoint = socket.socket()
+            endpoint = socket.socket(socket.AF_INET6 if ":" in self._vip else socket.AF_INET)
         endpoint.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(endpoint, (VIP, self.port))
+        await asyncio.get_running_loop().sock_connect(endpoint, (self._vip, self.port))
         self._reader, self._writer = await asyncio.open_connection(sock=endpoint)
         match self.port % PROXIED:
             case 80:
