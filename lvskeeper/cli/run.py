@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from lvskeeper.daemon.role import RoleName  # noqa: PLC0415 - asyncio
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
     from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
-    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
+    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - with the supervisor
     from lvskeeper.observe.stream import RoleStream  # noqa: PLC0415 - asyncio
 
     log_format = LogFormat(args.log_format)
