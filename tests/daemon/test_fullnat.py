@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -34,10 +33,7 @@ from lvskeeper.observe.fullnat_events import (
 )
 from lvskeeper.units import parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 WEB = ServiceKey(Family.INET, Protocol.TCP, parse_address("198.51.100.1"), 80)
 TLS = ServiceKey(Family.INET, Protocol.TCP, parse_address("198.51.100.1"), 443)

@@ -1,7 +1,6 @@
 """What a starting daemon would change in the ruleset, in words."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,10 +18,7 @@ from lvskeeper.daemon.roles import (
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
 from lvskeeper.units import parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 WEB = ServiceKey(Family.INET, Protocol.TCP, parse_address("198.51.100.1"), 80)
 

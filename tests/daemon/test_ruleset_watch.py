@@ -1,7 +1,6 @@
 """Our table beside those of others, which come and go; each test in a network namespace."""
 
 import asyncio
-import os
 import shutil
 import socket
 import time
@@ -23,10 +22,7 @@ from lvskeeper.kernel.nft_monitor import NftMonitor
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.fullnat_events import RulesetRepaired
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 PATIENCE: Final = 20.0
 """Seconds without news after which these tests fail: no fallback comes to their aid before."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -52,10 +51,7 @@ from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.lab.netns import Namespace
 from lvskeeper.units import Address, parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 SMTP, RSMTP = 25, 2525
 UNSERVED: Final = 81

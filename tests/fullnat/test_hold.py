@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -41,10 +40,7 @@ from lvskeeper.kernel.hold_switch import HoldSwitch
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.units import parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 CLIENT6: Final = "2001:db8:c::10"
 OWN: Final = {4: "192.0.2.1", 6: "2001:db8:c::1"}

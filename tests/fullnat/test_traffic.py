@@ -1,7 +1,6 @@
 """Real connections through our table: what the real server sees, and what a live one survives."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +37,7 @@ from lvskeeper.kernel.nft import Nft
 from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.units import parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 POOLS = (
     Pool.of("web", map(parse_address, (*LIPS4, *LIPS6))),

@@ -17,10 +17,7 @@ from lvskeeper.kernel import nft as nft_module
 from lvskeeper.kernel.libnftables import Context
 from lvskeeper.kernel.nft import SMALL_TEXT, Nft
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 REMOVAL = "add table inet lvskeeper\ndelete table inet lvskeeper\n"
 TABLE = (

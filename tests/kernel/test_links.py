@@ -1,7 +1,6 @@
 """LIPs on devices, each test in a network namespace of its own."""
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +15,7 @@ from lvskeeper.kernel.links import (
 )
 from lvskeeper.units import parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 V4 = (parse_address("10.0.0.10"), "back0")
 V6 = (parse_address("fd00::10"), "back0")

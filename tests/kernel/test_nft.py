@@ -1,7 +1,6 @@
 """The nft client on this kernel, each test in a network namespace of its own."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,10 +32,7 @@ from lvskeeper.kernel.nft import Generation, Nft, refusal
 from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.units import Address, parse_address
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 POOLS = (
     Pool.of("web", map(parse_address, ("10.0.0.10", "10.0.0.11", "fd00::10", "fd00::11"))),

@@ -1,6 +1,5 @@
 """What the kernel tells of nftables transactions, each test in a network namespace of its own."""
 
-import os
 import select
 import socket
 import struct
@@ -17,10 +16,7 @@ from lvskeeper.kernel.monitor import Overrun
 from lvskeeper.kernel.nft import Generation
 from lvskeeper.kernel.nft_monitor import Commit, NftMonitor
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.root
 
 MANY = 100_000
 """Elements of somebody else's blocklist."""

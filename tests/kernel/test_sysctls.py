@@ -1,6 +1,5 @@
 """Sysctls: on a made-up tree for every outcome, and on this kernel's own."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,7 +82,6 @@ def test_outcomes(
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_forwarding_is_set_in_this_namespace_only() -> None:
     wanted = [r for r in required_for_fullnat(BOTH) if r.name.endswith("forward")]
     with empty_namespace():
@@ -94,7 +92,6 @@ def test_forwarding_is_set_in_this_namespace_only() -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_what_a_namespace_may_not_set_is_a_finding() -> None:
     limit = Requirement("net/netfilter/nf_conntrack_max", 2**31 - 1, "full", at_least=True)
     with empty_namespace():
