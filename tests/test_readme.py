@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "synproxy", "pair"])
+@pytest.mark.parametrize("number", range(4), ids=["first", "synproxy", "pair", "state sync"])
 def test_the_configurations_are_right(tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     file = tmp_path / "readme.conf"
     file.write_text(blocks[number])
-    loaded = load(str(file), LocalFiles())
+    loaded = load(str(file), LocalFiles(), allow_empty=True)
     assert loaded.config is not None
     assert loaded.diagnostics == ()
 
