@@ -70,8 +70,8 @@ def mail_main(spec: MailSpec, subject: str, body: str) -> Callable[[socket.socke
 
 def _send(spec: MailSpec, subject: str, body: str) -> tuple[int, str]:
     import smtplib  # noqa: PLC0415 - only the child needs it
-    from email.message import EmailMessage  # noqa: PLC0415
-    from email.utils import formatdate, make_msgid  # noqa: PLC0415
+    from email.message import EmailMessage  # noqa: PLC0415 - see above
+    from email.utils import formatdate, make_msgid  # noqa: PLC0415 - see above
 
     host = socket.gethostname()
     sender = spec.sender or f"lvskeeper@{host}"

@@ -243,7 +243,7 @@ def _refused(error: OSError) -> OperatorError:
 
 def processes() -> list[int]:
     """Return the numbers of all processes."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - names will do
 
 
 def short_name(pid: int) -> str | None:

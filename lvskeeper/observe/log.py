@@ -108,8 +108,8 @@ def _journal(role: str, event: Event) -> str:
 
 def _console(role: str, *, colors: bool) -> Callable[[Event], str]:
     # Here and not above: with what it brings along it takes a tenth of a second.
-    from structlog.dev import ConsoleRenderer  # noqa: PLC0415
-    from structlog.processors import TimeStamper  # noqa: PLC0415
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - see above
+    from structlog.processors import TimeStamper  # noqa: PLC0415 - see above
 
     clock = TimeStamper(fmt="%H:%M:%S.%f", utc=False)
     show = ConsoleRenderer(colors=colors, sort_keys=False)

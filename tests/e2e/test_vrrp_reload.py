@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -26,13 +27,17 @@ def _start(it: Site) -> None:
 def broken_file(folder: Path) -> None:
     """It changes nothing; the report has the place, and the router goes on."""
     with site(folder, instance()) as it:
+
+        def heard(since: float) -> bool:
+            return len(it.priorities(since=since)) > 5
+
         _start(it)
         for text in (instance().replace("priority 100", "priority"), "vrrp_instance one {\n"):
             it.daemon.file.write_text(PROMPT + text)
             now, since = time.time(), it.daemon.reload()
             refused = it.daemon.wait_for("reload_refused", since=since)
             assert refused.fields["first"], refused
-            wait_until(lambda now=now: len(it.priorities(since=now)) > 5, "no adverts")  # type: ignore[misc]
+            wait_until(partial(heard, now), "no adverts")
             assert set(it.priorities(since=now)) == {100}
             assert VIP in it.addresses()
             assert not it.daemon.events("vrrp_state_changed", "vips_held", since=since)

@@ -45,11 +45,12 @@ def test_differences_are_told_once_and_counted(tmp_path: Path) -> None:
         assert rejected.fields["peer"] == "192.0.2.2"
         assert "password" in f"{rejected.fields['kind']} {rejected.fields['detail']}"
         assert not {"sesame", "barley"} & {*rejected.fields["detail"].split()}
-        for vrid in (5, 9):
-            wait_until(
-                lambda vrid=vrid: len(it.priorities(since=now, vrid=vrid, host=THEIRS)) > ENOUGH,  # type: ignore[misc]
-                f"no adverts of {vrid}",
-            )
+        wait_until(
+            lambda: all(
+                len(it.priorities(since=now, vrid=vrid, host=THEIRS)) > ENOUGH for vrid in (5, 9)
+            ),
+            "no adverts of both strangers",
+        )
         assert len(it.daemon.events("vrrp_advert_noted")) == 1
         assert len(it.daemon.events("vrrp_unknown_vrid")) == 1
         # once as a backup, once more as the master that it became

@@ -18,7 +18,7 @@ from lvskeeper.fullnat.conntrackd import (
     refresh_pause,
     render,
 )
-from lvskeeper.units import parse_address
+from lvskeeper.units import Address, parse_address
 
 PATHS: Final = Paths("/run/x/lock", "/run/x/ctl")
 OURS, PEER = parse_address("10.255.0.1"), parse_address("10.255.0.2")
@@ -110,10 +110,10 @@ def test_sizes_follow_what_the_kernel_may_hold(limit: int, size: int, buckets: i
     assert f"HashSize {buckets}" in lines
 
 
-@pytest.mark.parametrize("more", [{}, {"peer": PEER, "group": parse_address("225.0.0.50")}])
-def test_a_link_has_one_way_to_the_peer(more: dict[str, object]) -> None:
+@pytest.mark.parametrize(("peer", "group"), [(None, None), (PEER, parse_address("225.0.0.50"))])
+def test_a_link_has_one_way_to_the_peer(peer: Address | None, group: Address | None) -> None:
     with pytest.raises(ValueError, match="either"):
-        replace(UNICAST, **{"peer": None} | more)  # type: ignore[arg-type]
+        replace(UNICAST, peer=peer, group=group)
 
 
 def test_a_peer_is_there_when_its_packets_come() -> None:
