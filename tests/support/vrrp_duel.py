@@ -328,8 +328,10 @@ class Match:
             assert all(at > 0 for at in told), (duel.name, told)
             return [at for at in told if at < AnnounceSpec().delay / 2]
 
+        wait_until(
+            lambda: all(len(burst(vip)) >= repeat for vip in duel.vips), f"{duel.name}: no burst"
+        )
         for vip in duel.vips:
-            wait_until(lambda vip=vip: len(burst(vip)) >= repeat, f"{duel.name}: no burst")  # type: ignore[misc]
             assert burst(vip)[0] < SLACK, (duel.name, burst(vip))
             assert len(burst(vip)) == repeat or not once, (duel.name, burst(vip))
 
