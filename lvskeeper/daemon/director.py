@@ -297,8 +297,12 @@ class Director:
             names = ", ".join(item.spec.name for item in changed)
             self._emit(events.HealthApplied(names, outcome.operations, outcome.refused, took))
         # The state is as long as the configuration; of all that health changes it holds the quorum.
+        # A reload meanwhile has noted its own, perhaps without these virtual servers.
         noted = self._owned.past
-        if any(item.pool.has_quorum is not noted[item.spec.name].had_quorum for item in changed):
+        if any(
+            item.spec.name in noted and item.pool.has_quorum is not noted[item.spec.name].had_quorum
+            for item in changed
+        ):
             self._save(self._table)
 
     async def _watch_ruleset(self) -> None:

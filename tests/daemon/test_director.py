@@ -81,13 +81,13 @@ class Site:
     async def start(self) -> None:
         ours, theirs = socket.socketpair()
         self.channel = await Channel.connect(ours)
-        director = Director(
+        self.director = Director(
             await Channel.connect(theirs),
             self.folder,
             self.events.append,
             lambda: IpvsClient(self.kernel.socket, load=lambda: None, sysctls=self.kernel.sysctls),
         )
-        self.task = asyncio.create_task(director.run())
+        self.task = asyncio.create_task(self.director.run())
 
     async def ask(self, message: msgspec.Struct) -> Applied | Failed | Stopped:
         await self.channel.send(message)
@@ -405,6 +405,27 @@ async def test_a_lost_quorum_is_noted(kernel: FakeIpvs, tmp_path: Path) -> None:
         await here.until(lambda: here.named("health_applied"))
         (past,) = StateFile(tmp_path).load().past.values()
     assert not past.had_quorum
+
+
+@pytest.mark.asyncio
+async def test_a_result_on_its_way_outlives_a_reload_without_its_virtual_server(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    other = configuration(PORTS[1], vip="198.51.100.2")
+    async with listening(*PORTS) as servers, site(kernel, tmp_path) as here:
+        await here.applied(configuration(PORTS[0]) + other)
+        table = here.director._table
+        assert table is not None
+        async with table._lock:
+            servers[PORTS[0]].close()
+            await here.until(lambda: here.named("real_server_down"))
+            reload = asyncio.create_task(here.applied(other))
+            await here.until(lambda: len(StateFile(tmp_path).load().past) == 1)
+        await reload
+        servers[PORTS[1]].close()
+        await here.until(lambda: len(here.named("real_server_down")) == 2)
+        await here.until(lambda: here.destinations() == [])
+        assert [str(key) for key in kernel.table] == ["tcp 198.51.100.2:80"]
 
 
 @pytest.mark.asyncio
