@@ -5,10 +5,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import Enum
-from functools import partial
-from typing import Final, TextIO, TypeAlias, final
+from typing import Final, TextIO, TypeAlias, cast, final
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from lvskeeper.observe.events import Event, Level, LogLinesLost
 from lvskeeper.observe.stream import RoleStream
@@ -53,13 +54,19 @@ def make_emit(
     What a :class:`RoleStream` had to drop is told as soon as there is room again.
     """
     stream = stream or sys.stderr
-    line = _line_of(_resolve(log_format, stream), role, colors=stream.isatty())
+    chosen = _resolve(log_format, stream)
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(cast("TextIO", stream)),
+        processors=_processors(chosen, colors=stream.isatty()),
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=True,
+        role=role,
+    )
 
     def write(event: Event) -> None:
         # A log that cannot be written (disk full, reader gone) must not stop what it tells about.
         with contextlib.suppress(OSError, ValueError):
-            stream.write(f"{line(event)}\n")
-            stream.flush()
+            logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
 
     def emit(event: Event) -> None:
         if isinstance(stream, RoleStream) and (lost := stream.take_lost()):
@@ -78,48 +85,30 @@ def _resolve(log_format: LogFormat, stream: TextIO | RoleStream) -> LogFormat:
     return LogFormat.KEYVALUE if "JOURNAL_STREAM" in os.environ else LogFormat.JSON
 
 
-def _line_of(log_format: LogFormat, role: str, *, colors: bool) -> Callable[[Event], str]:
+def _processors(log_format: LogFormat, *, colors: bool) -> list[Processor]:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     match log_format:
         case LogFormat.KEYVALUE:
-            return partial(_journal, role)
+            return [_journal]
         case LogFormat.CONSOLE:
-            return _console(role, colors=colors)
+            clock = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
+            return [clock, structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)]
         case LogFormat.JSON | LogFormat.AUTO:
-            return partial(_json, role)
+            return [stamp, _order, structlog.processors.JSONRenderer()]
 
 
-def _json(role: str, event: Event) -> str:
-    """Render an object; what identifies a line comes first, so that it reads well unparsed too."""
-    head = {
-        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "level": LEVEL_NAMES[event.LEVEL],
-        "event": event.NAME,
-        "role": role,
-    }
-    return json.dumps({**head, **event_fields(event)}, default=repr)
+def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put what identifies a line first, so that JSON lines read well unparsed too."""
+    head = {key: event.pop(key) for key in ("timestamp", "level", "event", "role")}
+    return {**head, **event}
 
 
-def _journal(role: str, event: Event) -> str:
+def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render ``<5>event key=value``: the journal takes the priority from the prefix."""
-    fields = {"role": role, **event_fields(event)}
-    pairs = " ".join(f"{key}={_value(value)}" for key, value in fields.items())
-    return f"<{event.LEVEL:d}>{event.NAME} {pairs}"
-
-
-def _console(role: str, *, colors: bool) -> Callable[[Event], str]:
-    # Here and not above: with what it brings along it takes a tenth of a second.
-    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - see above
-    from structlog.processors import TimeStamper  # noqa: PLC0415 - see above
-
-    clock = TimeStamper(fmt="%H:%M:%S.%f", utc=False)
-    show = ConsoleRenderer(colors=colors, sort_keys=False)
-
-    def line(event: Event) -> str:
-        level = LEVEL_NAMES[event.LEVEL]
-        fields = {"role": role, "level": level, **event_fields(event), "event": event.NAME}
-        return str(show(None, "", clock(None, "", fields)))
-
-    return line
+    priority = {name: level for level, name in LEVEL_NAMES.items()}[event.pop("level")]
+    name = event.pop("event")
+    pairs = " ".join(f"{key}={_value(value)}" for key, value in event.items())
+    return f"<{priority:d}>{name} {pairs}"
 
 
 def _value(value: object) -> str:
