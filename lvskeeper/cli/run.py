@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
     # A reload that is asked for during the imports would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    import lvskeeper.daemon.roles  # noqa: F401, PLC0415 - all children need it, and share it so
     from lvskeeper.daemon.role import RoleName  # noqa: PLC0415 - asyncio
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
     from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
-    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - with the supervisor
+    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
     from lvskeeper.observe.stream import RoleStream  # noqa: PLC0415 - asyncio
 
     log_format = LogFormat(args.log_format)
