@@ -32,6 +32,8 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
         if clean:
             _missing(builder, directive, "MISC_CHECK needs a command", "misc_path /path/script")
         return None
+    if kind == "UDP_CHECK" and clean:
+        _udp(builder, directive, values)
     if kind == "SSL_GET" and clean:
         _tls(builder, directive, values)
     return values
@@ -88,3 +90,18 @@ def _tls(builder: "Builder", directive: Directive, values: dict[str, object]) ->
         if values.get(name) and not values.get(needed):
             message = f"{name} has no effect without {needed}"
             builder.warn(Code.NO_EFFECT, _place(directive, name), 0, message, f"add: {needed}")
+
+
+def _udp(builder: "Builder", directive: Directive, values: dict[str, object]) -> None:
+    least, most = values.get("min_reply_length", 0), values.get("max_reply_length")
+    for name in ("min_reply_length", "max_reply_length"):
+        if name in values and "require_reply" not in values:
+            message = f"{name} has no effect without require_reply"
+            at = _place(directive, name)
+            builder.warn(Code.NO_EFFECT, at, 0, message, "add: require_reply")
+    wanted = values.get("require_reply", "")
+    if isinstance(wanted, str) and isinstance(least, int):
+        least = max(least, len(wanted) // 2)
+        if isinstance(most, int) and least > most:
+            message = f"no answer can have at least {least} and at most {most} bytes"
+            builder.error(Code.BAD_VALUE, _place(directive, "max_reply_length"), 1, message)

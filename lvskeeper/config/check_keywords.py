@@ -7,6 +7,7 @@ from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_values as w
 from lvskeeper.config.keyword import Keyword
+from lvskeeper.health.dns import TYPES
 
 _SECONDS: Final = v.seconds()
 _SECONDS_OR_ZERO: Final = v.seconds(zero=True)
@@ -24,11 +25,11 @@ _TIMEOUT: Final = k.value(
 _TIMES: Final = (
     k.value(
         "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
-        default="1; MISC_CHECK 0",
+        default="1; MISC_CHECK 0, DNS_CHECK 3",
     ),
     k.value(
         "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
-        default="1; HTTP_GET, SSL_GET 3",
+        default="1; HTTP_GET, SSL_GET 3, DNS_CHECK delay_loop",
     ),
     k.value(
         "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
@@ -140,11 +141,36 @@ _MISC: Final = (
     k.flag("alpha", ALPHA),
 )  # fmt: skip
 
+_UDP: Final = (
+    *_CHECK,
+    Keyword("payload", "HEX ...", "What to send.", "K", c.payload, least=2, most=999,
+            default="a text"),
+    Keyword(
+        "require_reply", "[HEX ...]", "There must be an answer; with HEX one that begins so, an "
+        "`x` in place of a digit is any. Without it silence is well, and only an ICMP error is a "
+        "failure.", "K", c.reply, most=999, default="no",
+    ),
+    k.value("min_reply_length", "N", "Least bytes of a required answer.", v.integer(0, 65_535),
+            default="0"),
+    k.value("max_reply_length", "N", "Most bytes of a required answer.", v.integer(0, 65_535),
+            default="any; in keepalived 255"),
+)  # fmt: skip
+
+_DNS: Final = (
+    *_CHECK,
+    k.value("type", "TYPE", f"What to ask for: {', '.join(TYPES)}, or TYPE with a number.",
+            c.dns_type, default="SOA"),
+    k.text("name", "NAME", "Of which name.", c.dns_name, default="the root"),
+)  # fmt: skip
+
 BLOCKS: Final = (
     k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
     k.block("SSL_GET", "", "The same over TLS.", key="checks"),
     k.block("MISC_CHECK", "", "Up when a script ends with status 0.", key="checks"),
+    k.block("UDP_CHECK", "", "Up when a datagram brings no ICMP error, or the answer that it "
+            "should.", key="checks"),
+    k.block("DNS_CHECK", "", "Up when a DNS server answers without an error code.", key="checks"),
     k.refused(
         "BFD_CHECK", "Up while a BFD session is.",
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
@@ -158,6 +184,8 @@ TABLES: Final = (
     ("SSL_GET", (*_HTTP, *_TLS)),
     ("url", _URL),
     ("MISC_CHECK", _MISC),
+    ("UDP_CHECK", _UDP),
+    ("DNS_CHECK", _DNS),
 )
 
 KINDS: Final = frozenset(keyword.name for keyword in BLOCKS if keyword.block)

@@ -98,6 +98,28 @@ class MiscCheck(Timed):
     user: ScriptUser | None = None
 
 
+@final
+class UdpCheck(Check):
+    """``UDP_CHECK``."""
+
+    kind: Literal["UDP_CHECK"] = "UDP_CHECK"
+    payload: str | None = None
+    """Hexadecimal digits."""
+    require_reply: str | None = None
+    """Hexadecimal digits, ``x`` for any; empty for any reply."""
+    min_reply_length: int = 0
+    max_reply_length: int | None = None
+
+
+@final
+class DnsCheck(Check):
+    """``DNS_CHECK``."""
+
+    kind: Literal["DNS_CHECK"] = "DNS_CHECK"
+    type: int = 6
+    name: str = "."
+
+
 AnyCheck: TypeAlias = Annotated[
-    TcpCheck | HttpGet | SslGet | MiscCheck, Field(discriminator="kind")
+    TcpCheck | HttpGet | SslGet | MiscCheck | UdpCheck | DnsCheck, Field(discriminator="kind")
 ]

@@ -1,12 +1,20 @@
 """Readers of the values of checks; see :mod:`lvskeeper.config.values`."""
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from lvskeeper.config import entry_words
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.command import unescape
 from lvskeeper.config.values import choice, text
+from lvskeeper.health.dns import TYPES, encode_name
 from lvskeeper.health.pcre import OPTIONS
+
+_PAYLOAD: Final = re.compile(r"(?:[0-9a-f]{2})+")
+_REPLY: Final = re.compile(r"(?:[0-9a-fx]{2})+")
+_DNS_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_DNS_NUMBER: Final = re.compile(r"TYPE([0-9]{1,5})", re.ASCII)
 
 
 def device(words: Sequence[str]) -> str:
@@ -46,3 +54,45 @@ def regex_options(words: Sequence[str]) -> tuple[str, ...]:
         except BadValueError as bad:
             raise BadValueError(index, bad.message, bad.hint) from bad
     return tuple(dict.fromkeys(words[1:]))
+
+
+def payload(words: Sequence[str]) -> str:
+    """Read hexadecimal digits, in pairs."""
+    return _digits(words, _PAYLOAD, "pairs of hexadecimal digits: 0d0a")
+
+
+def reply(words: Sequence[str]) -> str:
+    """Read nothing, or hexadecimal digits in pairs with ``x`` for any digit."""
+    if len(words) == 1:
+        return ""
+    return _digits(words, _REPLY, "pairs of hexadecimal digits, with x for any: 0dxx0a")
+
+
+def _digits(words: Sequence[str], form: re.Pattern[str], hint: str) -> str:
+    digits = "".join(words[1:]).lower()
+    if not form.fullmatch(digits):
+        raise BadValueError(1, f"'{' '.join(words[1:])}' is not hexadecimal", hint)
+    return digits
+
+
+def dns_type(words: Sequence[str]) -> int:
+    """Read a type of DNS records; the value is its number."""
+    word = words[1].upper()
+    if number := _DNS_NUMBER.fullmatch(word):
+        value = int(number[1])
+        if not 0 < value < 65_536:
+            raise BadValueError(1, f"{words[1]} is not within TYPE1 to TYPE65535")
+        return value
+    return TYPES[str(choice(*TYPES, fold=True)(words))]
+
+
+def dns_name(words: Sequence[str]) -> str:
+    """Read a name of DNS."""
+    word = text(words)
+    if not _DNS_NAME.fullmatch(word):
+        raise BadValueError(1, f"'{word}' is not a name of DNS", "letters, digits, '-', '_', '.'")
+    try:
+        encode_name(word)
+    except ValueError as bad:
+        raise BadValueError(1, str(bad)) from bad
+    return word

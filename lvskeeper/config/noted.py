@@ -8,7 +8,7 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = "SMTP_CHECK DNS_CHECK UDP_CHECK PING_CHECK FILE_CHECK"
+_CHECKERS: Final = "SMTP_CHECK PING_CHECK FILE_CHECK"
 
 _LOGGING: Final = "log_all_failures"
 
@@ -94,5 +94,7 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "HTTP_GET": (("K", f"{_LOGGING} enable_sni sni_name tls_compliant"),),
     "SSL_GET": (("K", _LOGGING),),
     "MISC_CHECK": (("K", _LOGGING),),
+    "UDP_CHECK": (("K", _LOGGING),),
+    "DNS_CHECK": (("K", _LOGGING),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

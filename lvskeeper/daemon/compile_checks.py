@@ -4,7 +4,16 @@ from dataclasses import replace
 from typing import Final, TypeVar, assert_never
 
 from lvskeeper.config.base import ScriptUser
-from lvskeeper.config.check_model import AnyCheck, HttpGet, MiscCheck, SslGet, TcpCheck, Url
+from lvskeeper.config.check_model import (
+    AnyCheck,
+    DnsCheck,
+    HttpGet,
+    MiscCheck,
+    SslGet,
+    TcpCheck,
+    UdpCheck,
+    Url,
+)
 from lvskeeper.config.model import GroupMember, RealServer, VirtualServer
 from lvskeeper.health import spec as health
 
@@ -12,7 +21,7 @@ T = TypeVar("T")
 
 _DELAY_LOOP: Final = 60.0
 _CONNECT_TIMEOUT: Final = 5.0
-_RETRY: Final = {"MISC_CHECK": 0}
+_RETRY: Final = {"MISC_CHECK": 0, "DNS_CHECK": 3}
 _OTHERS_RETRY: Final = 1
 _DELAY_BEFORE_RETRY: Final = {"HTTP_GET": 3.0, "SSL_GET": 3.0}
 _OTHERS_DELAY: Final = 1.0
@@ -49,7 +58,9 @@ def compile_check(
             check.delay_before_retry,
             one.delay_before_retry,
             server.delay_before_retry,
-            default=_DELAY_BEFORE_RETRY.get(check.kind, _OTHERS_DELAY),
+            default=loop
+            if isinstance(check, DnsCheck)
+            else _DELAY_BEFORE_RETRY.get(check.kind, _OTHERS_DELAY),
         ),
         # Not delay_loop as in keepalived: a dead server would get traffic for so long.
         warmup=first(check.warmup, one.warmup, server.warmup, default=0.0),
@@ -82,8 +93,26 @@ def compile_check(
                 http_version=health.HttpVersion(check.http_protocol),
                 tls=_tls(check) if isinstance(check, SslGet) else None,
             )
+        case UdpCheck():
+            return replace(connected, udp=_udp(check))
+        case DnsCheck():
+            return replace(connected, dns=health.Dns(check.name, check.type))
         case _:
             assert_never(check)
+
+
+def _udp(check: UdpCheck) -> health.Udp:
+    reply = check.require_reply or ""
+    asked = health.Udp(
+        require_reply=check.require_reply is not None,
+        reply=bytes.fromhex(reply.replace("x", "0")),
+        mask=bytes.fromhex("".join("0" if digit == "x" else "f" for digit in reply)),
+        shortest=check.min_reply_length,
+        longest=check.max_reply_length,
+    )
+    if check.payload is None:
+        return asked
+    return replace(asked, payload=bytes.fromhex(check.payload))
 
 
 def _script(check: MiscCheck, user: ScriptUser) -> health.ScriptRun:

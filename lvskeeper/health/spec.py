@@ -20,6 +20,8 @@ class CheckKind(Enum):
     HTTP = "HTTP_GET"
     SSL = "SSL_GET"
     MISC = "MISC_CHECK"
+    UDP = "UDP_CHECK"
+    DNS = "DNS_CHECK"
 
 
 @final
@@ -111,6 +113,31 @@ class ScriptRun:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Udp:
+    """What a UDP_CHECK sends, and what it wants."""
+
+    payload: bytes = b"lvskeeper check"
+    require_reply: bool = False
+    reply: bytes = b""
+    """How the answer has to begin, where a bit of *mask* is set."""
+    mask: bytes = b""
+    shortest: int = 0
+    """Least bytes of an answer."""
+    longest: int | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """What a DNS_CHECK asks for."""
+
+    name: str = "."
+    type: int = 6
+    """Number of the type of records; 6 is SOA."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One check of one real server. Times are in seconds.
 
@@ -138,6 +165,8 @@ class CheckSpec:
     http_version: HttpVersion = HttpVersion.V10
     tls: Tls | None = None
     script: ScriptRun | None = None
+    udp: Udp | None = None
+    dns: Dns | None = None
 
     @property
     def target(self) -> "CheckSpec":
@@ -155,6 +184,8 @@ class CheckSpec:
             http_version=self.http_version,
             tls=self.tls,
             script=self.script,
+            udp=self.udp,
+            dns=self.dns,
         )
 
     @property

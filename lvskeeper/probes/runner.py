@@ -1,13 +1,15 @@
 """Runs probes: each a task with a hard deadline, no more than a limit of them at a time."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar, assert_never, final
+from typing import Final, Generic, Protocol, TypeVar, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
+from lvskeeper.probes.dns import probe_dns
 from lvskeeper.probes.http import HttpProber
 from lvskeeper.probes.tcp import probe_tcp
+from lvskeeper.probes.udp import probe_udp
 
 MAX_PROBES: Final = 512
 """Probes at a time; each holds one file descriptor. Others wait for their turn."""
@@ -41,7 +43,6 @@ class ProbeRunner(Generic[Id]):
         scripts: ScriptProber | None = None,
     ) -> None:
         """Make a runner without probes."""
-        self._scripts = scripts
         self._on_result = on_result
         self._limit = limit
         self._tasks: dict[Id, asyncio.Task[ProbeResult]] = {}
@@ -49,6 +50,14 @@ class ProbeRunner(Generic[Id]):
         # At most one entry an id, so it is as bounded as the configuration.
         self._waiting: dict[Id, CheckSpec] = {}
         self._http = HttpProber()
+        self._probers: dict[CheckKind, Callable[[CheckSpec], Awaitable[ProbeResult]]] = {
+            CheckKind.TCP: probe_tcp,
+            CheckKind.HTTP: self._http.probe,
+            CheckKind.SSL: self._http.probe,
+            CheckKind.MISC: scripts.probe if scripts else _no_scripts,
+            CheckKind.UDP: probe_udp,
+            CheckKind.DNS: probe_dns,
+        }
         self._closed = False
 
     @property
@@ -113,19 +122,13 @@ class ProbeRunner(Generic[Id]):
         limit = spec.longest + GRACE
         try:
             async with asyncio.timeout(limit):
-                match spec.kind:
-                    case CheckKind.TCP:
-                        return await probe_tcp(spec)
-                    case CheckKind.HTTP | CheckKind.SSL:
-                        return await self._http.probe(spec)
-                    case CheckKind.MISC if self._scripts is not None:
-                        return await self._scripts.probe(spec)
-                    case CheckKind.MISC:
-                        return ProbeResult(Phase.INTERNAL, "scripts are not run here")
-                    case _:
-                        assert_never(spec.kind)
+                return await self._probers[spec.kind](spec)
         except TimeoutError:
             return ProbeResult(Phase.TIMEOUT, "the probe was stuck and was cut off", limit)
+
+
+async def _no_scripts(_: CheckSpec) -> ProbeResult:
+    return ProbeResult(Phase.INTERNAL, "scripts are not run here")
 
 
 def _outcome(task: asyncio.Task[ProbeResult]) -> ProbeResult:

@@ -9,12 +9,14 @@ from lvskeeper.daemon.roles import DirectorSpec, LocalAddressSpec, Script, Tunne
 from lvskeeper.health.spec import (
     CheckKind,
     CheckSpec,
+    Dns,
     HttpVersion,
     QuorumSpec,
     Regex,
     ScriptRun,
     Source,
     Tls,
+    Udp,
     Url,
 )
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceFlag, ServiceKey, TunnelType
@@ -241,6 +243,29 @@ def test_misc_check() -> None:
     assert (second.connect_timeout, second.retry, second.weighs) == (3.0, 2, True)
     assert [str(one) for one in (first, second)] == ["MISC_CHECK /bin/x a", "MISC_CHECK /bin/y"]
     assert first.longest > 7
+
+
+def test_udp_and_dns_checks() -> None:
+    plain, reply, soa, other = checks_of(
+        "delay_loop 9\nUDP_CHECK {\n}\n"
+        "UDP_CHECK {\npayload 0d0a\nrequire_reply 0x xf ff\nmin_reply_length 4\n"
+        "max_reply_length 8\n}\n"
+        "DNS_CHECK {\n}\nDNS_CHECK {\ntype MX\nname example.com\nretry 1\n"
+        "delay_before_retry 2\n}"
+    )
+    assert plain.udp == Udp()
+    assert (plain.retry, plain.delay_before_retry) == (1, 1.0)
+    assert reply.udp == Udp(
+        b"\r\n",
+        require_reply=True,
+        reply=b"\x00\x0f\xff",
+        mask=b"\xf0\x0f\xff",
+        shortest=4,
+        longest=8,
+    )
+    assert (soa.dns, soa.retry, soa.delay_before_retry) == (Dns(), 3, 9.0)
+    assert other.dns == Dns("example.com", 15)
+    assert (other.retry, other.delay_before_retry) == (1, 2.0)
 
 
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:

@@ -36,6 +36,10 @@ FRAMES = {
         HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"
     ),
     "SSL_GET": (HEAD + "real_server 198.51.100.1 80 {\nSSL_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"),
+    **{
+        kind: HEAD + "real_server 198.51.100.1 80 {\n" + kind + " {\n%s\n}\n}\n}\n"
+        for kind in ("UDP_CHECK", "DNS_CHECK")
+    },
     "MISC_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nMISC_CHECK {\n%s\n}\n}\n}\n"),
     "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
 }
@@ -184,6 +188,25 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("certificate", '"/etc/a b.pem"', "/etc/a b.pem", BAD_FILE),
         ("key", "/etc/a.key", "/etc/a.key", BAD_FILE),
         ("tls_minimum", "1.2", "1.2", ("", "TLSv1.2", "2")),
+    ],
+    "UDP_CHECK": [
+        *CHECK,
+        ("payload", "0D 0a0b", "0d0a0b", ("", "0", "0x", "0g", "0d0")),
+        ("require_reply", "", "", ("0", "0g", "x")),
+        ("require_reply", "XX 0a", "xx0a", ()),
+        ("min_reply_length", "3", 3, ("", "-1", "65536")),
+        ("max_reply_length", "3", 3, ("", "-1", "65536")),
+    ],
+    "DNS_CHECK": [
+        *CHECK,
+        ("type", "aaaa", 28, ("", "FOO", "TYPE0", "TYPE65536", "1")),
+        ("type", "TYPE65280", 65280, ()),
+        (
+            "name",
+            "www.example.com.",
+            "www.example.com.",
+            ("", "a..b", "é", f"{'a' * 64}.b", ".".join(["abcdefg"] * 32)),
+        ),
     ],
     "MISC_CHECK": [
         ("misc_path", '"/bin/x a"', Command(argv=("/bin/x", "a")), ("", '""', "/bin/x a")),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.http_servers import answer, blackhole, free_port, http, serving, tcp
 
-from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Url
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, ScriptRun, Url
 from lvskeeper.probes import runner as runner_module
 from lvskeeper.probes.runner import ProbeRunner
 
@@ -179,3 +179,19 @@ async def test_an_error_in_the_callback_reaches_the_loop() -> None:
     await asyncio.sleep(0.05)
     await runner.close()
     assert [str(context["exception"]) for context in seen] == ["a bug of the caller"]
+
+
+async def test_every_kind_of_check_has_its_probe() -> None:
+    runner = ProbeRunner[str](lambda *_: None)
+    assert set(runner._probers) == set(CheckKind)
+    await runner.close()
+
+
+async def test_without_somebody_to_run_scripts_none_is_run() -> None:
+    results = Results()
+    runner = ProbeRunner[str](results)
+    runner.start("script", replace(tcp(1), kind=CheckKind.MISC, script=ScriptRun(("/bin/true",))))
+    await results.wait_for(1)
+    ((_, result),) = results.all
+    assert (result.phase, result.detail) == (Phase.INTERNAL, "scripts are not run here")
+    await runner.close()
