@@ -17,12 +17,14 @@ from lvskeeper.daemon.roles import (
     LocalAddressSpec,
     PoolSpec,
     RealServerSpec,
+    StateSyncSpec,
     SynProxySpec,
     TcpDefence,
     VirtualServerSpec,
 )
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
+from lvskeeper.kernel.hold_switch import HoldSwitch
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.fullnat_events import (
@@ -191,6 +193,29 @@ async def test_a_restart_with_other_defences_replaces_the_table(stage: Stage) ->
     others = tuple(one for one in spec.virtual_servers if one.name != vip.name)
     await stage.start(replace(spec, virtual_servers=(vip, *others)), WEB)
     assert elements("tcp_port4") == {80, 443}, "the one is defended, the other is not hurt"
+
+
+@pytest.mark.asyncio
+async def test_a_hold_of_the_router_is_neither_repaired_nor_ended_by_health_or_a_restart(
+    stage: Stage,
+) -> None:
+    spec = replace(director(WEB, TLS), state_sync=StateSyncSpec())
+    assert stage.keeper.held() is None
+    await stage.start(spec, WEB, TLS)
+    assert stage.keeper.held() == (0, 0)
+    switch = HoldSwitch()
+    assert switch.turn_on(60.0)
+    switch.close()
+    await stage.keeper.check_drift()
+    await stage.keeper.withdraw({WEB})
+    stage.restart()
+    await stage.start(spec, WEB, TLS)
+    await stage.keeper.check_drift()
+    assert RulesetRepaired not in stage.kinds()
+    assert run("nft list set inet lvskeeper hold").count("expires") == 2
+    # The control: without connections from a peer there is no such set.
+    await stage.start(replace(spec, state_sync=None), WEB, TLS)
+    assert stage.keeper.held() is None
 
 
 @pytest.mark.asyncio
