@@ -316,11 +316,14 @@ class Supervisor:
                 if post.role is not None:
                     post.role.kill()
 
-    async def _dismiss(self, post: Post) -> tuple[bool, tuple[str, ...]]:
-        """Let a role take what is ours out of the kernel and end; return if it kept it, or why."""
+    async def _dismiss(self, post: Post) -> None:
+        """Let a role take what is ours out of the kernel and end; tell what is left there."""
         role = await self._staff.relieve(post)
         post.spec = NOTHING
-        return (False, ()) if role is None else await self._staff.end(role, remove=True)
+        if role is not None:
+            _kept, left = await self._staff.end(role, remove=True)
+            for reason in left:
+                self._emit(events.StopIncomplete(reason))
 
     async def _stop(self, *, remove: bool) -> ExitStatus:
         """End the roles, which take what is ours out of the kernel if they are to *remove* it.

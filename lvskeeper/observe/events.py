@@ -191,7 +191,7 @@ class RoleRevived(Event, frozen=True):
 
 @final
 class StopIncomplete(Event, frozen=True):
-    """A stop left something of ours in the kernel."""
+    """A stop, of the daemon or of a role, left something of ours in the kernel."""
 
     NAME: ClassVar = "stop_incomplete"
     LEVEL: ClassVar = Level.ERROR

@@ -61,6 +61,18 @@ def obedient(run_dir: Path) -> Callable[[socket.socket], int]:
     return main
 
 
+def leaves_something(sock: socket.socket) -> int:
+    sock.sendall(encode(Beat()))
+    while found := messages(sock):
+        match found[0]:
+            case Apply(generation=generation):
+                sock.sendall(encode(Applied(generation, 0, 0, 1, 1)))
+            case Stop():
+                sock.sendall(encode(Stopped(kept=False, left=("services: tcp x",))))
+                return 0
+    return 0
+
+
 class Running:
     def __init__(
         self, tmp_path: Path, director: Callable[[socket.socket], int], *, allow_empty: bool
@@ -372,19 +384,19 @@ async def test_no_role_is_killed_because_the_supervisor_stood_still(
 
 @pytest.mark.asyncio
 async def test_what_a_stop_leaves_behind_is_told_by_event_and_status(tmp_path: Path) -> None:
-    def leaves_something(sock: socket.socket) -> int:
-        sock.sendall(encode(Beat()))
-        while found := messages(sock):
-            match found[0]:
-                case Apply(generation=generation):
-                    sock.sendall(encode(Applied(generation, 0, 0, 1, 1)))
-                case Stop():
-                    sock.sendall(encode(Stopped(kept=False, left=("services: tcp x",))))
-                    return 0
-        return 0
-
     async with running(tmp_path, GOOD, leaves_something) as daemon:
         await daemon.until("daemon_ready")
     assert daemon.task is not None
     assert daemon.task.result() is ExitStatus.KERNEL
     assert "services: tcp x" in str(daemon.named("stop_incomplete")[0])
+
+
+@pytest.mark.asyncio
+async def test_what_a_role_leaves_behind_that_a_reload_gives_up_is_told(tmp_path: Path) -> None:
+    vrrp = "vrrp_instance one {\n interface lo\n virtual_router_id 1\n}\n"
+    async with running(tmp_path, GOOD + vrrp, leaves_something) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text(GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("reload_applied")
+        assert "services: tcp x" in str(daemon.named("stop_incomplete")[0])
