@@ -17,25 +17,32 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
     """
     before = builder.errors
     values: dict[str, object] = {}
-    urls: list[object] = []
-    for child, _ in builder.block(kind, directive.children or (), values):
-        url = _url(builder, child)
-        if url is not None:
-            urls.append(url)
+    blocks = [child for child, _ in builder.block(kind, directive.children or (), values)]
     values["kind"] = kind
-    clean = builder.errors == before
-    if kind in {"HTTP_GET", "SSL_GET"}:
-        values["urls"] = tuple(urls)
-        if not urls and clean:
-            _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
-    if kind == "MISC_CHECK" and "misc_path" not in values:
-        if clean:
-            _missing(builder, directive, "MISC_CHECK needs a command", "misc_path /path/script")
-        return None
-    if kind == "UDP_CHECK" and clean:
-        _udp(builder, directive, values)
-    if kind == "SSL_GET" and clean:
-        _tls(builder, directive, values)
+    match kind:
+        case "HTTP_GET" | "SSL_GET":
+            urls = tuple(url for child in blocks if (url := _url(builder, child)) is not None)
+            values["urls"] = urls
+            if not urls and builder.errors == before:
+                _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
+            elif builder.errors == before:
+                _tls(builder, directive, values)
+        case "SMTP_CHECK":
+            values["hosts"] = tuple(_host(builder, child) for child in blocks)
+        case "UDP_CHECK" if builder.errors == before:
+            _udp(builder, directive, values)
+        case "MISC_CHECK" if "misc_path" not in values:
+            if builder.errors == before:
+                _missing(builder, directive, "MISC_CHECK needs a command", "misc_path /path/script")
+            return None
+        case _:
+            pass
+    return values
+
+
+def _host(builder: "Builder", directive: Directive) -> dict[str, object]:
+    values: dict[str, object] = {}
+    builder.block("host", directive.children or (), values)
     return values
 
 

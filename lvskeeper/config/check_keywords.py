@@ -163,6 +163,16 @@ _DNS: Final = (
     k.text("name", "NAME", "Of which name.", c.dns_name, default="the root"),
 )  # fmt: skip
 
+_SMTP: Final = (
+    *_CHECK,
+    k.text("helo_name", "NAME", "Who we say we are.", v.header,
+           default="smtpchecker.keepalived.org"),
+    k.block(
+        "host", "", "A mail server to ask in place of the real server; all of several must answer. "
+        "What it does not say is as in the check.", key="hosts",
+    ),
+)  # fmt: skip
+
 BLOCKS: Final = (
     k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
@@ -171,6 +181,7 @@ BLOCKS: Final = (
     k.block("UDP_CHECK", "", "Up when a datagram brings no ICMP error, or the answer that it "
             "should.", key="checks"),
     k.block("DNS_CHECK", "", "Up when a DNS server answers without an error code.", key="checks"),
+    k.block("SMTP_CHECK", "", "Up when a mail server greets, and answers HELO.", key="checks"),
     k.refused(
         "BFD_CHECK", "Up while a BFD session is.",
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
@@ -186,6 +197,8 @@ TABLES: Final = (
     ("MISC_CHECK", _MISC),
     ("UDP_CHECK", _UDP),
     ("DNS_CHECK", _DNS),
+    ("SMTP_CHECK", _SMTP),
+    ("host", (*_CONNECTION, _TIMEOUT)),
 )
 
 KINDS: Final = frozenset(keyword.name for keyword in BLOCKS if keyword.block)

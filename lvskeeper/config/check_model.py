@@ -120,6 +120,21 @@ class DnsCheck(Check):
     name: str = "."
 
 
+@final
+class SmtpHost(Connected):
+    """``host`` of an ``SMTP_CHECK``; what is ``None`` comes from the check."""
+
+
+@final
+class SmtpCheck(Check):
+    """``SMTP_CHECK``."""
+
+    kind: Literal["SMTP_CHECK"] = "SMTP_CHECK"
+    helo_name: str | None = None
+    hosts: tuple[SmtpHost, ...] = ()
+
+
 AnyCheck: TypeAlias = Annotated[
-    TcpCheck | HttpGet | SslGet | MiscCheck | UdpCheck | DnsCheck, Field(discriminator="kind")
+    TcpCheck | HttpGet | SslGet | MiscCheck | UdpCheck | DnsCheck | SmtpCheck,
+    Field(discriminator="kind"),
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lvskeeper.config.check_model import AnyCheck, Connected, HttpGet, MiscCheck, SslGet
+from lvskeeper.config.check_model import AnyCheck, Connected, HttpGet, MiscCheck, SmtpCheck, SslGet
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.model import RealServer, VirtualServer
@@ -23,9 +23,12 @@ def check_rules(site: Site) -> Iterator[Diagnostic]:
     for one, at in zip(server.real_servers, site.real, strict=True):
         for check in one.checks:
             if isinstance(check, Connected):
-                if zero and not one.port and check.connect_port is None:
+                asked = (check.hosts if isinstance(check, SmtpCheck) else ()) or (check,)
+                ports = (check.connect_port or host.connect_port for host in asked)
+                if zero and not one.port and not all(ports):
                     yield _no_port(at, check.kind)
-                yield from _families(one, check, at, check.kind)
+                for host in asked:
+                    yield from _families(one, check, host, _block(at, check.kind))
             slow = _slow(server, one, check)
             if slow is not None and _own_times(one, check):
                 name = "misc_timeout" if isinstance(check, MiscCheck) else "connect_timeout"
@@ -43,11 +46,15 @@ def _no_port(at: Directive, kind: str) -> Diagnostic:
     return error(Code.CHECK_PORT, place(at, kind, word=0), message, hint)
 
 
-def _families(one: RealServer, check: Connected, at: Directive, kind: str) -> Iterator[Diagnostic]:
-    to = check.connect_ip or one.address
-    if check.bindto is not None and len(check.bindto) != len(to):
-        message = f"bindto is {FAMILIES[len(check.bindto)]}, what it asks is {FAMILIES[len(to)]}"
-        yield error(Code.CHECK_FAMILY, _check_place(at, kind, "bindto"), message)
+def _families(
+    one: RealServer, check: Connected, host: Connected, block: Directive
+) -> Iterator[Diagnostic]:
+    """Judge the family of *host*, one that *check* asks, or the check itself."""
+    to = host.connect_ip or check.connect_ip or one.address
+    source = host.bindto or check.bindto
+    if source is not None and len(source) != len(to):
+        message = f"bindto is {FAMILIES[len(source)]}, what it asks is {FAMILIES[len(to)]}"
+        yield error(Code.CHECK_FAMILY, place(block, "bindto"), message)
 
 
 def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[float, float] | None:
@@ -64,7 +71,13 @@ def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[floa
 
 def _requests(check: AnyCheck) -> int:
     """Return how many requests a probe makes one after the other, each with all of its timeout."""
-    return len(check.urls) if isinstance(check, HttpGet | SslGet) else 1
+    match check:
+        case HttpGet() | SslGet():
+            return len(check.urls)
+        case SmtpCheck():
+            return len(check.hosts) or 1
+        case _:
+            return 1
 
 
 def _own_times(one: RealServer, check: AnyCheck) -> bool:
@@ -83,7 +96,9 @@ def _slow_check(longest: float, loop: float, at: Span) -> Diagnostic:
 
 def _check_place(at: Directive, kind: str, name: str) -> Span:
     """Return the place of a keyword in the first check of a kind."""
-    for child in at.children or ():
-        if child.words[0] == kind:
-            return place(child, name)
-    return at.span(0)
+    return place(_block(at, kind), name)
+
+
+def _block(at: Directive, kind: str) -> Directive:
+    """Return the first check of a kind."""
+    return next((child for child in at.children or () if child.words[0] == kind), at)

@@ -8,7 +8,7 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = "SMTP_CHECK PING_CHECK FILE_CHECK"
+_CHECKERS: Final = "PING_CHECK FILE_CHECK"
 
 _LOGGING: Final = "log_all_failures"
 
@@ -96,5 +96,6 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "MISC_CHECK": (("K", _LOGGING),),
     "UDP_CHECK": (("K", _LOGGING),),
     "DNS_CHECK": (("K", _LOGGING),),
+    "SMTP_CHECK": (("K", _LOGGING),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

@@ -9,6 +9,7 @@ from lvskeeper.config.check_model import (
     DnsCheck,
     HttpGet,
     MiscCheck,
+    SmtpCheck,
     SslGet,
     TcpCheck,
     UdpCheck,
@@ -97,8 +98,30 @@ def compile_check(
             return replace(connected, udp=_udp(check))
         case DnsCheck():
             return replace(connected, dns=health.Dns(check.name, check.type))
+        case SmtpCheck():
+            return replace(connected, smtp=_smtp(check, connected))
         case _:
             assert_never(check)
+
+
+def _smtp(check: SmtpCheck, spec: health.CheckSpec) -> health.Smtp:
+    """Return whom *check* asks; *spec* has what its hosts do not say."""
+    source = spec.source
+    hosts = tuple(
+        health.Host(
+            first(host.connect_ip, default=spec.address),
+            first(host.connect_port, default=spec.port),
+            first(host.connect_timeout, default=spec.connect_timeout),
+            health.Source(
+                first(host.bindto, default=source.address),
+                first(host.bind_port, default=source.port),
+                first(host.bind_if, default=source.interface),
+                first(host.fwmark, default=source.mark),
+            ),
+        )
+        for host in check.hosts
+    )
+    return health.Smtp(first(check.helo_name, default=health.Smtp().helo), hosts)
 
 
 def _udp(check: UdpCheck) -> health.Udp:

@@ -22,6 +22,7 @@ class CheckKind(Enum):
     MISC = "MISC_CHECK"
     UDP = "UDP_CHECK"
     DNS = "DNS_CHECK"
+    SMTP = "SMTP_CHECK"
 
 
 @final
@@ -138,6 +139,27 @@ class Dns:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Host:
+    """One mail server of an SMTP_CHECK."""
+
+    address: Address
+    port: int
+    connect_timeout: float = 5.0
+    source: Source = Source()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Smtp:
+    """How an SMTP_CHECK calls itself, and whom it asks."""
+
+    helo: str = "smtpchecker.keepalived.org"
+    hosts: tuple[Host, ...] = ()
+    """One after the other; none: the address and port of the check."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One check of one real server. Times are in seconds.
 
@@ -167,6 +189,7 @@ class CheckSpec:
     script: ScriptRun | None = None
     udp: Udp | None = None
     dns: Dns | None = None
+    smtp: Smtp | None = None
 
     @property
     def target(self) -> "CheckSpec":
@@ -186,6 +209,7 @@ class CheckSpec:
             script=self.script,
             udp=self.udp,
             dns=self.dns,
+            smtp=self.smtp,
         )
 
     @property
@@ -196,6 +220,8 @@ class CheckSpec:
         """
         if self.script is not None:
             return self.connect_timeout + SCRIPT_EXTRA
+        if self.smtp is not None and self.smtp.hosts:
+            return sum(host.connect_timeout for host in self.smtp.hosts)
         return self.connect_timeout * max(1, len(self.urls))
 
     @property

@@ -10,10 +10,12 @@ from lvskeeper.health.spec import (
     CheckKind,
     CheckSpec,
     Dns,
+    Host,
     HttpVersion,
     QuorumSpec,
     Regex,
     ScriptRun,
+    Smtp,
     Source,
     Tls,
     Udp,
@@ -266,6 +268,27 @@ def test_udp_and_dns_checks() -> None:
     assert (soa.dns, soa.retry, soa.delay_before_retry) == (Dns(), 3, 9.0)
     assert other.dns == Dns("example.com", 15)
     assert (other.retry, other.delay_before_retry) == (1, 2.0)
+
+
+def test_smtp_check() -> None:
+    plain, hosts = checks_of(
+        "SMTP_CHECK {\n}\n"
+        "SMTP_CHECK {\nhelo_name lvs1.example\nconnect_port 25\nconnect_timeout 3\n"
+        "bindto 192.0.2.9\n"
+        "host {\nconnect_ip 198.51.100.7\n}\n"
+        "host {\nconnect_port 587\nconnect_timeout 1\nbindto 192.0.2.8\nbind_port 9\n"
+        "bind_if eth1\nfwmark 7\n}\n}"
+    )  # fmt: skip
+    assert plain.smtp == Smtp()
+    assert (plain.port, plain.longest) == (80, 5.0)
+    assert hosts.smtp == Smtp(
+        "lvs1.example",
+        (
+            Host(addr("198.51.100.7"), 25, 3.0, Source(addr("192.0.2.9"))),
+            Host(addr("198.51.100.1"), 587, 1.0, Source(addr("192.0.2.8"), 9, "eth1", 7)),
+        ),
+    )
+    assert hosts.longest == 4.0
 
 
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:

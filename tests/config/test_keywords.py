@@ -38,8 +38,9 @@ FRAMES = {
     "SSL_GET": (HEAD + "real_server 198.51.100.1 80 {\nSSL_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"),
     **{
         kind: HEAD + "real_server 198.51.100.1 80 {\n" + kind + " {\n%s\n}\n}\n}\n"
-        for kind in ("UDP_CHECK", "DNS_CHECK")
+        for kind in ("UDP_CHECK", "DNS_CHECK", "SMTP_CHECK")
     },
+    "host": HEAD + "real_server 198.51.100.1 80 {\nSMTP_CHECK {\nhost {\n%s\n}\n}\n}\n}\n",
     "MISC_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nMISC_CHECK {\n%s\n}\n}\n}\n"),
     "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
 }
@@ -75,6 +76,7 @@ CHECK = [
     *TIMING,
     ("alpha", "no", False, BAD_FLAG),
 ]
+CONNECTION = [row for row in CHECK if row not in (*TIMES, CHECK[-1])]
 HTTP: list[tuple[str, str, object, tuple[str, ...]]] = [
     *CHECK,
     ("nb_get_retry", "2", 2, BAD_COUNT),
@@ -208,6 +210,8 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
             ("", "a..b", "é", f"{'a' * 64}.b", ".".join(["abcdefg"] * 32)),
         ),
     ],
+    "SMTP_CHECK": [*CHECK, ("helo_name", "lvs1.example", "lvs1.example", ("", '"a b"'))],
+    "host": CONNECTION,
     "MISC_CHECK": [
         ("misc_path", '"/bin/x a"', Command(argv=("/bin/x", "a")), ("", '""', "/bin/x a")),
         ("misc_timeout", "2.5", 2.5, BAD_SECONDS),
@@ -256,7 +260,8 @@ def item(config: Config, block: str) -> object:
     if block == "real_server":
         return real
     check = real.checks[0]
-    return check.urls[0] if block == "url" and check.kind == "HTTP_GET" else check
+    inner = {"url": "urls", "host": "hosts"}.get(block)
+    return getattr(check, inner)[0] if inner else check
 
 
 def cases() -> Iterator[tuple[str, str, str, object, tuple[str, ...]]]:
