@@ -51,6 +51,8 @@ pytestmark = [
 
 PATIENCE: Final = 15.0
 EACH: Final = 2
+SILENCE: Final = 2.5
+"""Seconds after which a peer that says something each second is lost."""
 
 
 def spec(side: str, **more: Any) -> StateSyncSpec:
@@ -161,7 +163,11 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
-def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(pair: Pair) -> None:
+def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pure, "PEER_PATIENCE", SILENCE)
+
     async def work() -> None:
         async with serving(pair) as servers, both(pair) as sides:
             sides["a"].keeper.follow(active=True)
@@ -312,7 +318,7 @@ def test_a_connection_whose_entry_comes_late_lives_where_its_packets_are_held(
     pair: Pair, *, held: bool
 ) -> None:
     async def work() -> None:
-        async with serving(pair) as servers, both(pair) as sides:
+        async with serving(pair) as servers, both(pair, hold=1.0) as sides:
             sides["b"].keeper.follow(active=False)
             os.kill(sides["b"].process(), signal.SIGSTOP)
             flows = [Flow(pair, servers, ECHO, 0, vip) for vip in (VIP, VIP6)]
@@ -369,7 +375,11 @@ def test_no_connection_is_missed_where_the_link_loses_packets(pair: Pair) -> Non
     run(work())
 
 
-def test_it_tells_whether_a_fail_over_would_keep_connections(pair: Pair) -> None:
+def test_it_tells_whether_a_fail_over_would_keep_connections(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pure, "PEER_PATIENCE", SILENCE)
+
     async def work() -> None:
         async with both(pair) as sides:
             await until(lambda: sides["a"].told(told.StateSyncKeeps))
