@@ -5,21 +5,18 @@ network namespace of the thread that makes the first call.
 """
 
 import errno
-from struct import Struct, pack
+from struct import pack
 from typing import Final, NoReturn, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.capacity import ConntrackStats
 from lvskeeper.ipvs.types import Family
 from lvskeeper.ipvs.wire import (
-    HEADER_SIZE,
     NLM_F_DUMP,
-    NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
     CodecError,
     attribute,
-    message,
     messages,
     walk,
 )
@@ -31,9 +28,9 @@ from lvskeeper.kernel.netlink import (
     NetlinkSocket,
     SocketFactory,
 )
+from lvskeeper.kernel.nfnetlink import FIRST, NESTED, NETLINK_NETFILTER, attributes, request
 from lvskeeper.units import Address
 
-NETLINK_NETFILTER: Final = 12
 CT_GET: Final = 0x101
 """``NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET``, and so on."""
 CT_GET_STATS_CPU: Final = 0x104
@@ -53,11 +50,6 @@ STATS_DROP: Final = 10
 STATS_EARLY_DROP: Final = 11
 STATS_ENTRIES: Final = 1
 STATS_LIMIT: Final = 2
-
-_HEADER: Final = Struct("=BBH")
-"""``struct nfgenmsg``: family, version, resource."""
-_FIRST: Final = HEADER_SIZE + _HEADER.size
-_NESTED: Final = 0x8000
 
 
 def open_netfilter_socket() -> NetlinkSocket:
@@ -84,12 +76,11 @@ class ConntrackClient:
         """Return the counters, summed over the processors; costs some 250 microseconds."""
         try:
             sequence = self._channel.sequence()
-            request = _request(CT_GET_STATS, NLM_F_REQUEST, sequence)
-            parts = self._channel.call(request, sequence)
+            parts = self._channel.call(request(CT_GET_STATS, 0, sequence), sequence)
             totals = _numbers(*parts[0]) if parts else {}
             sequence = self._channel.sequence()
-            request = _request(CT_GET_STATS_CPU, NLM_F_REQUEST | NLM_F_DUMP, sequence)
-            processors = [_numbers(*part) for part in self._channel.dump(request, sequence)]
+            asked = request(CT_GET_STATS_CPU, NLM_F_DUMP, sequence)
+            processors = [_numbers(*part) for part in self._channel.dump(asked, sequence)]
         except (NetlinkError, NetlinkLostError, CodecError) as error:
             _refuse("counters", error)
         failed, dropped, early = (
@@ -127,7 +118,7 @@ class ConntrackClient:
 
 def reply_destination(data: bytes, start: int, end: int, family: Family) -> Address | None:
     """Return where replies of the entry in a message go: with FULLNAT that is its LIP."""
-    for kind, at, stop in walk(data, start + _FIRST, end):
+    for kind, at, stop in walk(data, start + FIRST, end):
         if kind == TUPLE_REPLY:
             for inner, first, last in walk(data, at, stop):
                 if inner == TUPLE_IP:
@@ -138,25 +129,19 @@ def reply_destination(data: bytes, start: int, end: int, family: Family) -> Addr
     return None
 
 
-def _request(kind: int, flags: int, sequence: int, family: int = 0, body: bytes = b"") -> bytes:
-    return message(kind, flags, sequence, _HEADER.pack(family, 0, 0) + body)
-
-
 def _search(address: Address, family: Family, sequence: int) -> bytes:
     destination = attribute(IP_DESTINATION[family], address)
-    reply = attribute(TUPLE_REPLY | _NESTED, attribute(TUPLE_IP | _NESTED, destination))
+    reply = attribute(TUPLE_REPLY | NESTED, attribute(TUPLE_IP | NESTED, destination))
     flags = attribute(FILTER_REPLY_FLAGS, pack("=I", FILTER_DESTINATION))
     # With IPv6 the kernel's filter is the wrong way round (seen on 6.18): it lets all others pass.
-    body = reply + attribute(FILTER | _NESTED, flags) if family is Family.INET else b""
-    return _request(CT_GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, family, body)
+    body = reply + attribute(FILTER | NESTED, flags) if family is Family.INET else b""
+    return request(CT_GET, NLM_F_DUMP, sequence, family, body)
 
 
 def _numbers(data: bytes, start: int, end: int) -> dict[int, int]:
     """Return the attributes of a message of counters; netfilter sends big endian."""
-    return {
-        kind: int.from_bytes(data[at:stop], "big")
-        for kind, at, stop in walk(data, start + _FIRST, end)
-    }
+    found = attributes(data, start + FIRST, end)
+    return {kind: int.from_bytes(value, "big") for kind, value in found.items()}
 
 
 def _refuse(what: str, error: Exception) -> NoReturn:

@@ -11,37 +11,22 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from struct import Struct
 from typing import Final, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.parts import SWITCH
 from lvskeeper.fullnat.ruleset import TABLE
-from lvskeeper.ipvs.wire import (
-    NLM_F_REQUEST,
-    NLMSG_ERROR,
-    attribute,
-    error_of,
-    message,
-    messages,
-)
+from lvskeeper.ipvs.wire import NLMSG_ERROR, attribute, error_of, messages
+from lvskeeper.kernel.nfnetlink import INET, NESTED, NETLINK_NETFILTER, NFTABLES, request
 
-NETLINK_NETFILTER: Final = 12
 BATCH_BEGIN, BATCH_END = 16, 17
-SUBSYSTEM: Final = 10
-"""``NFNL_SUBSYS_NFTABLES``."""
-NEW_ELEMENT, DELETE_ELEMENT = SUBSYSTEM << 8 | 12, SUBSYSTEM << 8 | 14
+NEW_ELEMENT, DELETE_ELEMENT = NFTABLES << 8 | 12, NFTABLES << 8 | 14
 NLM_F_CREATE: Final = 0x400
-INET: Final = 1
 FAMILIES: Final = (2, 10)
 """``NFPROTO_IPV4`` and ``NFPROTO_IPV6``."""
 LIST_TABLE, LIST_SET, LIST_ELEMENTS, LIST_ELEMENT = 1, 2, 3, 1
 KEY, TIMEOUT, VALUE = 1, 4, 1
-NESTED: Final = 0x8000
 RECEIVE: Final = 8192
-
-_HEADER: Final = Struct("!BBH")
-"""``struct nfgenmsg``: family, version, resource."""
 
 
 @final
@@ -91,11 +76,11 @@ def transaction(seconds: float) -> bytes:
     lasting = [key + timeout for key in keys]
     return b"".join(
         (
-            _message(BATCH_BEGIN, 0, resource=SUBSYSTEM),
+            request(BATCH_BEGIN, 0, 1, resource=NFTABLES),
             _elements(NEW_ELEMENT, NLM_F_CREATE, lasting),
             _elements(DELETE_ELEMENT, 0, keys),
             _elements(NEW_ELEMENT, NLM_F_CREATE, lasting),
-            _message(BATCH_END, 0, resource=SUBSYSTEM),
+            request(BATCH_END, 0, 1, resource=NFTABLES),
         )
     )
 
@@ -109,14 +94,8 @@ def _elements(kind: int, flags: int, elements: list[bytes]) -> bytes:
             b"".join(attribute(LIST_ELEMENT | NESTED, element) for element in elements),
         ),
     )
-    return _message(kind, flags, INET, b"".join(body))
-
-
-def _message(
-    kind: int, flags: int, family: int = 0, body: bytes = b"", *, resource: int = 0
-) -> bytes:
     # Every message has a length that is a multiple of four, so none needs padding.
-    return message(kind, flags | NLM_F_REQUEST, 1, _HEADER.pack(family, 0, resource) + body)
+    return request(kind, flags, 1, INET, b"".join(body))
 
 
 def _refused(error: OSError) -> OperatorError:

@@ -13,15 +13,21 @@ import os
 import re
 import shutil
 import socket
-import struct
 from typing import Final, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, parse_listing
 from lvskeeper.fullnat.ruleset import FAMILY, TABLE
-from lvskeeper.ipvs.wire import attribute as attribute_of
-from lvskeeper.ipvs.wire import walk
+from lvskeeper.ipvs.wire import NLMSG_ERROR, attribute, error_of, messages
 from lvskeeper.kernel.libnftables import LIBRARY, Context
+from lvskeeper.kernel.nfnetlink import (
+    FIRST,
+    INET,
+    NETLINK_NETFILTER,
+    NFTABLES,
+    attributes,
+    request,
+)
 
 NFT_DEADLINE: Final = 60.0
 """Seconds for one transaction: 5,000 services take a tenth of one, a starved machine far more."""
@@ -36,7 +42,22 @@ SEARCH_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where nft may be when PATH is that of an ordinary user."""
 
 _MESSAGE_LIMIT: Final = 400
-_NLMSG_ERROR: Final = 2
+
+_GET_TABLE: Final = NFTABLES << 8 | 1
+_GET_GENERATION: Final = NFTABLES << 8 | 16
+_GET_OBJECT: Final = NFTABLES << 8 | 19
+"""Numbers of nf_tables.h, like those that follow."""
+_TABLE_NAME: Final = 1
+"""``NFTA_TABLE_NAME`` and ``NFTA_OBJ_TABLE``, a string with its final zero."""
+_OBJECT_NAME: Final = 2
+_OBJECT_TYPE: Final = 3
+_OBJECT_DATA: Final = 4
+_COUNTER: Final = 1
+"""``NFT_OBJECT_COUNTER``."""
+_COUNTER_PACKETS: Final = 2
+"""``NFTA_COUNTER_PACKETS``, a big-endian 64-bit number."""
+_GENERATION_ID: Final = 1
+"""``NFTA_GEN_ID``, a big-endian 32-bit number."""
 
 
 @final
@@ -224,29 +245,11 @@ def refusal(errors: str, text: str) -> OperatorError:
 class Generation:
     """The nftables generation of the namespace that this object was made in, and its tables."""
 
-    _SUBSYSTEM: Final = 10 << 8
-    """``NFNL_SUBSYS_NFTABLES`` (nfnetlink.h); the numbers below are of nf_tables.h."""
-    _GETTABLE: Final = _SUBSYSTEM | 1
-    _GETGEN: Final = _SUBSYSTEM | 16
-    _GETOBJECT: Final = _SUBSYSTEM | 19
-    _TABLE_NAME: Final = 1
-    """``NFTA_TABLE_NAME`` and ``NFTA_OBJ_TABLE``, a string with its final zero."""
-    _OBJECT_NAME: Final = 2
-    _OBJECT_TYPE: Final = 3
-    _OBJECT_DATA: Final = 4
-    _COUNTER: Final = 1
-    """``NFT_OBJECT_COUNTER``."""
-    _COUNTER_PACKETS: Final = 2
-    """``NFTA_COUNTER_PACKETS``, a big-endian 64-bit number."""
-    _GENERATION_ID: Final = 1
-    """``NFTA_GEN_ID``, a big-endian 32-bit number."""
-    _INET: Final = 1
-    """``NFPROTO_INET``."""
     _DEADLINE: Final = 1.0
 
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         except OSError as error:
             raise OperatorError(
                 f"no netfilter netlink in this kernel: {error.strerror}",
@@ -263,18 +266,16 @@ class Generation:
     def read(self) -> int:
         """Return the generation; the kernel answers within the send, so this does not wait."""
         try:
-            answer = self._ask(self._GETGEN, 0, b"")
+            answer = self._ask(_GET_GENERATION)
         except OSError as error:
             raise _untold("generation", error) from error
-        number = attribute(answer, self._GENERATION_ID)
-        assert number is not None, "the kernel always tells it"
-        return int.from_bytes(number, "big")
+        return int.from_bytes(answer[_GENERATION_ID], "big")
 
     def has_table(self, name: str) -> bool:
         """Return whether there is a table *name* of the inet family; this does not wait either."""
         try:
-            wanted = attribute_of(self._TABLE_NAME, name.encode() + b"\0")
-            self._ask(self._GETTABLE, self._INET, wanted)
+            wanted = attribute(_TABLE_NAME, name.encode() + b"\0")
+            self._ask(_GET_TABLE, INET, wanted)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -284,34 +285,32 @@ class Generation:
     def counted(self, table: str, name: str) -> int | None:
         """Return the packets of a named counter, ``None`` where it is not there; it never waits."""
         wanted = (
-            attribute_of(self._TABLE_NAME, table.encode() + b"\0")
-            + attribute_of(self._OBJECT_NAME, name.encode() + b"\0")
-            + attribute_of(self._OBJECT_TYPE, self._COUNTER.to_bytes(4, "big"))
+            attribute(_TABLE_NAME, table.encode() + b"\0")
+            + attribute(_OBJECT_NAME, name.encode() + b"\0")
+            + attribute(_OBJECT_TYPE, _COUNTER.to_bytes(4, "big"))
         )
         try:
-            answer = self._ask(self._GETOBJECT, self._INET, wanted)
+            answer = self._ask(_GET_OBJECT, INET, wanted)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _untold("counters", error) from error
-        for outer, start, end in walk(answer, 20, struct.unpack_from("=I", answer)[0]):
-            if outer == self._OBJECT_DATA:
-                for inner, first, last in walk(answer, start, end):
-                    if inner == self._COUNTER_PACKETS:
-                        return int.from_bytes(answer[first:last], "big")
-        return None
+        data = answer.get(_OBJECT_DATA, b"")
+        packets = attributes(data, 0, len(data)).get(_COUNTER_PACKETS)
+        return None if packets is None else int.from_bytes(packets, "big")
 
-    def _ask(self, kind: int, family: int, attributes: bytes) -> bytes:
+    def _ask(self, kind: int, family: int = 0, body: bytes = b"") -> dict[int, bytes]:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        head = struct.pack("=IHHIIB3x", 20 + len(attributes), kind, 1, self._sequence, 0, family)
-        self._socket.send(head + attributes)
-        answer = self._socket.recv(4096)
-        while struct.unpack_from("=I", answer, 8)[0] != self._sequence:
+        self._socket.send(request(kind, 0, self._sequence, family, body))
+        while True:
             answer = self._socket.recv(4096)
-        if struct.unpack_from("=H", answer, 4)[0] == _NLMSG_ERROR:
-            code = -struct.unpack_from("=i", answer, 16)[0]
-            raise OSError(code, os.strerror(code))
-        return answer
+            for told, sequence, start, end in messages(answer):
+                if sequence != self._sequence:
+                    continue  # left over from a request that was given up
+                if told == NLMSG_ERROR:
+                    code = error_of(answer, start, end)
+                    raise OSError(code, os.strerror(code))
+                return attributes(answer, start + FIRST, end)
 
 
 def _untold(what: str, error: OSError) -> OperatorError:
@@ -323,15 +322,3 @@ def _untold(what: str, error: OSError) -> OperatorError:
         if denied
         else "load nf_tables, or use a kernel with CONFIG_NF_TABLES",
     )
-
-
-def attribute(message: bytes, wanted: int) -> bytes | None:
-    """Return the payload of an attribute of the first nfnetlink message in a datagram."""
-    end = min(struct.unpack_from("=I", message)[0], len(message))
-    position = 20
-    while position + 4 <= end:
-        size, kind = struct.unpack_from("=HH", message, position)
-        if kind == wanted:
-            return message[position + 4 : position + size]
-        position += max((size + 3) & ~3, 4)
-    return None

@@ -2,19 +2,19 @@
 
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
+from lvskeeper.ipvs.wire import messages
 from lvskeeper.kernel.monitor import Monitor
-from lvskeeper.kernel.nft import attribute
+from lvskeeper.kernel.nfnetlink import FIRST, NETLINK_NETFILTER, NFTABLES, attributes
 from lvskeeper.kernel.sockets import attach_filter
 
-_NETLINK_NETFILTER: Final = 12
 _GROUP: Final = 7
 """``NFNLGRP_NFTABLES`` (nfnetlink.h)."""
-_NEW_GENERATION: Final = (10 << 8) | 15
-"""``NFNL_SUBSYS_NFTABLES`` and ``NFT_MSG_NEWGEN`` (nf_tables.h)."""
+_NEW_GENERATION: Final = NFTABLES << 8 | 15
+"""``NFT_MSG_NEWGEN`` (nf_tables.h)."""
 _GENERATION, _PROCESS, _NAME = 1, 2, 3
 """``NFTA_GEN_ID``, ``NFTA_GEN_PROC_PID``, ``NFTA_GEN_PROC_NAME`` (kernel 4.10)."""
 _LONGEST: Final = 256
@@ -46,20 +46,16 @@ class NftMonitor(Monitor[Commit]):
     """
 
     def __init__(self) -> None:
-        super().__init__("nftables", _NETLINK_NETFILTER, (_GROUP,), _hear_commits_only)
+        super().__init__("nftables", NETLINK_NETFILTER, (_GROUP,), _hear_commits_only)
 
-    def _read(self, data: bytes) -> Iterable[Commit]:
-        generation = attribute(data, _GENERATION)
-        if generation is None:
-            return ()
-        process = attribute(data, _PROCESS) or b""
-        name = attribute(data, _NAME) or b""
-        commit = Commit(
-            int.from_bytes(generation, "big"),
-            int.from_bytes(process, "big"),
-            name.rstrip(b"\0").decode(errors="replace"),
-        )
-        return (commit,)
+    def _read(self, data: bytes) -> Iterator[Commit]:
+        for _, _, start, end in messages(data):
+            told = attributes(data, start + FIRST, end)
+            yield Commit(
+                int.from_bytes(told[_GENERATION], "big"),
+                int.from_bytes(told.get(_PROCESS, b""), "big"),
+                told.get(_NAME, b"").rstrip(b"\0").decode(errors="replace"),
+            )
 
 
 def _hear_commits_only(receiver: socket.socket) -> None:

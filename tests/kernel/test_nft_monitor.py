@@ -13,6 +13,7 @@ from support.fullnat_net import empty_namespace, run
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.kernel import nft_monitor
 from lvskeeper.kernel.monitor import Overrun
+from lvskeeper.kernel.nfnetlink import NETLINK_NETFILTER
 from lvskeeper.kernel.nft import Generation
 from lvskeeper.kernel.nft_monitor import Commit, NftMonitor
 
@@ -87,7 +88,7 @@ def test_one_wake_up_reads_a_bounded_number(monitor: NftMonitor) -> None:
 
 
 def test_messages_of_others_than_the_kernel_are_no_news(monitor: NftMonitor) -> None:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as stranger:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as stranger:
         header = struct.pack("=IH14x", 28, nft_monitor._NEW_GENERATION)
         body = struct.pack("=HH", 8, 1) + b"\0\0\0\x09"
         stranger.sendto(header + body, (monitor._socket.getsockname()[0], 0))
@@ -96,7 +97,7 @@ def test_messages_of_others_than_the_kernel_are_no_news(monitor: NftMonitor) -> 
 
 
 def test_a_kernel_without_the_socket_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nft_monitor, "_NETLINK_NETFILTER", 31)
+    monkeypatch.setattr(nft_monitor, "NETLINK_NETFILTER", 31)
     with pytest.raises(OperatorError, match="cannot watch nftables") as raised:
         NftMonitor()
     assert raised.value.status is ExitStatus.KERNEL
