@@ -5,7 +5,6 @@ Plain functions of values: the director calls them, and so does ``lvskeeper plan
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import final
 
 from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, RealServerSpec, VirtualServerSpec
@@ -169,10 +168,7 @@ def pool_specs(spec: DirectorSpec) -> dict[str, PoolSpec]:
 
 def uses_fullnat(virtual: VirtualServerSpec) -> bool:
     """Return whether any real server of *virtual*, the sorry server included, is by FULLNAT."""
-    servers: Iterable[RealServerSpec] = virtual.real_servers
-    if virtual.sorry_server is not None:
-        servers = chain(servers, (virtual.sorry_server,))
-    return any(server.forward is Forward.FULLNAT for server in servers)
+    return any(server.forward is Forward.FULLNAT for server in virtual.servers)
 
 
 def changes_service(effects: Iterable[PoolEffect[DestKey]]) -> bool:

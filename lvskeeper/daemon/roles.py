@@ -140,6 +140,12 @@ class VirtualServerSpec:
     quorum_up: Script | None = None
     quorum_down: Script | None = None
 
+    @property
+    def servers(self) -> tuple[RealServerSpec, ...]:
+        """The real servers, and behind them the sorry server."""
+        sorry = () if self.sorry_server is None else (self.sorry_server,)
+        return self.real_servers + sorry
+
 
 @final
 @dataclass(frozen=True, slots=True)

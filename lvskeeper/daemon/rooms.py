@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
-from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.fullnat.capacity import Place, Room
 from lvskeeper.fullnat.pools import FIRST_PORT, LAST_PORT
 from lvskeeper.ipvs.types import DestKey, Family, Forward, ServiceKey
@@ -60,10 +60,7 @@ def rooms_of(spec: DirectorSpec, *, native: bool = False) -> list[Room]:
 
 
 def _servers(virtual: VirtualServerSpec, key: ServiceKey) -> Iterator[DestKey]:
-    servers: list[RealServerSpec] = list(virtual.real_servers)
-    if virtual.sorry_server is not None:
-        servers.append(virtual.sorry_server)
-    for server in servers:
+    for server in virtual.servers:
         port = server.port or key.port
         if server.forward in {Forward.FULLNAT, Forward.NAT} and port:
             yield DestKey(server.address, port)

@@ -5,7 +5,6 @@ Plain functions of values: the keeper of the table calls them, and so does ``lvs
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
@@ -159,11 +158,7 @@ def returns_through_us(virtual: VirtualServerSpec) -> bool:
 
     Otherwise conntrack sees half of each connection, and takes all segments for stray ones.
     """
-    sorry = () if virtual.sorry_server is None else (virtual.sorry_server,)
-    return all(
-        server.forward in {Forward.NAT, Forward.FULLNAT}
-        for server in chain(virtual.real_servers, sorry)
-    )
+    return all(server.forward in {Forward.NAT, Forward.FULLNAT} for server in virtual.servers)
 
 
 def _is_tcp(key: ServiceKey) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, final
 
 from lvskeeper.daemon.desired import pool_specs, uses_fullnat
+from lvskeeper.daemon.ping_range import PING_RANGE, PingFinding, allow_ping, pings
 from lvskeeper.daemon.roles import DirectorSpec, TcpDefence, VirtualServerSpec
 from lvskeeper.daemon.ruleset import returns_through_us
 from lvskeeper.daemon.sysctl_log import sysctl_event
@@ -74,6 +75,8 @@ class SysctlKeeper:
         if families:
             self._tell_all(self._ensure(recommended_for_fullnat(connections), set_allowed=False))
             self._check_ways(spec, virtuals)
+        if pings(spec):
+            self._tell_ping(allow_ping(set_allowed=spec.manage_sysctls, root=self._root))
         # What a service cannot do without is not set back again.
         taken = {item.name for item in needed}
         asked = [item for item in _asked(spec) if item.name not in taken]
@@ -103,14 +106,18 @@ class SysctlKeeper:
         if finding.state is not State.MISSING:
             self._tell(finding)
         elif self._is_news(finding.requirement.name, finding.state):
-            self._emit(told.SysctlUnknown(_dotted(finding.requirement.name)))
+            self._emit(told.SysctlUnknown(finding.requirement.dotted))
+
+    def _tell_ping(self, finding: PingFinding) -> None:
+        if self._is_news(PING_RANGE, finding.state) and finding.event is not None:
+            self._emit(finding.event)
 
     def _tell_policies(self, policies: Iterable[Requirement]) -> None:
         for finding in self._ensure(policies, set_allowed=False):
             news = self._is_news(finding.requirement.name, finding.found)
             if finding.state is State.WRONG and news:
-                name, consequence = finding.requirement.name, finding.requirement.consequence
-                self._emit(told.SysctlPolicy(_dotted(name), finding.found, consequence))
+                name, consequence = finding.requirement.dotted, finding.requirement.consequence
+                self._emit(told.SysctlPolicy(name, finding.found, consequence))
 
     def _check_ways(self, spec: DirectorSpec, virtuals: Iterable[VirtualServerSpec]) -> None:
         """Tell of LIP devices that are strict with sources which are reached another way."""
@@ -163,7 +170,3 @@ def _asymmetric(devices: Iterable[str], servers: dict[str, dict[Address, None]])
             }
             if ways - {0, index_of(device), index_of("lo")}:
                 yield device
-
-
-def _dotted(name: str) -> str:
-    return name.replace("/", ".")

@@ -8,7 +8,7 @@ from lvskeeper.observe.events import Event
 def sysctl_event(finding: Finding) -> Event | None:
     """Return the event of a sysctl that was set or is wrong; nothing where all was well."""
     requirement = finding.requirement
-    name = requirement.name.replace("/", ".")
+    name = requirement.dotted
     wanted = str(requirement.wanted)
     if finding.state is State.SET:
         return events.SysctlSet(name, finding.found, wanted)

@@ -33,6 +33,11 @@ class Requirement:
     at_least: bool = False
     """A greater value will do, too."""
 
+    @property
+    def dotted(self) -> str:
+        """The name as sysctl(8) has it."""
+        return self.name.replace("/", ".")
+
     def met_by(self, value: int) -> bool:
         """Return whether *value* will do."""
         return value >= self.wanted if self.at_least else value == self.wanted
@@ -71,7 +76,7 @@ class Finding:
         return self.state in {State.OK, State.SET}
 
     def __str__(self) -> str:
-        name = self.requirement.name.replace("/", ".")
+        name = self.requirement.dotted
         wanted = self.requirement.wanted
         problem = f"{name} does not exist"
         match self.state:
