@@ -12,10 +12,11 @@ from lvskeeper.daemon.roles import DirectorSpec, SynProxySpec, TcpDefence, Virtu
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.defence import Defences
 from lvskeeper.fullnat.hold import Hold
+from lvskeeper.fullnat.parts import is_tcp
 from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import KEEP, Ruleset, Source, covering, expected_content
 from lvskeeper.fullnat.synproxy import MSS, WSCALE, Cookies, SynProxy, exempt
-from lvskeeper.ipvs.types import Forward, Protocol, ServiceKey
+from lvskeeper.ipvs.types import Forward, ServiceKey
 
 if TYPE_CHECKING:
     from lvskeeper.units import Address
@@ -40,7 +41,7 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
         for key in virtual.keys:
             if translated and local_addresses(pool, key.family):
                 fullnat[key] = Source(virtual.pool, virtual.ports)
-            if virtual.syn_proxy is not None and _is_tcp(key):
+            if virtual.syn_proxy is not None and is_tcp(key):
                 proxied[key] = _promise(key, virtual.syn_proxy, measured or {})
     used = {source.pool for source in fullnat.values()}
     pools = tuple(
@@ -49,7 +50,7 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
         if name in used
     )
     services = covering(fullnat, (key for key in every if key not in fullnat))
-    direct = exempt(proxied, (key for key in every if _is_tcp(key) and key not in proxied))
+    direct = exempt(proxied, (key for key in every if is_tcp(key) and key not in proxied))
     cookies, defences = Cookies(proxied, direct), _defences(spec, every)
     return Ruleset(pools, services, cookies, defences, _hold(spec, pools))
 
@@ -120,7 +121,7 @@ def _defences(spec: DirectorSpec, every: list[ServiceKey]) -> Defences:
     for virtual in spec.virtual_servers:
         wanted = virtual.defence
         addressed = [key for key in virtual.keys if not key.fwmark]
-        tcp = [key for key in addressed if _is_tcp(key)]
+        tcp = [key for key in addressed if is_tcp(key)]
         if wanted.tcp is not TcpDefence.NO and returns_through_us(virtual):
             strays.update(tcp)
         if wanted.tcp is TcpDefence.VIP:
@@ -144,7 +145,7 @@ def _hold(spec: DirectorSpec, pools: Iterable[Pool]) -> Hold:
     past: set[Address] = set()
     for virtual in spec.virtual_servers:
         if returns_through_us(virtual):
-            through.update(key.address for key in virtual.keys if _is_tcp(key))
+            through.update(key.address for key in virtual.keys if is_tcp(key))
         elif any(key.fwmark for key in virtual.keys):
             past |= {key.address for other in spec.virtual_servers for key in other.keys}
         else:
@@ -159,7 +160,3 @@ def returns_through_us(virtual: VirtualServerSpec) -> bool:
     Otherwise conntrack sees half of each connection, and takes all segments for stray ones.
     """
     return all(server.forward in {Forward.NAT, Forward.FULLNAT} for server in virtual.servers)
-
-
-def _is_tcp(key: ServiceKey) -> bool:
-    return key.protocol is Protocol.TCP and not key.fwmark

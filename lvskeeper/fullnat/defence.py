@@ -18,6 +18,7 @@ from lvskeeper.fullnat.parts import (
     Slot,
     every_port,
     family_digit,
+    is_tcp,
 )
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.units import Address
@@ -69,13 +70,13 @@ class Defences:
         has no other port that could be closed.
         """
         every = set(services)
-        chosen = frozenset(key for key in strays if _is_tcp(key))
+        chosen = frozenset(key for key in strays if is_tcp(key))
         shut = frozenset(item for item in closed if _all_ports(item) not in every)
         silent = frozenset(udp) - {key.address for key in every if key.protocol is Protocol.UDP}
         hurt = {
             key
             for key in every - chosen
-            if _is_tcp(key) and (key.address in shut or every_port(key) in chosen)
+            if is_tcp(key) and (key.address in shut or every_port(key) in chosen)
         }
         if chosen or shut or silent:
             hurt |= {key for key in every if key.fwmark}
@@ -136,10 +137,6 @@ class Defences:
             key = _all_ports(address)
             found[Slot(f"fragment{family_digit(key.family)}", key)] = MEMBER
         return found
-
-
-def _is_tcp(key: ServiceKey) -> bool:
-    return key.protocol is Protocol.TCP and not key.fwmark
 
 
 def _all_ports(address: Address) -> ServiceKey:

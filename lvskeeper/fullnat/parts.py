@@ -136,6 +136,11 @@ CONTAINERS: Final = {
 which is that of IPVS (``ip_vs_service_find``)."""
 
 
+def is_tcp(key: ServiceKey) -> bool:
+    """Return whether *key* is a service of TCP at an address: one with a mark is at none."""
+    return key.protocol is Protocol.TCP and not key.fwmark
+
+
 def every_port(key: ServiceKey) -> ServiceKey:
     """Return the service of all ports at the address of *key*."""
     return ServiceKey(key.family, key.protocol, key.address)
