@@ -209,17 +209,17 @@ class Director:
             # The timeout of services that ask for none is one of them, and known since the opening.
             table.client.open()
         await self._addresses.add(spec.pools)
-        leaving = self._virtuals.adopt(spec, table, self._owned.past)
+        leaving = await self._virtuals.adopt(spec, table, self._owned.past)
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
         self._announcer.router_id = spec.router_id
         self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
         keys = {key for item in spec.virtual_servers for key in item.keys}
+        await self._virtuals.want_all(table)
         # What an earlier director left is ours as well; nothing is let go before what is wanted is
-        # known, for a drift check would delete it.
+        # known.
         table.forget((table.owned | set(self._owned.services)) - keys)
-        self._virtuals.want(self._virtuals, table)
         self._save(table)
         for item in leaving:
             self._announcer.leaving(item.spec, item.pool)
@@ -324,7 +324,9 @@ class Director:
     async def _check_table(self) -> None:
         if self._table is not None:
             await self._flush()
-            await self._table.check_drift()
+            # What a reload wants by and by is no drift, and it looks at the whole table itself.
+            if not self._changing.locked():
+                await self._table.check_drift()
 
     async def _count(self) -> None:
         self._counters.look(self._spec, asyncio.get_running_loop().time())
@@ -344,7 +346,15 @@ class Director:
             async with self._changing:
                 self._fullnat.measured = self._offers.measured(self._spec)
                 await self._fullnat.settle(self._spec, frozenset())
-        self._save(self._table)
+        # To gather the state of thousands takes far longer than to see that it is as it was.
+        noted = self._owned
+        if not (
+            self._state_file.holds(noted)
+            and self._addresses.ours == noted.addresses
+            and self._table.owned == frozenset(noted.services)
+            and self._virtuals.are_as(noted.past)
+        ):
+            self._save(self._table)
 
     async def _look_at_capacity(self) -> None:
         if self._table is not None:

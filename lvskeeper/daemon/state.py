@@ -77,12 +77,17 @@ class StateFile:
         self._saved = saved.state
         return saved.state
 
+    def holds(self, state: OwnedState) -> bool:
+        """Return whether this very *state* is what the last :meth:`save` wrote or found there."""
+        return state is self._saved
+
     def save(self, state: OwnedState) -> None:
         """Write *state* so that a crash leaves either the old or the new file.
 
         Raises :class:`OperatorError` where it cannot be written.
         """
         if state == self._saved:
+            self._saved = state
             return
         draft = self._path.with_suffix(".new")
         try:

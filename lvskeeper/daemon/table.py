@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, final
 
+from lvskeeper.daemon.breath import Breath
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.diff import diff
@@ -25,9 +26,6 @@ SLICE: Final = 256
 
 DRIFT_BUDGET: Final = 0.1
 """Seconds of one drift check. A table too big for it is read in turns; services, each time."""
-
-BREATH: Final = 0.005
-"""Seconds of reading after which other work of the loop has its turn."""
 
 SHOWN: Final = 3
 """Repairs told in words in one event."""
@@ -133,31 +131,26 @@ class TableKeeper:
         """
         order = list(self._desired)
         wrong: set[ServiceKey] = set()
-        breath = started
+        breath = Breath()
         for step in range(len(order)):
             key = order[(self._turn + step) % len(order)]
             service = services.get(key)
             if service is not None and self._differences({key}, {key: self._client.entry(service)}):
                 wrong.add(key)
-            now = time.monotonic()
-            if now - started > DRIFT_BUDGET:
+            if time.monotonic() - started > DRIFT_BUDGET:
                 self._turn = (self._turn + step + 1) % len(order)
                 break
-            if now - breath > BREATH:
-                await asyncio.sleep(0)
-                breath = time.monotonic()
+            await breath.taken()
         return wrong
 
     async def _read_slowly(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
         """Return those of *keys* that the kernel has; other work has its turn meanwhile."""
         found = {}
-        breath = time.monotonic()
+        breath = Breath()
         for key, service in self._client.services().items():
             if key in keys:
                 found[key] = self._client.entry(service)
-            if time.monotonic() - breath > BREATH:
-                await asyncio.sleep(0)
-                breath = time.monotonic()
+            await breath.taken()
         return found
 
     async def _compare(self, keys: AbstractSet[ServiceKey], actual: Table) -> list[Operation]:

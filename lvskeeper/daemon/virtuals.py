@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from lvskeeper.daemon.announce import Announcer
+from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import (
     changes_service,
     entries,
@@ -65,18 +66,18 @@ class Virtuals:
             for name, item in self._items.items()
         }
 
-    def adopt(
+    async def adopt(
         self, spec: DirectorSpec, table: TableKeeper, past: Mapping[str, Past]
     ) -> list[Virtual]:
         """Let those of *spec* be the virtual servers from now on; return those that leave.
 
         A virtual server that ran before goes on; one that the kernel already has starts from what
         its *table* shows and its *past*; any other starts by its own policy (alpha). Nothing is
-        left to :meth:`take_changed`.
+        left to :meth:`take_changed`. The old ones are there until all is ready.
         """
         now = asyncio.get_running_loop().time()
         fresh = [item for item in spec.virtual_servers if item.name not in self._items]
-        actual = table.read({key for item in fresh for key in item.keys})
+        actual = table.read({key for item in fresh for key in item.keys}) if fresh else {}
         priors = {item.name: prior_of(item, actual, past.get(item.name)) for item in fresh}
         if adopted := [prior for prior in priors.values() if prior is not None]:
             self._emit(
@@ -86,21 +87,27 @@ class Virtuals:
                     sum(not live for prior in adopted for live in prior.live.values()),
                 )
             )
-        items = {}
+        made = []
+        breath = Breath()
         for item in spec.virtual_servers:
-            before = self._items.get(item.name)
-            if before is None:
-                pool = make_pool(item, now, priors[item.name])
-                effects = pool.start()
-            else:
-                pool = make_pool(item, now)
-                effects = pool.carry(before.pool)
-            items[item.name] = Virtual(item, pool)
-            self._announcer.tell(item, effects)
+            made.append(Virtual(item, make_pool(item, now, priors.get(item.name))))
+            await breath.taken()
+        # No wait from here on: what a result changes in an old pool would not be carried over.
+        for virtual in made:
+            before = self._items.get(virtual.spec.name)
+            effects = virtual.pool.carry(before.pool) if before else virtual.pool.start()
+            self._announcer.tell(virtual.spec, effects)
+        items = {virtual.spec.name: virtual for virtual in made}
         leaving = [item for name, item in self._items.items() if name not in items]
         self._items, self._groups = items, pool_specs(spec)
         self._changed.clear()
         return leaving
+
+    def are_as(self, past: Mapping[str, Past]) -> bool:
+        """Return whether *past* tells their names and quorums; their servers are then the same."""
+        return past.keys() == self._items.keys() and all(
+            item.pool.has_quorum is past[name].had_quorum for name, item in self._items.items()
+        )
 
     def clear(self) -> list[Virtual]:
         """Forget all; return them, as they leave."""
@@ -130,6 +137,13 @@ class Virtuals:
         for item in virtuals:
             group = self._groups.get(item.spec.pool)
             table.want(entries(item.spec, item.pool.serving(), group))
+
+    async def want_all(self, table: TableKeeper) -> None:
+        """Let *table* want of all of them what their health asks for at the time of each."""
+        breath = Breath()
+        for item in self:
+            self.want((item,), table)
+            await breath.taken()
 
 
 def served(virtuals: Iterable[Virtual]) -> set[ServiceKey]:

@@ -47,6 +47,20 @@ def test_an_unchanged_state_is_not_written_again(tmp_path: Path) -> None:
     assert not (tmp_path / "director.json").exists()
 
 
+def test_the_file_is_known_to_hold_what_was_saved_last(tmp_path: Path) -> None:
+    keeper = StateFile(tmp_path)
+    assert not keeper.holds(STATE)
+    keeper.save(STATE)
+    assert keeper.holds(STATE)
+    same = OwnedState(STATE.services, STATE.addresses, STATE.past)
+    keeper.save(same)
+    assert keeper.holds(same)
+    (tmp_path / "director.new").mkdir()
+    with pytest.raises(OperatorError):
+        keeper.save(OwnedState())
+    assert keeper.holds(same)
+
+
 def test_what_another_boot_or_namespace_left_is_not_ours(tmp_path: Path) -> None:
     StateFile(tmp_path).save(STATE)
     file = tmp_path / "director.json"
