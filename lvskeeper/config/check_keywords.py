@@ -173,6 +173,10 @@ _SMTP: Final = (
     ),
 )  # fmt: skip
 
+_PING: Final = tuple(
+    keyword for keyword in _CHECK if keyword.name not in {"connect_port", "bind_port"}
+)
+
 BLOCKS: Final = (
     k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
@@ -182,6 +186,10 @@ BLOCKS: Final = (
             "should.", key="checks"),
     k.block("DNS_CHECK", "", "Up when a DNS server answers without an error code.", key="checks"),
     k.block("SMTP_CHECK", "", "Up when a mail server greets, and answers HELO.", key="checks"),
+    k.block(
+        "PING_CHECK", "", "Up when an echo request (ICMP) is answered. With `lvs_manage_sysctls` "
+        "the director's group is put into `net.ipv4.ping_group_range`.", key="checks",
+    ),
     k.refused(
         "BFD_CHECK", "Up while a BFD session is.",
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
@@ -198,6 +206,7 @@ TABLES: Final = (
     ("UDP_CHECK", _UDP),
     ("DNS_CHECK", _DNS),
     ("SMTP_CHECK", _SMTP),
+    ("PING_CHECK", _PING),
     ("host", (*_CONNECTION, _TIMEOUT)),
 )
 

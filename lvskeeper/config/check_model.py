@@ -134,7 +134,12 @@ class SmtpCheck(Check):
     hosts: tuple[SmtpHost, ...] = ()
 
 
-AnyCheck: TypeAlias = Annotated[
-    TcpCheck | HttpGet | SslGet | MiscCheck | UdpCheck | DnsCheck | SmtpCheck,
-    Field(discriminator="kind"),
-]
+@final
+class PingCheck(Check):
+    """``PING_CHECK``; it has no ports."""
+
+    kind: Literal["PING_CHECK"] = "PING_CHECK"
+
+
+NetworkCheck: TypeAlias = TcpCheck | HttpGet | SslGet | UdpCheck | DnsCheck | SmtpCheck | PingCheck
+AnyCheck: TypeAlias = Annotated[NetworkCheck | MiscCheck, Field(discriminator="kind")]

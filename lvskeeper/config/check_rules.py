@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lvskeeper.config.check_model import AnyCheck, Connected, HttpGet, MiscCheck, SmtpCheck, SslGet
+from lvskeeper.config.check_model import (
+    AnyCheck,
+    Connected,
+    HttpGet,
+    MiscCheck,
+    PingCheck,
+    SmtpCheck,
+    SslGet,
+)
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.model import RealServer, VirtualServer
@@ -25,7 +33,8 @@ def check_rules(site: Site) -> Iterator[Diagnostic]:
             if isinstance(check, Connected):
                 asked = (check.hosts if isinstance(check, SmtpCheck) else ()) or (check,)
                 ports = (check.connect_port or host.connect_port for host in asked)
-                if zero and not one.port and not all(ports):
+                portless = isinstance(check, PingCheck)
+                if zero and not one.port and not portless and not all(ports):
                     yield _no_port(at, check.kind)
                 for host in asked:
                     yield from _families(one, check, host, _block(at, check.kind))

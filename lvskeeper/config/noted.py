@@ -8,7 +8,7 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = "PING_CHECK FILE_CHECK"
+_CHECKERS: Final = "FILE_CHECK"
 
 _LOGGING: Final = "log_all_failures"
 
@@ -97,5 +97,6 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "UDP_CHECK": (("K", _LOGGING),),
     "DNS_CHECK": (("K", _LOGGING),),
     "SMTP_CHECK": (("K", _LOGGING),),
+    "PING_CHECK": (("K", f"{_LOGGING} connect_port bind_port"),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

@@ -9,6 +9,8 @@ from lvskeeper.config.check_model import (
     DnsCheck,
     HttpGet,
     MiscCheck,
+    NetworkCheck,
+    PingCheck,
     SmtpCheck,
     SslGet,
     TcpCheck,
@@ -84,24 +86,34 @@ def compile_check(
             check.bindto, check.bind_port or 0, check.bind_if or "", check.fwmark or 0
         ),
     )
+    return _ask(server, one, check, connected)
+
+
+def _ask(
+    server: VirtualServer, one: RealServer, check: NetworkCheck, spec: health.CheckSpec
+) -> health.CheckSpec:
+    """Return *spec* with what the kind of *check* asks."""
     match check:
         case TcpCheck():
-            return connected
+            made = spec
         case HttpGet() | SslGet():
-            return replace(
-                connected,
+            made = replace(
+                spec,
                 urls=_urls(server, one, check),
                 http_version=health.HttpVersion(check.http_protocol),
                 tls=_tls(check) if isinstance(check, SslGet) else None,
             )
         case UdpCheck():
-            return replace(connected, udp=_udp(check))
+            made = replace(spec, udp=_udp(check))
         case DnsCheck():
-            return replace(connected, dns=health.Dns(check.name, check.type))
+            made = replace(spec, dns=health.Dns(check.name, check.type))
         case SmtpCheck():
-            return replace(connected, smtp=_smtp(check, connected))
+            made = replace(spec, smtp=_smtp(check, spec))
+        case PingCheck():
+            made = replace(spec, port=0)
         case _:
             assert_never(check)
+    return made
 
 
 def _smtp(check: SmtpCheck, spec: health.CheckSpec) -> health.Smtp:

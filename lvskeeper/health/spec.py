@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
 
-from lvskeeper.units import Address, format_endpoint
+from lvskeeper.units import Address, format_address, format_endpoint
 
 SCRIPT_EXTRA: Final = 30.0
 """Seconds beside its own limit that a script may take to start and to end."""
@@ -23,6 +23,7 @@ class CheckKind(Enum):
     UDP = "UDP_CHECK"
     DNS = "DNS_CHECK"
     SMTP = "SMTP_CHECK"
+    PING = "PING_CHECK"
 
 
 @final
@@ -232,6 +233,8 @@ class CheckSpec:
     def __str__(self) -> str:
         if self.script is not None:
             return f"{self.kind.value} {' '.join(self.script.argv)[:MAX_NAME]}"
+        if self.kind is CheckKind.PING:
+            return f"{self.kind.value} {format_address(self.address)}"
         return f"{self.kind.value} {format_endpoint(self.address, self.port)}"
 
 

@@ -371,7 +371,7 @@ class DriftRepaired(Event, frozen=True):
 
 @final
 class SysctlSet(Event, frozen=True):
-    """A sysctl that FULLNAT or a VMAC needs was set."""
+    """A sysctl that FULLNAT, a VMAC or PING_CHECK needs was set."""
 
     NAME: ClassVar = "sysctl_set"
     LEVEL: ClassVar = Level.NOTICE
@@ -382,7 +382,7 @@ class SysctlSet(Event, frozen=True):
 
 @final
 class SysctlWrong(Event, frozen=True):
-    """A sysctl does not have the value that FULLNAT or a VMAC needs."""
+    """A sysctl does not have the value that FULLNAT, a VMAC or PING_CHECK needs."""
 
     NAME: ClassVar = "sysctl_wrong"
     LEVEL: ClassVar = Level.WARNING

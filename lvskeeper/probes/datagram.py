@@ -47,7 +47,7 @@ async def exchange(
     loop = asyncio.get_running_loop()
     with open_socket(spec.address, spec.source, socket.SOCK_DGRAM, protocol) as sock:
         async with asyncio.timeout(spec.connect_timeout):
-            await loop.sock_connect(sock, endpoint(spec.address, spec.port))
+            sock.connect(endpoint(spec.address, spec.port))  # it only sets the peer
             progress.phase, progress.doing = Phase.SEND, "sending"
             await loop.sock_sendall(sock, question.ask())
             progress.phase, progress.doing = Phase.STATUS, "waiting for the answer"

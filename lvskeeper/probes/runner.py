@@ -8,6 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar, final
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
 from lvskeeper.probes.dns import probe_dns
 from lvskeeper.probes.http import HttpProber
+from lvskeeper.probes.ping import probe_ping
 from lvskeeper.probes.smtp import probe_smtp
 from lvskeeper.probes.tcp import probe_tcp
 from lvskeeper.probes.udp import probe_udp
@@ -59,6 +60,7 @@ class ProbeRunner(Generic[Id]):
             CheckKind.UDP: probe_udp,
             CheckKind.DNS: probe_dns,
             CheckKind.SMTP: probe_smtp,
+            CheckKind.PING: probe_ping,
         }
         self._closed = False
 

@@ -291,6 +291,19 @@ def test_smtp_check() -> None:
     assert hosts.longest == 4.0
 
 
+def test_ping_check_has_no_port_and_needs_none() -> None:
+    spec = compiled(
+        server(
+            "protocol TCP\npersistence_timeout\nreal_server 198.51.100.1 {\n"
+            "PING_CHECK {\nconnect_ip 2001:db8::1\n}\n}",
+            "192.0.2.1",
+        )
+    )
+    (one,) = spec.virtual_servers[0].real_servers[0].checks
+    assert (one.kind, one.port, one.retry) == (CheckKind.PING, 0, 1)
+    assert str(one) == "PING_CHECK 2001:db8::1"
+
+
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:
     (one,) = compiled(
         "global_defs {\nscript_user nobody nogroup\n}\n"

@@ -38,7 +38,7 @@ FRAMES = {
     "SSL_GET": (HEAD + "real_server 198.51.100.1 80 {\nSSL_GET {\nurl {\npath /\n}\n%s\n}\n}\n}\n"),
     **{
         kind: HEAD + "real_server 198.51.100.1 80 {\n" + kind + " {\n%s\n}\n}\n}\n"
-        for kind in ("UDP_CHECK", "DNS_CHECK", "SMTP_CHECK")
+        for kind in ("UDP_CHECK", "DNS_CHECK", "SMTP_CHECK", "PING_CHECK")
     },
     "host": HEAD + "real_server 198.51.100.1 80 {\nSMTP_CHECK {\nhost {\n%s\n}\n}\n}\n}\n",
     "MISC_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nMISC_CHECK {\n%s\n}\n}\n}\n"),
@@ -212,6 +212,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
     ],
     "SMTP_CHECK": [*CHECK, ("helo_name", "lvs1.example", "lvs1.example", ("", '"a b"'))],
     "host": CONNECTION,
+    "PING_CHECK": [row for row in CHECK if row[0] not in {"connect_port", "bind_port"}],
     "MISC_CHECK": [
         ("misc_path", '"/bin/x a"', Command(argv=("/bin/x", "a")), ("", '""', "/bin/x a")),
         ("misc_timeout", "2.5", 2.5, BAD_SECONDS),

@@ -1,5 +1,6 @@
 """The director's sysctls: on a made-up tree, and with the ways of a real network namespace."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lvskeeper.daemon.roles import (
     VirtualServerSpec,
 )
 from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
+from lvskeeper.health.spec import CheckKind, CheckSpec
 from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE, Traits
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
 from lvskeeper.observe import events
@@ -205,3 +207,23 @@ def test_a_strict_device_that_replies_would_not_leave_by_is_told(
 
     about = [each for each in found if getattr(each, "sysctl", "").endswith("rp_filter")]
     assert [type(each) for each in about] == [events.SysctlWrong] * strict
+
+
+@pytest.mark.parametrize("manage", [True, False])
+def test_the_right_to_ping_is_seen_to_where_a_check_needs_it(tmp_path: Path, manage: bool) -> None:
+    tree = Tree(tmp_path)
+    groups = tmp_path / "net/ipv4/ping_group_range"
+    groups.write_text("1\t0\n")
+    tree.keeper.apply(DirectorSpec(virtual_servers=(NAT,)), MAINLINE)
+    assert tree.events == []
+    check = CheckSpec(CheckKind.PING, parse_address("10.1.1.2"), 0)
+    server = replace(NAT.real_servers[0], checks=(check,))
+    spec = DirectorSpec(
+        virtual_servers=(replace(NAT, real_servers=(server,)),), manage_sysctls=manage
+    )
+    for _ in range(2):
+        tree.keeper.check(spec, MAINLINE)
+    kind = events.SysctlSet if manage else events.SysctlWrong
+    assert [type(event) for event in tree.events] == [kind]
+    ours = str(os.getegid())
+    assert groups.read_text().split() == ([ours, ours] if manage else ["1", "0"])
