@@ -5,11 +5,12 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.waiting import until
 
 from lvskeeper.daemon.notify import Notifier
 from lvskeeper.daemon.notify_scripts import MAX_EVENTS
@@ -23,8 +24,6 @@ from lvskeeper.vrrp.validate import Rules
 
 pytestmark = pytest.mark.asyncio
 
-LIMIT = 10.0
-
 
 def sh(text: str) -> Script:
     return Script(("/bin/sh", "-c", text))
@@ -36,12 +35,6 @@ def open_to_others(folder: Path) -> None:
         place.chmod(0o755)
         if place.name.startswith("pytest-of-"):
             break
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(LIMIT):
-        while not condition():  # noqa: ASYNC110 - other processes set no event
-            await asyncio.sleep(0.01)
 
 
 def owner(path: Path) -> tuple[int, int]:

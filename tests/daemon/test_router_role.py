@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.fullnat_net import empty_namespace, run
+from support.waiting import until
 
 from lvskeeper.daemon.channel import Applied, Apply, Channel, FromRole, Stop, Stopped, SyncRole
 from lvskeeper.daemon.router import RouterRole
@@ -110,7 +111,5 @@ async def test_packets_are_held_from_a_take_over_on_and_not_when_an_address_come
             await asyncio.wait_for(boss.masters.acquire(), 10)
             assert held() == (2 if seconds else 0)
             run("nft flush set inet lvskeeper hold; ip addr del 198.51.100.9/32 dev lo")
-            async with asyncio.timeout(10):
-                while "198.51.100.9" not in run("ip addr"):  # noqa: ASYNC110 - the test waits
-                    await asyncio.sleep(0.02)
+            await until(lambda: "198.51.100.9" in run("ip addr"))
             assert held() == 0

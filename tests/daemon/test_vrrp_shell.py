@@ -1,12 +1,12 @@
 """The shell around the VRRP machines, with real sockets on the loopback interface."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from support.waiting import until
 
 from lvskeeper.daemon.router_spec import InstanceConfig
 from lvskeeper.daemon.seat import Seat
@@ -71,12 +71,6 @@ async def router(
         yield shell, duties
     finally:
         shell.stop()
-
-
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not what():  # noqa: ASYNC110 - states have no events of asyncio
-            await asyncio.sleep(0.005)
 
 
 async def test_a_suspended_machine_comes_back_as_backup() -> None:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -30,9 +30,11 @@ from support.fullnat_net import (
     VPORT,
     Network,
     run,
+    translating,
 )
 from support.segments import send_segment
 from support.speaker import SACK, TIMESTAMPS, WSCALE, Agreed, Speaker, greeted
+from support.waiting import wait_until
 
 from lvskeeper.fullnat.content import differences
 from lvskeeper.fullnat.defence import Defences
@@ -210,16 +212,7 @@ def program_ipvs() -> None:
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("ipvs", marks=pytest.mark.ipvs)])
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
-    if request.param == "ipvs":
-        run("modprobe -q ip_vs", check=False)
-        if not Path("/proc/net/ip_vs").exists():
-            pytest.skip("this kernel has no ip_vs")
-    with Network() as network:
-        with network.inside(DIRECTOR):
-            if request.param == "ipvs":
-                program_ipvs()
-            else:
-                run("nft -f -", data=STAND_IN)
+    with translating(request.param, STAND_IN, program_ipvs) as network:
         for who, table in ((SERVER, SEEN), (CLIENT, ANSWERS)):
             with network.inside(who):
                 run("nft -f -", data=table)
@@ -238,13 +231,6 @@ def director(network: Network) -> Iterator[Director]:
     director.become(PROXYING)
     yield director
     director.nft.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("vip", "lips"), [(VIP4, LIPS4), (VIP6, LIPS6)])

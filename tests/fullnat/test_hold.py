@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -27,8 +27,10 @@ from support.fullnat_net import (
     Network,
     empty_namespace,
     run,
+    translating,
 )
 from support.segments import send_segment
+from support.waiting import wait_until
 
 from lvskeeper.fullnat.content import differences
 from lvskeeper.fullnat.hold import Hold
@@ -48,7 +50,6 @@ OWN: Final = {4: "192.0.2.1", 6: "2001:db8:c::1"}
 BEHIND_COOKIES: Final = 81
 SHORT, LONG = 0.4, 20.0
 """Seconds of a hold: to see its end, and for a busy machine to see none."""
-PATIENCE: Final = 10.0
 ACK: Final = 0x10
 STRAY_PORTS: Final = count(40_000)
 """A new one for each: what was answered is tracked for a while."""
@@ -153,16 +154,7 @@ class Site:
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("ipvs", marks=pytest.mark.ipvs)])
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
-    if request.param == "ipvs":
-        run("modprobe -q ip_vs", check=False)
-        if not Path("/proc/net/ip_vs").exists():
-            pytest.skip("this kernel has no ip_vs")
-    with Network() as network:
-        with network.inside(DIRECTOR):
-            if request.param == "ipvs":
-                program_ipvs()
-            else:
-                run("nft -f -", data=STAND_IN)
+    with translating(request.param, STAND_IN, program_ipvs) as network:
         for who in (SERVER, CLIENT):
             with network.inside(who):
                 run("nft -f -", data=ANSWERS)
@@ -174,13 +166,6 @@ def site(network: Network) -> Site:
     with network.inside(DIRECTOR):
         run("nft -f -", data=render(RULESET))
     return Site(network)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("family", [4, 6])

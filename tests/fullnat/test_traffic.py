@@ -27,6 +27,7 @@ from support.fullnat_net import (
     VPORT,
     Network,
     run,
+    translating,
 )
 
 from lvskeeper.fullnat.content import differences
@@ -105,17 +106,9 @@ def program_ipvs() -> None:
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("ipvs", marks=pytest.mark.ipvs)])
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
-    if request.param == "ipvs":
-        run("modprobe -q ip_vs", check=False)
-        if not Path("/proc/net/ip_vs").exists():
-            pytest.skip("this kernel has no ip_vs")
-    with Network() as network:
+    with translating(request.param, STAND_IN, program_ipvs) as network:
         with network.inside(DIRECTOR):
             run("nft -f -", data=MARKING)
-            if request.param == "ipvs":
-                program_ipvs()
-            else:
-                run("nft -f -", data=STAND_IN)
         yield network
 
 

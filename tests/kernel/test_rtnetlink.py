@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.fullnat_net import namespace
 from support.vrrp_net import DEVICE, HERE4, two_hosts
+from support.waiting import wait_until
 
 from lvskeeper.kernel.rtnetlink import Refusal, RouteClient, index_of
 from lvskeeper.kernel.rtnetlink_changes import (
@@ -77,13 +78,6 @@ def shown(here: Namespace, held: HeldAddress) -> dict[str, Any] | None:
 
 def present(client: RouteClient, address: Address) -> PresentAddress | None:
     return next((each for each in client.addresses() if each.address == address), None)
-
-
-def wait_until(met: Callable[[], bool], seconds: float = 5.0) -> None:
-    until = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def done(client: RouteClient, *changes: Change) -> None:

@@ -3,12 +3,13 @@
 import contextlib
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from support.fullnat_net import namespace
 from support.vrrp_net import DEVICE, two_hosts
+from support.waiting import wait_until
 
 from lvskeeper.kernel.monitor import Overrun
 from lvskeeper.kernel.rtnetlink import RouteClient, index_of
@@ -56,13 +57,6 @@ def client(here: Namespace) -> Iterator[RouteClient]:
     assert here.name
     with RouteClient() as made:
         yield made
-
-
-def wait_until(met: Callable[[], bool], seconds: float = 5.0) -> None:
-    until = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def done(client: RouteClient, *changes: Change) -> None:

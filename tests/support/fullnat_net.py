@@ -12,7 +12,7 @@ import socket
 import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -244,3 +244,17 @@ class Network:
             self._stack.callback(thread.join)
             self._stack.callback(server.server_close)
             self._stack.callback(server.shutdown)
+
+
+@contextlib.contextmanager
+def translating(way: str, stand_in: str, program_ipvs: Callable[[], None]) -> Iterator[Network]:
+    """Yield the network whose director translates destinations: by ``ipvs``, or by *stand_in*."""
+    if way == "ipvs":
+        run("modprobe -q ip_vs", check=False)
+    with Network() as network:
+        with network.inside(DIRECTOR):
+            if way == "ipvs":
+                program_ipvs()
+            else:
+                run("nft -f -", data=stand_in)
+        yield network
