@@ -179,7 +179,6 @@ class Snapshot:
 
     pools: tuple[PoolUse, ...] = ()
     conntrack: ConntrackStats | None = None
-    conntrack_state: State = State.ROOMY
 
 
 @final
@@ -301,7 +300,6 @@ class Judge:
                 PoolUse(pool, *use, self._pools[pool].state) for pool, use in sorted(uses.items())
             ),
             conntrack,
-            self._table.state,
         )
         self._pools = {
             pool: gauge for pool, gauge in self._pools.items() if gauge.state is not State.ROOMY

@@ -47,10 +47,6 @@ class Snapshot:
         """ACKs whose cookie was wrong or too old."""
         return _first(self.values, _INVALID)
 
-    def rate(self, name: str) -> float:
-        """Return how much *name* grew in a second; 0 where that is not known."""
-        return self.rates.get(name, 0.0)
-
 
 def _first(values: Mapping[str, int], names: tuple[str, ...]) -> int:
     return next((values[name] for name in names if name in values), 0)

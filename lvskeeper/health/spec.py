@@ -263,8 +263,6 @@ class TcpOffer:
     """Segment size in bytes that may be sent to it: its own MSS, or less where the path is."""
     wscale: int | None
     """Its window scale; ``None``: it does not scale."""
-    timestamps: bool = True
-    sack: bool = True
 
 
 @final

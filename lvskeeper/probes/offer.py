@@ -9,7 +9,7 @@ from lvskeeper.health.spec import TcpOffer
 _INFO_SIZE: Final = 20
 """Bytes of ``struct tcp_info`` (linux/tcp.h) up to and with ``tcpi_snd_mss``."""
 _OPTIONS, _WSCALES, _SND_MSS = 5, 6, 16
-_TIMESTAMPS, _SACK, _WSCALE = 1, 2, 4
+_TIMESTAMPS, _WSCALE = 1, 4
 """``TCPI_OPT_*``."""
 _TIMESTAMP_ROOM: Final = 12
 """Bytes of each segment that timestamps take; ``tcpi_snd_mss`` leaves them out."""
@@ -22,14 +22,11 @@ def read_offer(sock: socket.socket) -> TcpOffer | None:
     except OSError:
         return None
     options = info[_OPTIONS]
-    timestamps = bool(options & _TIMESTAMPS)
     (mss,) = struct.unpack_from("=I", info, _SND_MSS)
     return TcpOffer(
-        mss=mss + (_TIMESTAMP_ROOM if timestamps else 0),
+        mss=mss + (_TIMESTAMP_ROOM if options & _TIMESTAMPS else 0),
         # Two bit fields in one byte: the first is the low half on little-endian machines only.
         wscale=_first_half(info[_WSCALES]) if options & _WSCALE else None,
-        timestamps=timestamps,
-        sack=bool(options & _SACK),
     )
 
 
