@@ -16,7 +16,9 @@ class Breath:
         self._since = time.monotonic()
 
     async def taken(self) -> None:
-        """Wait a turn of the loop where this one has lasted long enough; call it at each step."""
+        """Let others have their turn if this one has lasted long enough; call it at each step."""
         if time.monotonic() - self._since > BREATH:
+            await asyncio.sleep(0)
+            # The first time we come before what timers and sockets have to say meanwhile.
             await asyncio.sleep(0)
             self._since = time.monotonic()

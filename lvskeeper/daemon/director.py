@@ -19,6 +19,7 @@ import msgspec
 
 from lvskeeper.daemon.addresses import AddressKeeper
 from lvskeeper.daemon.announce import Announcer
+from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.capacity import CAPACITY_INTERVAL, CapacityWatch, wanted_entries
 from lvskeeper.daemon.channel import (
     Applied,
@@ -104,7 +105,7 @@ class Director:
         self._capacity = CapacityWatch(emit)
         self._wanted_entries = 0
         self._offers = OfferBook(emit)
-        self._health = HealthLoop(self._on_effects, self._offers.note)
+        self._health = HealthLoop(self._on_effects, self._offers.note, emit)
         self._spec = DirectorSpec()
         self._keep = False
         self._virtuals = Virtuals(emit, self._announcer)
@@ -215,6 +216,7 @@ class Director:
         self._announcer.router_id = spec.router_id
         self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
+        breath = Breath()
         keys = {key for item in spec.virtual_servers for key in item.keys}
         await self._virtuals.want_all(table)
         # What an earlier director left is ours as well; nothing is let go before what is wanted is
@@ -223,6 +225,7 @@ class Director:
         self._save(table)
         for item in leaving:
             self._announcer.leaving(item.spec, item.pool)
+        await breath.taken()
         ready = served(self._virtuals)
         await self._upkeep.guarded("SYN cookies", partial(self._fullnat.withdraw_others, ready))
         outcome = await table.sync()
@@ -240,7 +243,7 @@ class Director:
         self._sync.configure(spec.sync)
         # A kernel that refuses it serves all the same.
         await self._upkeep.guarded("sync daemon", self._follow)
-        self._save(table)
+        self._save_changes(table)
         return outcome
 
     def _needs_table(self, spec: DirectorSpec) -> bool:
@@ -267,6 +270,20 @@ class Director:
             tuple(sorted(table.owned)), self._addresses.ours, self._virtuals.past
         )
         self._state_file.save(self._owned)
+
+    def _save_changes(self, table: TableKeeper) -> None:
+        """Save what changed since the last time under the same configuration, if anything.
+
+        To gather the state of thousands takes far longer than to see that it is as it was.
+        """
+        noted = self._owned
+        if not (
+            self._state_file.holds(noted)
+            and self._addresses.ours == noted.addresses
+            and table.owned == frozenset(noted.services)
+            and self._virtuals.are_as(noted.past)
+        ):
+            self._save(table)
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
         if self._virtuals.on_effects(name, effects):
@@ -346,15 +363,7 @@ class Director:
             async with self._changing:
                 self._fullnat.measured = self._offers.measured(self._spec)
                 await self._fullnat.settle(self._spec, frozenset())
-        # To gather the state of thousands takes far longer than to see that it is as it was.
-        noted = self._owned
-        if not (
-            self._state_file.holds(noted)
-            and self._addresses.ours == noted.addresses
-            and self._table.owned == frozenset(noted.services)
-            and self._virtuals.are_as(noted.past)
-        ):
-            self._save(self._table)
+        self._save_changes(self._table)
 
     async def _look_at_capacity(self) -> None:
         if self._table is not None:
