@@ -213,7 +213,6 @@ class Director:
         leaving = await self._virtuals.adopt(spec, table, self._owned.past)
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
-        self._announcer.router_id = spec.router_id
         self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
         breath = Breath()

@@ -93,6 +93,7 @@ class Virtuals:
             made.append(Virtual(item, make_pool(item, now, priors.get(item.name))))
             await breath.taken()
         # No wait from here on: what a result changes in an old pool would not be carried over.
+        self._announcer.router_id = spec.router_id
         for virtual in made:
             before = self._items.get(virtual.spec.name)
             effects = virtual.pool.carry(before.pool) if before else virtual.pool.start()
