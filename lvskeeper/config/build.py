@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.check_build import read_check
-from lvskeeper.config.check_keywords import KINDS
 from lvskeeper.config.check_model import TcpCheck
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
@@ -73,7 +72,6 @@ class Builder:
         self.diagnostics: list[Diagnostic] = []
         self.origin = Origin()
         self.noted: dict[str, list[Directive]] = {}
-        self.unchecked: list[tuple[Directive, Directive]] = []
         self.errors = 0
         self.checks: dict[tuple[tuple[object, ...], ...], TcpCheck] = {}
 
@@ -373,22 +371,11 @@ class Builder:
         values = self.head(directive, keyword) or {}
         known = bool(values)
         checks: list[object] = []
-        skipped: Directive | None = None
         for child, check in self.block("real_server", directive.children or (), values):
             found = self.known_check(child, check.name)
             if found is not None:
                 checks.append(found)
         values["checks"] = tuple(checks)
-        if not checks:
-            for child in directive.children or ():
-                noted = BLOCKS["real_server"].get(child.words[0])
-                if noted is not None and noted.status is Status.NOTED and noted.block:
-                    skipped = child
-                    break
-        if skipped is not None and not any(
-            child.words[0] in KINDS for child in directive.children or ()
-        ):
-            self.unchecked.append((directive, skipped))
         return values if known else None
 
     def known_check(self, directive: Directive, kind: str) -> object | None:
@@ -419,10 +406,3 @@ class Builder:
             owner = _OWNERS[BLOCKS[homes(name)[0]][name].origin[0]]
             message = f"'{name}' is a keyword of {owner} that is not served yet; {what}{more}"
             self.warn(Code.NOTED, places[0], 0, message)
-        if self.unchecked:
-            server, check = self.unchecked[0]
-            others = len(self.unchecked) - 1
-            more = f", and {others} more like it" if others else ""
-            message = f"'{server}' is left without a check{more}: it always counts as up"
-            hint = f"served are {', '.join(sorted(KINDS))}"
-            self.warn(Code.UNCHECKED, check, 0, message, hint)

@@ -35,6 +35,11 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
             if builder.errors == before:
                 _missing(builder, directive, "MISC_CHECK needs a command", "misc_path /path/script")
             return None
+        case "FILE_CHECK" if "track_file" not in values:
+            if builder.errors == before:
+                message = "FILE_CHECK needs the name of a file"
+                _missing(builder, directive, message, "track_file NAME")
+            return None
         case _:
             pass
     return values

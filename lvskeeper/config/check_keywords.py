@@ -25,7 +25,7 @@ _TIMEOUT: Final = k.value(
 _TIMES: Final = (
     k.value(
         "retry", "N", "Further probes after a failure before the server counts as down.", _RETRY,
-        default="1; MISC_CHECK 0, DNS_CHECK 3",
+        default="1; MISC_CHECK, FILE_CHECK 0; DNS_CHECK 3",
     ),
     k.value(
         "delay_before_retry", "SECONDS", "Time between such probes.", _SECONDS_OR_ZERO,
@@ -177,6 +177,18 @@ _PING: Final = tuple(
     keyword for keyword in _CHECK if keyword.name not in {"connect_port", "bind_port"}
 )
 
+_FILE: Final = (
+    k.text("track_file", "NAME", "The `track_file` whose number counts; required.", v.text),
+    Keyword(
+        "weight", "N [reverse|noreverse]", "The number in the file times this is added to the "
+        "server's weight; a sum at -2147483647 or below takes it down. With 0 any number but 0 "
+        "does, or 0 itself with `reverse`.", "K", c.file_weight, least=2, most=3,
+        default="the track_file's",
+    ),
+    *_TIMES,
+    k.flag("alpha", ALPHA),
+)  # fmt: skip
+
 BLOCKS: Final = (
     k.block("TCP_CHECK", "", "Up when a connection can be made.", key="checks"),
     k.block("HTTP_GET", "", "Up when every `url` is answered as it says.", key="checks"),
@@ -190,6 +202,8 @@ BLOCKS: Final = (
         "PING_CHECK", "", "Up when an echo request (ICMP) is answered. With `lvs_manage_sysctls` "
         "the director's group is put into `net.ipv4.ping_group_range`.", key="checks",
     ),
+    k.block("FILE_CHECK", "", "The number in a file weighs the server, or takes it down.",
+            key="checks"),
     k.refused(
         "BFD_CHECK", "Up while a BFD session is.",
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
@@ -207,8 +221,6 @@ TABLES: Final = (
     ("DNS_CHECK", _DNS),
     ("SMTP_CHECK", _SMTP),
     ("PING_CHECK", _PING),
+    ("FILE_CHECK", _FILE),
     ("host", (*_CONNECTION, _TIMEOUT)),
 )
-
-KINDS: Final = frozenset(keyword.name for keyword in BLOCKS if keyword.block)
-"""The kinds of checks that are served."""

@@ -141,5 +141,22 @@ class PingCheck(Check):
     kind: Literal["PING_CHECK"] = "PING_CHECK"
 
 
+@final
+class FileWeight(Model):
+    """``weight N [reverse]`` of a ``FILE_CHECK``."""
+
+    weight: int
+    reverse: bool = False
+
+
+@final
+class FileCheck(Timed):
+    """``FILE_CHECK``."""
+
+    kind: Literal["FILE_CHECK"] = "FILE_CHECK"
+    track_file: str
+    weight: FileWeight | None = None
+
+
 NetworkCheck: TypeAlias = TcpCheck | HttpGet | SslGet | UdpCheck | DnsCheck | SmtpCheck | PingCheck
-AnyCheck: TypeAlias = Annotated[NetworkCheck | MiscCheck, Field(discriminator="kind")]
+AnyCheck: TypeAlias = Annotated[NetworkCheck | MiscCheck | FileCheck, Field(discriminator="kind")]

@@ -1,11 +1,12 @@
 """Lints of checks, as far as they need more than the block of the check."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from lvskeeper.config.check_model import (
     AnyCheck,
     Connected,
+    FileCheck,
     HttpGet,
     MiscCheck,
     PingCheck,
@@ -70,6 +71,8 @@ def _slow(server: VirtualServer, one: RealServer, check: AnyCheck) -> tuple[floa
     """Return the longest time of a probe and the time between two, if the first is longer."""
     # The first that is given, from the inside out; 0 is never a value of these.
     loop = check.delay_loop or one.delay_loop or server.delay_loop or DELAY_LOOP
+    if isinstance(check, FileCheck):
+        return None
     if isinstance(check, MiscCheck):
         longest = check.misc_timeout or loop
     else:
@@ -91,7 +94,7 @@ def _requests(check: AnyCheck) -> int:
 
 def _own_times(one: RealServer, check: AnyCheck) -> bool:
     """Whether a check has times of its own, so that the virtual server is not the only cause."""
-    if isinstance(check, MiscCheck):
+    if isinstance(check, MiscCheck | FileCheck):
         return True
     given = (one.connect_timeout, one.delay_loop, check.connect_timeout, check.delay_loop)
     return any(value is not None for value in given)
@@ -111,3 +114,27 @@ def _check_place(at: Directive, kind: str, name: str) -> Span:
 def _block(at: Directive, kind: str) -> Directive:
     """Return the first check of a kind."""
     return next((child for child in at.children or () if child.words[0] == kind), at)
+
+
+def file_check_rules(sites: Iterable[Site], files: Collection[str]) -> Iterator[Diagnostic]:
+    """Find what a FILE_CHECK names and is not among the *files*, the ``track_file`` blocks."""
+    for site in sites:
+        for one, at in zip(site.server.real_servers, site.real, strict=True):
+            for check in one.checks:
+                if isinstance(check, FileCheck) and check.track_file not in files:
+                    message = f"the track_file '{check.track_file}' is not defined"
+                    listed = ", ".join(sorted(files)[:8])
+                    hint = f"track_files in this configuration: {listed or 'none'}"
+                    where = _check_place(at, check.kind, "track_file")
+                    yield error(Code.TRACK_UNKNOWN, where, message, hint)
+
+
+def checked_files(servers: Iterable[VirtualServer]) -> frozenset[str]:
+    """Return the names of the ``track_file`` blocks that FILE_CHECKs of *servers* name."""
+    return frozenset(
+        check.track_file
+        for server in servers
+        for one in server.real_servers
+        for check in one.checks
+        if isinstance(check, FileCheck)
+    )

@@ -7,7 +7,7 @@ from typing import Final
 from lvskeeper.config import entry_words
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.command import unescape
-from lvskeeper.config.values import choice, text
+from lvskeeper.config.values import choice, signed, text
 from lvskeeper.health.dns import TYPES, encode_name
 from lvskeeper.health.pcre import OPTIONS
 
@@ -96,3 +96,17 @@ def dns_name(words: Sequence[str]) -> str:
     except ValueError as bad:
         raise BadValueError(1, str(bad)) from bad
     return word
+
+
+_file_weight = signed(1 - 2**31, 2**31 - 1)
+
+
+def file_weight(words: Sequence[str]) -> dict[str, object]:
+    """Read ``weight N [reverse|noreverse]``."""
+    values: dict[str, object] = {"weight": _file_weight(words)}
+    if len(words) > 2:
+        try:
+            values["reverse"] = choice("reverse", "noreverse")(words[1:3]) == "reverse"
+        except BadValueError as bad:
+            raise BadValueError(2, bad.message, bad.hint) from bad
+    return values

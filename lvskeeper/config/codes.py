@@ -36,8 +36,6 @@ class Code(Enum):
     PLACEHOLDER = "LK0211", "A template placeholder was not filled in."
     REQUIRED = "LK0212", "A block lacks a keyword that it cannot do without."
     SAME_NAME = "LK0213", "Two groups have the same name."
-    UNCHECKED = "LK0214", "All checks of a real server are of kinds that are not served yet."
-
     IGNORED_WORD = "LK0215", "keepalived ignores the word behind a flag, and switches it on."
     PLACEHOLDER_PART = "LK0216", "Part of a value looks like a template's placeholder."
     EMPTY = "LK0217", "The configuration serves nothing: no virtual server, nothing of VRRP."

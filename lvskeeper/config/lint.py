@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from lvskeeper.config.build import Built
+from lvskeeper.config.check_rules import file_check_rules
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.fullnat_lint import lint_fullnat
@@ -39,6 +40,8 @@ def lint(built: Built) -> list[Diagnostic]:
     found += _same_label(sites)
     found += lint_fullnat(built, sites, pools)
     found += lint_state_sync(built)
+    files = origin.vrrp.names.get("files", set()) if origin.vrrp is not None else set()
+    found += file_check_rules(sites, files)
     if config.vrrp is not None:
         from lvskeeper.config.vrrp_lint import lint_vrrp  # noqa: PLC0415 - for VRRP only
 

@@ -8,8 +8,6 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_CHECKERS: Final = "FILE_CHECK"
-
 _LOGGING: Final = "log_all_failures"
 
 NOTED_BLOCKS: Final[dict[str, _Listed]] = {
@@ -22,7 +20,6 @@ NOTED_BLOCKS: Final[dict[str, _Listed]] = {
     ),
     "vrrp_instance": (("K", "track_bfd"),),
     "vrrp_sync_group": (("K", "track_bfd"),),
-    "real_server": (("K", _CHECKERS),),
 }
 
 NOTED_SCALARS: Final[dict[str, _Listed]] = {
@@ -97,6 +94,7 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "UDP_CHECK": (("K", _LOGGING),),
     "DNS_CHECK": (("K", _LOGGING),),
     "SMTP_CHECK": (("K", _LOGGING),),
+    "FILE_CHECK": (("K", _LOGGING),),
     "PING_CHECK": (("K", f"{_LOGGING} connect_port bind_port"),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from lvskeeper.config.build import Built
+from lvskeeper.config.check_rules import checked_files
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.rules import known_names
@@ -46,7 +47,7 @@ def lint_vrrp(built: Built, vrrp: VrrpConfig) -> list[Diagnostic]:
     found += _same_vip(sites)
     found += _same_device(sites)
     found += _groups(vrrp, origin, spoilt)
-    found += _tracked(vrrp, origin)
+    found += _tracked(vrrp, origin, checked_files(built.config.virtual_servers))
     found += _static(origin)
     found += _garp_groups(vrrp, origin, spoilt)
     found += _link_delays(origin)
@@ -179,8 +180,11 @@ def _group_weights(
         yield warning(Code.WEIGHT, weighted[0].span(2), message, hint)
 
 
-def _tracked(vrrp: VrrpConfig, origin: VrrpOrigin) -> Iterator[Diagnostic]:
-    """Find what is tracked and not defined, and what is defined and not tracked."""
+def _tracked(vrrp: VrrpConfig, origin: VrrpOrigin, checked: frozenset[str]) -> Iterator[Diagnostic]:
+    """Find what is tracked and not defined, and what is defined and neither tracked nor *checked*.
+
+    The latter are names of files.
+    """
     trackers = (*origin.of("instances"), *origin.of("groups"))
     for block, key, keyword in _TRACKED:
         known = origin.names.get(key, set())
@@ -190,7 +194,7 @@ def _tracked(vrrp: VrrpConfig, origin: VrrpOrigin) -> Iterator[Diagnostic]:
                     message = f"the {keyword} '{entry.words[0]}' is not defined"
                     hint = known_names(f"{keyword}s", known)
                     yield error(Code.TRACK_UNKNOWN, entry.span(0), message, hint)
-        used = used_names(vrrp, block)
+        used = used_names(vrrp, block) | (checked if block == "track_file" else frozenset())
         for one in origin.of(key):
             if one.words[1] not in used:
                 message = f"nothing tracks the {one.words[0]} '{one.words[1]}'"

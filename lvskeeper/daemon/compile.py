@@ -21,7 +21,7 @@ from lvskeeper.config.ranges import expand
 from lvskeeper.config.site import family_of, label_of
 from lvskeeper.config.state_sync_keywords import SOCKET
 from lvskeeper.config.vrrp_model import VrrpConfig
-from lvskeeper.daemon.compile_checks import compile_check, first
+from lvskeeper.daemon.compile_checks import Common, compile_check, first
 from lvskeeper.daemon.compile_router import synced_instance
 from lvskeeper.daemon.roles import (
     DefenceSpec,
@@ -70,8 +70,11 @@ def compile_director(config: Config) -> DirectorSpec:
     """
     groups = {group.name: group.members for group in config.virtual_server_groups}
     defs = config.global_defs
+    files = {file.name: file for file in config.vrrp.files} if config.vrrp else {}
+    common = Common(defs.script_user, files)
     virtual_servers = tuple(
-        _virtual_server(server, _members(server, groups), defs) for server in config.virtual_servers
+        _virtual_server(server, _members(server, groups), defs, common)
+        for server in config.virtual_servers
     )
     names = [virtual.name for virtual in virtual_servers]
     if len(set(names)) != len(names):
@@ -148,9 +151,9 @@ def _keys(server: VirtualServer, members: Iterable[GroupMember]) -> Iterator[Ser
 
 
 def _virtual_server(
-    server: VirtualServer, members: tuple[GroupMember, ...], defs: GlobalDefs
+    server: VirtualServer, members: tuple[GroupMember, ...], defs: GlobalDefs, common: Common
 ) -> VirtualServerSpec:
-    user = defs.script_user
+    user = common.user
     keys = tuple(dict.fromkeys(_keys(server, members)))
     host = max((key.family.host_prefix for key in keys), default=32)
     sorry = server.sorry_server
@@ -159,7 +162,9 @@ def _virtual_server(
         name=label_of(server, members) if server.group else str(keys[0]),
         keys=keys,
         scheduler=server.lb_algo,
-        real_servers=tuple(_real_server(server, one, members, user) for one in server.real_servers),
+        real_servers=tuple(
+            _real_server(server, one, members, common) for one in server.real_servers
+        ),
         flags=_flags(server),
         persistence=timeout if server.persistent else 0,
         prefix=server.persistence_granularity or host,
@@ -249,8 +254,9 @@ def _flags(server: VirtualServer) -> ServiceFlag:
 
 
 def _real_server(
-    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], user: ScriptUser
+    server: VirtualServer, one: RealServer, members: tuple[GroupMember, ...], common: Common
 ) -> RealServerSpec:
+    user = common.user
     kind = one.lvs_method or server.lb_kind
     return RealServerSpec(
         address=one.address,
@@ -262,7 +268,7 @@ def _real_server(
         tunnel=_tunnel(kind),
         inhibit_on_failure=first(one.inhibit_on_failure, default=server.inhibit_on_failure),
         alpha=first(one.alpha, default=server.alpha),
-        checks=tuple(compile_check(server, one, members, check, user) for check in one.checks),
+        checks=tuple(compile_check(server, one, members, check, common) for check in one.checks),
         notify_up=_script(one.notify_up, user),
         notify_down=_script(one.notify_down, user),
     )

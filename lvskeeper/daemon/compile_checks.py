@@ -1,12 +1,13 @@
 """From the configuration model to the checks of a real server: inheritance and defaults."""
 
-from dataclasses import replace
-from typing import Final, TypeVar, assert_never
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeVar, assert_never, final
 
 from lvskeeper.config.base import ScriptUser
 from lvskeeper.config.check_model import (
     AnyCheck,
     DnsCheck,
+    FileCheck,
     HttpGet,
     MiscCheck,
     NetworkCheck,
@@ -20,11 +21,16 @@ from lvskeeper.config.check_model import (
 from lvskeeper.config.model import GroupMember, RealServer, VirtualServer
 from lvskeeper.health import spec as health
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvskeeper.config.vrrp_model import TrackFile
+
 T = TypeVar("T")
 
 _DELAY_LOOP: Final = 60.0
 _CONNECT_TIMEOUT: Final = 5.0
-_RETRY: Final = {"MISC_CHECK": 0, "DNS_CHECK": 3}
+_RETRY: Final = {"MISC_CHECK": 0, "FILE_CHECK": 0, "DNS_CHECK": 3}
 _OTHERS_RETRY: Final = 1
 _DELAY_BEFORE_RETRY: Final = {"HTTP_GET": 3.0, "SSL_GET": 3.0}
 _OTHERS_DELAY: Final = 1.0
@@ -38,14 +44,25 @@ def first(*given: T | None, default: T) -> T:
     return default
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What checks of all real servers refer to."""
+
+    user: ScriptUser
+    """Who runs scripts that name nobody."""
+    files: "Mapping[str, TrackFile]"
+    """The ``track_file`` blocks by name."""
+
+
 def compile_check(
     server: VirtualServer,
     one: RealServer,
     members: tuple[GroupMember, ...],
     check: AnyCheck,
-    user: ScriptUser,
+    common: Common,
 ) -> health.CheckSpec:
-    """Return *check* of the real server *one*, which serves *members*; *user* runs scripts."""
+    """Return *check* of the real server *one*, which serves *members*."""
     # A group may have several ports; without one of its own the check takes the first.
     port = one.port or next((member.port for member in members if member.port), 0)
     loop = first(check.delay_loop, one.delay_loop, server.delay_loop, default=_DELAY_LOOP)
@@ -71,7 +88,9 @@ def compile_check(
     )
     if isinstance(check, MiscCheck):
         limit = first(check.misc_timeout, default=loop)
-        return replace(timed, connect_timeout=limit, script=_script(check, user))
+        return replace(timed, connect_timeout=limit, script=_script(check, common.user))
+    if isinstance(check, FileCheck):
+        return replace(timed, file=_file(check, common.files[check.track_file]))
     connected = replace(
         timed,
         address=first(check.connect_ip, default=one.address),
@@ -148,6 +167,18 @@ def _udp(check: UdpCheck) -> health.Udp:
     if check.payload is None:
         return asked
     return replace(asked, payload=bytes.fromhex(check.payload))
+
+
+def _file(check: FileCheck, file: "TrackFile") -> health.FileNumber:
+    weight = check.weight or file.weight
+    init = file.init_file
+    return health.FileNumber(
+        file.file,
+        weight.weight if weight else 1,
+        reverse=weight is not None and weight.reverse,
+        initial=init.value if init else None,
+        overwrite=init is not None and init.overwrite,
+    )
 
 
 def _script(check: MiscCheck, user: ScriptUser) -> health.ScriptRun:

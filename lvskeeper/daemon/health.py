@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import TypeAlias, final
 
+from lvskeeper.daemon.file_checks import FileProber
 from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
 from lvskeeper.health.schedule import Schedule
-from lvskeeper.health.spec import ProbeResult, TcpOffer
+from lvskeeper.health.spec import CheckKind, ProbeResult, TcpOffer
 from lvskeeper.ipvs.types import DestKey
+from lvskeeper.observe.log import Emit
 from lvskeeper.probes.runner import ProbeRunner
 
 ProbeId: TypeAlias = tuple[str, CheckId[DestKey]]
@@ -24,13 +26,17 @@ OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
 class HealthLoop:
     """The timer and the probes of a director; pools decide, this only carries out."""
 
-    def __init__(self, on_effects: OnEffects, on_offer: OnOffer) -> None:
+    def __init__(self, on_effects: OnEffects, on_offer: OnOffer, emit: Emit) -> None:
         self._on_effects = on_effects
         self._on_offer = on_offer
         self._pools: Mapping[str, Pool[DestKey]] = {}
         self._schedule: Schedule[ProbeId] = Schedule()
         self._scripts = MiscProber()
-        self._runner: ProbeRunner[ProbeId] = ProbeRunner(self._on_result, scripts=self._scripts)
+        self._files = FileProber(self._on_file, emit)
+        self._runner: ProbeRunner[ProbeId] = ProbeRunner(
+            self._on_result,
+            others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._files.probe},
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -39,6 +45,9 @@ class HealthLoop:
         old = set(_probe_ids(self._pools))
         self._pools = pools
         self._runner.forget_files()
+        self._files.follow(
+            checker.spec for pool in pools.values() for checker in pool.checkers.values()
+        )
         new = set(_probe_ids(pools))
         for gone in old - new:
             self._schedule.remove(gone)
@@ -53,6 +62,7 @@ class HealthLoop:
             self._timer.cancel()
         await self._runner.close()
         await self._scripts.close()
+        self._files.close()
 
     def _arrange(self, name: str, check_id: CheckId[DestKey]) -> None:
         due = self._pools[name].checkers[check_id].due
@@ -76,6 +86,16 @@ class HealthLoop:
             pool.on_start(check_id, now)
             self._runner.start(probe_id, pool.checkers[check_id].spec)
         self._timer = None
+        self._arm()
+
+    def _on_file(self, path: str) -> None:
+        """Make the checks of a file due, as its number has changed."""
+        now = self._loop.time()
+        for name, check_id in _probe_ids(self._pools):
+            file = check_id.target.file
+            # A probe that runs has not looked yet: it does so when it has its turn.
+            if file is not None and file.path == path and (name, check_id) in self._schedule:
+                self._schedule.add((name, check_id), now)
         self._arm()
 
     def _on_result(self, probe_id: ProbeId, result: ProbeResult) -> None:

@@ -90,8 +90,8 @@ CheckEffect: TypeAlias = CheckUp | CheckDown | CheckFailed | CheckBroken
 class Checker:
     """State of one check. Times are seconds on the caller's monotonic clock."""
 
-    __slots__ = ("_assumed", "_due", "_failed", "_last", "_patient", "_phase", "_spec", "_started",
-                 "_state", "_weight")  # fmt: skip
+    __slots__ = ("_assumed", "_due", "_failed", "_last", "_patient", "_phase", "_shift", "_spec",
+                 "_started", "_state", "_weight")  # fmt: skip
 
     def __init__(
         self, spec: CheckSpec, due: float, *, prior: bool | None = None, phase: float = 1.0
@@ -112,6 +112,7 @@ class Checker:
         self._started = inf
         self._last: ProbeResult | None = None
         self._weight: int | None = None
+        self._shift: int | None = None
 
     @property
     def spec(self) -> CheckSpec:
@@ -153,6 +154,11 @@ class Checker:
         """The weight that the latest success gave the server; ``None`` where it gave none."""
         return self._weight
 
+    @property
+    def shift(self) -> int | None:
+        """What the latest success adds to the server's weight; ``None`` where it adds nothing."""
+        return self._shift
+
     def on_start(self, now: float) -> None:
         """Note that a probe starts *now*."""
         if self.in_flight:
@@ -193,7 +199,7 @@ class Checker:
 
     def _succeed(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         was_up = self.up
-        self._weight = result.weight
+        self._weight, self._shift = result.weight, result.shift
         self._state = State.UP
         self._failed = 0
         self._next_cycle(now)

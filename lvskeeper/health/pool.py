@@ -369,10 +369,11 @@ class Pool(Generic[K]):
         """Return the weight of a server with what its checks give it."""
         base = self._servers[key].weight
         checkers = [self._checkers[check_id] for check_id in self._ids[key]]
-        given = [checker.weight for checker in checkers if checker.weight is not None]
-        if not given:
+        shifts = [checker.weight - base for checker in checkers if checker.weight is not None]
+        shifts += [checker.shift for checker in checkers if checker.shift is not None]
+        if not shifts:
             return self._adopted.get(key, base)
-        return max(0, min(base + sum(weight - base for weight in given), MAX_WEIGHT))
+        return max(0, min(base + sum(shifts), MAX_WEIGHT))
 
     def _flip(self, key: K) -> bool:
         """Bring the server's state up to date and return whether it changed."""

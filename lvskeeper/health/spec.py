@@ -24,6 +24,7 @@ class CheckKind(Enum):
     DNS = "DNS_CHECK"
     SMTP = "SMTP_CHECK"
     PING = "PING_CHECK"
+    FILE = "FILE_CHECK"
 
 
 @final
@@ -161,6 +162,21 @@ class Smtp:
 
 @final
 @dataclass(frozen=True, slots=True)
+class FileNumber:
+    """The file of a FILE_CHECK, and what the number in it does to the weight."""
+
+    path: str
+    weight: int = 1
+    """What the number is multiplied by; 0: any number but 0 takes the server down."""
+    reverse: bool = False
+    initial: int | None = None
+    """What to write where the file does not exist."""
+    overwrite: bool = False
+    """Write it also where the file exists."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class CheckSpec:
     """One check of one real server. Times are in seconds.
 
@@ -191,6 +207,7 @@ class CheckSpec:
     udp: Udp | None = None
     dns: Dns | None = None
     smtp: Smtp | None = None
+    file: FileNumber | None = None
 
     @property
     def target(self) -> "CheckSpec":
@@ -211,6 +228,7 @@ class CheckSpec:
             udp=self.udp,
             dns=self.dns,
             smtp=self.smtp,
+            file=self.file,
         )
 
     @property
@@ -228,11 +246,15 @@ class CheckSpec:
     @property
     def weighs(self) -> bool:
         """Whether it may give its server a weight."""
+        if self.file is not None:
+            return self.file.weight != 0
         return self.script is not None and self.script.dynamic
 
     def __str__(self) -> str:
         if self.script is not None:
             return f"{self.kind.value} {' '.join(self.script.argv)[:MAX_NAME]}"
+        if self.file is not None:
+            return f"{self.kind.value} {self.file.path[:MAX_NAME]}"
         if self.kind is CheckKind.PING:
             return f"{self.kind.value} {format_address(self.address)}"
         return f"{self.kind.value} {format_endpoint(self.address, self.port)}"
@@ -279,6 +301,8 @@ class ProbeResult:
     """What the server's TCP offered, where a connection was made and its kernel tells."""
     weight: int | None = None
     """The weight that the server is to have, where the check says so; a success only."""
+    shift: int | None = None
+    """Or what is added to its weight."""
 
     @property
     def ok(self) -> bool:

@@ -1,9 +1,10 @@
 """Runs probes: each a task with a hard deadline, no more than a limit of them at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar, final
+from types import MappingProxyType
+from typing import Final, Generic, TypeAlias, TypeVar, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
 from lvskeeper.probes.dns import probe_dns
@@ -21,12 +22,8 @@ GRACE: Final = 1.0
 Id = TypeVar("Id", bound=Hashable)
 
 
-class ScriptProber(Protocol):
-    """Who runs the scripts of MISC_CHECK: processes are not of this room."""
-
-    async def probe(self, spec: CheckSpec) -> ProbeResult:
-        """Run the script of *spec* once, until it has ended."""
-        ...
+Prober: TypeAlias = Callable[[CheckSpec], Awaitable[ProbeResult]]
+"""Makes one probe. A cancel ends it."""
 
 
 @final
@@ -42,9 +39,12 @@ class ProbeRunner(Generic[Id]):
         on_result: Callable[[Id, ProbeResult], None],
         *,
         limit: int = MAX_PROBES,
-        scripts: ScriptProber | None = None,
+        others: Mapping[CheckKind, Prober] = MappingProxyType({}),
     ) -> None:
-        """Make a runner without probes."""
+        """Make a runner without probes.
+
+        *others* make the probes of the kinds that are not of this room: scripts and files.
+        """
         self._on_result = on_result
         self._limit = limit
         self._tasks: dict[Id, asyncio.Task[ProbeResult]] = {}
@@ -52,15 +52,17 @@ class ProbeRunner(Generic[Id]):
         # At most one entry an id, so it is as bounded as the configuration.
         self._waiting: dict[Id, CheckSpec] = {}
         self._http = HttpProber()
-        self._probers: dict[CheckKind, Callable[[CheckSpec], Awaitable[ProbeResult]]] = {
+        self._probers: dict[CheckKind, Prober] = {
             CheckKind.TCP: probe_tcp,
             CheckKind.HTTP: self._http.probe,
             CheckKind.SSL: self._http.probe,
-            CheckKind.MISC: scripts.probe if scripts else _no_scripts,
+            CheckKind.MISC: _nobody,
+            CheckKind.FILE: _nobody,
             CheckKind.UDP: probe_udp,
             CheckKind.DNS: probe_dns,
             CheckKind.SMTP: probe_smtp,
             CheckKind.PING: probe_ping,
+            **others,
         }
         self._closed = False
 
@@ -131,8 +133,8 @@ class ProbeRunner(Generic[Id]):
             return ProbeResult(Phase.TIMEOUT, "the probe was stuck and was cut off", limit)
 
 
-async def _no_scripts(_: CheckSpec) -> ProbeResult:
-    return ProbeResult(Phase.INTERNAL, "scripts are not run here")
+async def _nobody(spec: CheckSpec) -> ProbeResult:
+    return ProbeResult(Phase.INTERNAL, f"nobody makes a {spec.kind.value} here")
 
 
 def _outcome(task: asyncio.Task[ProbeResult]) -> ProbeResult:

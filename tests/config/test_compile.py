@@ -10,6 +10,7 @@ from lvskeeper.health.spec import (
     CheckKind,
     CheckSpec,
     Dns,
+    FileNumber,
     Host,
     HttpVersion,
     QuorumSpec,
@@ -302,6 +303,24 @@ def test_ping_check_has_no_port_and_needs_none() -> None:
     (one,) = spec.virtual_servers[0].real_servers[0].checks
     assert (one.kind, one.port, one.retry) == (CheckKind.PING, 0, 1)
     assert str(one) == "PING_CHECK 2001:db8::1"
+
+
+def test_file_check() -> None:
+    spec = compiled(
+        "track_file a {\nfile /run/a\nweight 3 reverse\ninit_file 7 overwrite\n}\n"
+        "track_file b {\nfile /run/b\n}\n"
+        + server(
+            "delay_loop 7\nreal_server 198.51.100.1 80 {\nFILE_CHECK {\ntrack_file a\n}\n"
+            "FILE_CHECK {\ntrack_file a\nweight 0 noreverse\n}\n"
+            "FILE_CHECK {\ntrack_file b\n}\n}"
+        )
+    )
+    first, second, third = spec.virtual_servers[0].real_servers[0].checks
+    assert first.file == FileNumber("/run/a", 3, reverse=True, initial=7, overwrite=True)
+    assert second.file == FileNumber("/run/a", 0, initial=7, overwrite=True)
+    assert third.file == FileNumber("/run/b")
+    assert [one.weighs for one in (first, second, third)] == [True, False, True]
+    assert (third.retry, third.delay_loop, str(third)) == (0, 7.0, "FILE_CHECK /run/b")
 
 
 def test_scripts_run_as_whom_they_name_or_as_the_script_user() -> None:

@@ -7,6 +7,7 @@ import pytest
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config.base import Command, ScriptUser
+from lvskeeper.config.check_model import FileWeight
 from lvskeeper.config.codes import Code
 from lvskeeper.config.keyword import Status
 from lvskeeper.config.keywords import BLOCKS, ROOT, suggest
@@ -40,6 +41,9 @@ FRAMES = {
         kind: HEAD + "real_server 198.51.100.1 80 {\n" + kind + " {\n%s\n}\n}\n}\n"
         for kind in ("UDP_CHECK", "DNS_CHECK", "SMTP_CHECK", "PING_CHECK")
     },
+    "FILE_CHECK": "track_file load {\nfile /x\n}\n"
+    + HEAD
+    + "real_server 198.51.100.1 80 {\nFILE_CHECK {\n%s\n}\n}\n}\n",
     "host": HEAD + "real_server 198.51.100.1 80 {\nSMTP_CHECK {\nhost {\n%s\n}\n}\n}\n}\n",
     "MISC_CHECK": (HEAD + "real_server 198.51.100.1 80 {\nMISC_CHECK {\n%s\n}\n}\n}\n"),
     "url": (HEAD + "real_server 198.51.100.1 80 {\nHTTP_GET {\nurl {\n%s\n}\n}\n}\n}\n"),
@@ -212,6 +216,18 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
     ],
     "SMTP_CHECK": [*CHECK, ("helo_name", "lvs1.example", "lvs1.example", ("", '"a b"'))],
     "host": CONNECTION,
+    "FILE_CHECK": [
+        ("track_file", "load", "load", ("", '""')),
+        (
+            "weight",
+            "-2147483647 reverse",
+            FileWeight(weight=-2147483647, reverse=True),
+            ("", "x", "2147483648", "1 back"),
+        ),
+        ("weight", "0 noreverse", FileWeight(weight=0), ()),
+        *TIMES,
+        ("alpha", "no", False, BAD_FLAG),
+    ],
     "PING_CHECK": [row for row in CHECK if row[0] not in {"connect_port", "bind_port"}],
     "MISC_CHECK": [
         ("misc_path", '"/bin/x a"', Command(argv=("/bin/x", "a")), ("", '""', "/bin/x a")),
@@ -236,7 +252,11 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
 }
 
 
-NEEDED = {"url": ("path", "path /"), "MISC_CHECK": ("misc_path", "misc_path /bin/true")}
+NEEDED = {
+    "url": ("path", "path /"),
+    "MISC_CHECK": ("misc_path", "misc_path /bin/true"),
+    "FILE_CHECK": ("track_file", "track_file load"),
+}
 """The keyword that a block cannot do without, and how it is given."""
 
 

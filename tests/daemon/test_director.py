@@ -575,3 +575,32 @@ async def test_a_script_weighs_its_server_and_a_successor_adopts_the_weight(
     async with site(kernel, tmp_path) as here:
         await here.applied(text)
         assert weights() == [2]
+
+
+@pytest.mark.asyncio
+async def test_a_file_weighs_its_server_the_moment_it_changes(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    text = (
+        f"track_file load {{\nfile {number}\n}}\n"
+        "virtual_server 198.51.100.1 80 {\nprotocol TCP\nlb_algo rr\nlb_kind NAT\n"
+        "real_server 127.0.0.1 8091 {\nweight 5\nFILE_CHECK {\ntrack_file load\nweight -1\n}\n"
+        "FILE_CHECK {\ntrack_file load\nweight -100000000\n}\n}\n}\n"
+    )
+
+    def weights() -> list[int]:
+        (entry,) = kernel.table.values()
+        return [dest.weight for dest in entry.destinations.values()]
+
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        assert weights() == [5]
+        number.write_text("30")  # delay_loop is a minute
+        await here.until(lambda: weights() == [])
+        assert "FILE_CHECK" in str(here.named("real_server_down"))
+        number.write_text("0")
+        await here.until(lambda: weights() == [5])
+        number.write_text("-2")
+        await here.until(lambda: weights() == [200000007])

@@ -405,6 +405,19 @@ def test_weights_of_several_checks_add_up() -> None:
     assert weights(pool) == [0]
 
 
+def test_what_is_added_to_a_weight_adds_up_with_what_sets_it() -> None:
+    pool = Pool([Server("a", 10, (check(1), check(1, 81)))], ONE, 0)
+    pool.start()
+    probe(pool, "a", ProbeResult(Phase.DONE, shift=-4), 80)
+    assert weights(pool) == [6]
+    probe(pool, "a", weighed(13), 81)
+    assert weights(pool) == [9]
+    probe(pool, "a", ProbeResult(Phase.DONE, shift=2**31 - 1), 80)
+    assert weights(pool) == [2**31 - 1]
+    probe(pool, "a", ProbeResult(Phase.DONE, shift=-50), 80)
+    assert weights(pool) == [0]
+
+
 def test_a_weight_outlives_failures_and_reloads() -> None:
     pool = Pool(farm(10), ONE, 0)
     pool.start()

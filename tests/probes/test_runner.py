@@ -193,5 +193,5 @@ async def test_without_somebody_to_run_scripts_none_is_run() -> None:
     runner.start("script", replace(tcp(1), kind=CheckKind.MISC, script=ScriptRun(("/bin/true",))))
     await results.wait_for(1)
     ((_, result),) = results.all
-    assert (result.phase, result.detail) == (Phase.INTERNAL, "scripts are not run here")
+    assert (result.phase, result.detail) == (Phase.INTERNAL, "nobody makes a MISC_CHECK here")
     await runner.close()
