@@ -19,9 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-empty", action="store_true", help="take a file that serves nothing, as run does"
     )
+    add_config_id(parser)
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="form of the output"
     )
+
+
+def add_config_id(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that says which ``@id`` lines are read; run and plan have it, too."""
+    parser.add_argument(
+        "-i", "--config-id", metavar="ID",
+        help="read the lines that begin with @ID, and not those with another name; without this "
+        "the node's name up to its first dot",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,9 +48,10 @@ def _check(args: argparse.Namespace) -> int:
     # Imported late: pydantic alone costs as much as all the rest of a command.
     from lvskeeper.config.load import load  # noqa: PLC0415 - see above
     from lvskeeper.errors import ExitStatus  # noqa: PLC0415 - see above
-    from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - see above
+    from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - see above
 
-    loaded = load(args.file, LocalFiles(), allow_empty=args.allow_empty)
+    around = local_surroundings(args.config_id)
+    loaded = load(args.file, LocalFiles(), around, allow_empty=args.allow_empty)
     gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":
         _print_json(loaded)

@@ -8,7 +8,7 @@ from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.check_build import read_check
 from lvskeeper.config.check_model import TcpCheck
 from lvskeeper.config.codes import Code
-from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.diagnostics import Diagnostic, LimitError, error, warning
 from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT, homes, suggest
 from lvskeeper.config.model import Config
@@ -20,8 +20,10 @@ from lvskeeper.config.vrrp_keywords import GLOBAL_KEYS, ROOT_NAMES
 if TYPE_CHECKING:
     from lvskeeper.config.vrrp_build import VrrpBuilder, VrrpOrigin
 
+MAX_ERRORS: Final = 1000
+"""Most errors of one configuration; to look for what each may mean takes its time."""
+
 _OWNERS: Final = {"K": "keepalived", "T": "the FULLNAT fork", "D": "DPVS"}
-_OTHER: Final = {"$": "definitions", "@": "conditional lines", "~": "~SEQ and ~LST lists"}
 
 
 @final
@@ -58,8 +60,12 @@ def build(tree: Tree, files: Files) -> Built:
     *files* is asked for the keys that a configuration keeps in files of their own.
     """
     builder = Builder(files)
-    values = builder.root(tree.directives)
-    builder.finish()
+    try:
+        values = builder.root(tree.directives)
+        builder.finish()
+    except LimitError as limit:
+        values = {}
+        builder.diagnostics.append(limit.diagnostic)
     return Built(Config.model_validate(values), builder.origin, builder.diagnostics)
 
 
@@ -80,6 +86,8 @@ class Builder:
     ) -> None:
         """Add an error at word *index* of *directive*."""
         self.errors += 1
+        if self.errors > MAX_ERRORS:
+            raise LimitError(directive.span(index), f"more than {MAX_ERRORS} errors")
         self.diagnostics.append(error(code, directive.span(index), message, hint))
 
     def warn(
@@ -187,7 +195,7 @@ class Builder:
                 assert isinstance(known, tuple)
                 read = (*known, read)
             values[key] = read
-            if keyword.bare and values[key] is False and directive.marks is None:
+            if keyword.bare and values[key] is False and not directive.source.is_yaml:
                 self.ignored_word(directive)
             elif keyword.whole:
                 self.inner_placeholder(directive)
@@ -238,7 +246,7 @@ class Builder:
     def placeholder(self, directive: Directive, index: int) -> None:
         """Report a template's placeholder."""
         word = directive.words[index]
-        hint = "keepalived's own definitions are not served yet; write the value out"
+        hint = "it is not defined before this line, or needs its braces here: ${NAME}"
         if not word.startswith("$"):
             hint = "the template that made this file did not know the value"
         self.error(Code.PLACEHOLDER, directive, index, f"'{word}' was not filled in", hint)
@@ -253,10 +261,6 @@ class Builder:
             return  # a stray brace, not a quoted word: the parser has said so
         if is_placeholder(name):
             self.placeholder(directive, 0)
-            return
-        if name[0] in _OTHER:
-            message = f"'{name}': {_OTHER[name[0]]} are not served yet"
-            self.error(Code.LANGUAGE, directive, 0, message, "write the values out")
             return
         known = homes(name)
         if known:

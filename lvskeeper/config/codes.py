@@ -21,7 +21,9 @@ class Code(Enum):
     YAML_SYNTAX = "LK0111", "The YAML parser refuses the file."
     YAML_DUPLICATE = "LK0112", "A YAML mapping has a key twice."
     YAML_SHAPE = "LK0113", "A YAML value has another shape than its keyword needs."
-    LANGUAGE = "LK0114", "A part of keepalived's language that is not served yet."
+    LANGUAGE = "LK0114", "A definition, a condition or a sequence that cannot be read."
+    LIMIT = "LK0115", "A limit: text that is too long, nested too deep, or stands for too much."
+    NOT_REPLACED = "LK0116", "The name of a definition stands where it is not replaced."
 
     UNKNOWN = "LK0201", "No such keyword."
     MISPLACED = "LK0202", "A keyword stands in a block where it has no meaning."

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import final
+from typing import Final, final
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.source import Span
+
+MAX_SHOWN: Final = 200
+"""Most characters of a line that are shown."""
 
 
 @final
@@ -41,6 +44,15 @@ def warning(code: Code, span: Span, message: str, hint: str = "") -> Diagnostic:
     return Diagnostic(Severity.WARNING, code, span, message, hint)
 
 
+@final
+class LimitError(Exception):
+    """A configuration goes over a limit; reading ends with *diagnostic*."""
+
+    def __init__(self, span: Span, message: str) -> None:
+        super().__init__(message)
+        self.diagnostic = error(Code.LIMIT, span, message, "nothing after it is read")
+
+
 def render_text(diagnostic: Diagnostic) -> str:
     """Return the diagnostic as a terminal shows it: place, line, caret line, hint."""
     span = diagnostic.span
@@ -54,6 +66,9 @@ def render_text(diagnostic: Diagnostic) -> str:
         pad = "".join("\t" if char == "\t" else " " for char in before)
         carets = "^" * max(1, min(span.length, len(text) - len(before)))
         parts += [f"  {number} | {text}", f"  {' ' * len(number)} | {pad}{carets}"]
+    if (expansion := span.source.expansion) is not None:
+        parts.append(f"  read as: {_short(expansion.text)}")
+        parts += [f"  {name} is set at {at}" for name, at in expansion.names if at is not None]
     included = span.source.included_from
     while included is not None:
         parts.append(f"  included from {included}")
@@ -85,4 +100,17 @@ def as_json(diagnostic: Diagnostic) -> dict[str, object]:
         "message": diagnostic.message,
         "hint": diagnostic.hint,
         "included_from": chain,
+        **_expansion(span),
     }
+
+
+def _expansion(span: Span) -> dict[str, object]:
+    expansion = span.source.expansion
+    if expansion is None:
+        return {}
+    names = {name: str(at) if at else "" for name, at in expansion.names}
+    return {"read_as": _short(expansion.text), "definitions": names}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

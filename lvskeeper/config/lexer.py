@@ -4,6 +4,8 @@ Words are separated by blanks. ``"..."`` is one word, may be empty, knows no esc
 word before it. ``#`` and ``!`` outside quotes start a comment anywhere; ``\#`` and ``\!`` are the
 characters themselves. Braces end a word wherever they stand. There are no continuation lines.
 Two shapes are kept whole so that they can be named: ``${NAME}`` and ``{{ name }}``.
+
+What definitions put into a line (:mod:`lvskeeper.config.expand`) holds no comments any more.
 """
 
 import re
@@ -37,24 +39,37 @@ _TOKEN: Final = re.compile(
     | "(?P<quoted>[^"]*)"
     | "(?P<unclosed>.*)
     | [#!].*
-    | (?P<word>(?: \$\{[^{}]*\} | \{\{[^{}]*\}\} | \\[#!] | [^\s"{}#!] )+)
+    | (?P<word>(?: \$\{[^{}]*\} | \{\{[^{}]*\}\} | \\[#!] | [^\s"{}#!$\\]+ | [$\\] )+)
     | (?P<brace>[{}])
     """,
     re.VERBOSE | re.DOTALL,
 )
 
-SPECIAL: Final = frozenset('"#!\\$')
+_EXPANDED: Final = re.compile(
+    r"""\s+
+    | "(?P<quoted>[^"]*)"
+    | "(?P<unclosed>.*)
+    | (?P<word>(?: \$\{[^{}]*\} | \{\{[^{}]*\}\} | [^\s"{}$]+ | \$ )+)
+    | (?P<brace>[{}])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+SPECIAL: Final = frozenset('"#!\\$@~')
 """A line without these and without braces is plain words: ``str.split`` cuts it alike."""
 
 
-def tokens(line: str, start: int = 0) -> list[Token]:
-    """Return the tokens of *line* from *start* on; comments leave nothing."""
+def tokens(line: str, start: int = 0, *, comments: bool = True) -> list[Token]:
+    """Return the tokens of *line* from *start* on; comments leave nothing.
+
+    Without *comments*, ``#`` and ``!`` are characters like others.
+    """
     found: list[Token] = []
-    for match in _TOKEN.finditer(line, start):
+    for match in (_TOKEN if comments else _EXPANDED).finditer(line, start):
         match match.lastgroup:
             case "word":
                 text = match[0]
-                if "\\" in text:
+                if comments and "\\" in text:
                     text = text.replace("\\#", "#").replace("\\!", "!")
                 kind = Kind.WORD
             case "quoted":

@@ -9,7 +9,7 @@ from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
-from lvskeeper.config.source import Files, Source, Span
+from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 from lvskeeper.config.tree import parse_file
 
 _SHAPE: Final = frozenset(
@@ -23,6 +23,8 @@ _SHAPE: Final = frozenset(
         Code.BRACE_STRAY,
         Code.YAML_SYNTAX,
         Code.YAML_SHAPE,
+        Code.LANGUAGE,
+        Code.LIMIT,
     }
 )
 """With these the blocks are a guess, and what they seem to lack is no finding."""
@@ -47,7 +49,9 @@ class Loaded:
         return tuple(one for one in self.diagnostics if one.severity is Severity.WARNING)
 
 
-def load(path: str, files: Files, *, allow_empty: bool = False) -> Loaded:
+def load(
+    path: str, files: Files, surroundings: Surroundings = NOWHERE, *, allow_empty: bool = False
+) -> Loaded:
     """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
 
     A file that serves nothing is refused unless *allow_empty*: it may be one that was cut short,
@@ -59,12 +63,13 @@ def load(path: str, files: Files, *, allow_empty: bool = False) -> Loaded:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        tree = parse_file(path, files)
+        tree = parse_file(path, files, surroundings)
         built = build(tree, files)
         diagnostics = [*tree.diagnostics, *built.diagnostics]
-        if _SHAPE.isdisjoint(one.code for one in tree.diagnostics):
+        if not _is_guess(tree.diagnostics, built.diagnostics):
             diagnostics += lint(built)
         diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
+        diagnostics = _once(diagnostics)
         failed = any(one.severity is Severity.ERROR for one in diagnostics)
         if built.config.empty and not failed and not allow_empty:
             diagnostics.append(_empty(path))
@@ -73,6 +78,25 @@ def load(path: str, files: Files, *, allow_empty: bool = False) -> Loaded:
     finally:
         if collecting:
             gc.enable()
+
+
+def _is_guess(of_tree: list[Diagnostic], built: list[Diagnostic]) -> bool:
+    """Whether the shape of the file is unsure, or its end was not read."""
+    shape = {one.code for one in of_tree if one.severity is Severity.ERROR}
+    return not _SHAPE.isdisjoint(shape) or any(one.code is Code.LIMIT for one in built)
+
+
+def _once(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """Leave out what the other lines of a sequence have told, or the error that follows."""
+    wrong = {one.span.sort_key for one in diagnostics if one.severity is Severity.ERROR}
+    found: dict[object, Diagnostic] = {}
+    for one in diagnostics:
+        if one.code is Code.NOT_REPLACED and one.span.sort_key in wrong:
+            continue
+        expansion = one.span.source.expansion
+        told = expansion.names if expansion else one.message
+        found.setdefault((one.span.sort_key, one.code, told), one)
+    return list(found.values())
 
 
 def _empty(path: str) -> Diagnostic:

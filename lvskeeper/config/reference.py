@@ -22,10 +22,24 @@ Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for erro
 - `#` and `!` start a comment anywhere outside quotes; `\\#` and `\\!` are the characters.
 - `"..."` is one word and may hold blanks. It ends on its line and knows no escapes.
 - `include PATTERN` reads other files at that place, also within a block. The pattern counts from
-  the folder of the file that includes; `*`, `?`, `[...]` and `{a,b}` are understood. A file that
-  does not exist is an error; a pattern that matches nothing is one for `includew` and `includea`
-  only. A file closes the blocks that it opens. A file that ends in `.yaml` or `.yml` is read as
-  YAML.
+  the folder of the file that includes; `*`, `?`, `[...]` and `{a,b}` are understood. A file closes
+  the blocks that it opens. A file that ends in `.yaml` or `.yml` is read as YAML. A file that
+  cannot be read, is no regular file or is executable is an error, and so is one that is named and
+  missing; `includer` and `includeb` only warn of the latter. A pattern that matches nothing is an
+  error for `includew` and `includea`, and for `includeb` and `includea` so is each choice within
+  braces that matches nothing.
+- `$NAME=VALUE` on a line of its own defines a name from there on, in all files. `${NAME}` stands
+  for it anywhere, `$NAME` only before a blank, `,`, `)` or the line's end. A definition that ends
+  with a backslash goes on in the next line; it may be used at the end of a line only, and makes
+  several.
+- `${_PWD}` is the folder of the file, `${_INSTANCE}` the configuration's id, `${_ENV NAME}` a
+  variable of the environment, `${_RANDOM [MIN [MAX]]}` a number (0 to 32767), `${_HASH}` a `#`,
+  `${_BANG}` a `!`.
+- `@ID ...` is a line for the configuration with that id, `@^ID ...` for all others. The id is the
+  node's name up to its first dot, or that of `--config-id`.
+- `~SEQ(VAR, [START, [STEP,]] END) ...` repeats a line (or a definition of several lines) with
+  numbers, `~SEQx` in hexadecimal; `~LST(VAR, A, B) ...` and `~LST({V, W}, {A, B}, {C, D}) ...` with
+  values.
 - BOOL is `true`, `on`, `yes` or `false`, `off`, `no`; a keyword of which only the name is given is
   on. keepalived itself passes over the word behind `alpha`, `omega`, `ops` and the like in a
   virtual server and switches them on, so `off` there is a warning. SECONDS is a decimal number
@@ -33,8 +47,6 @@ Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for erro
 - `"CMD ARGS" [USER [GROUP]]` runs a command without a shell. Both kinds of quotes group its
   arguments, and a backslash escapes; but no double quote can stand within double quotes, so quote
   arguments with single ones. Without a user it runs as `script_user`.
-
-Not served yet: `$NAME=` definitions, `@ID` conditional lines, `~SEQ` and `~LST`. They are errors.
 
 ## The form of YAML
 

@@ -1,8 +1,8 @@
 """Where configuration text comes from, and places within it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 
 class Files(Protocol):
@@ -23,6 +23,42 @@ class Files(Protocol):
         """Whether others than the owner of *path* can read or write it; raise ``OSError``."""
         ...
 
+    def check_include(self, path: str) -> None:
+        """Raise ``OSError`` where *path* is missing, no regular file, or executable."""
+        ...
+
+
+def _lowest(low: int, high: int) -> int:
+    return min(low, high)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a file may ask for that stands in no file."""
+
+    config_id: str = ""
+    """What ``@id`` lines are compared with, and ``${_INSTANCE}``."""
+    folder: str = "/"
+    """Where relative paths start."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """The environment, for ``${_ENV NAME}``."""
+    random: Callable[[int, int], int] = _lowest
+    """A number within two bounds, for ``${_RANDOM}``."""
+
+
+NOWHERE: Final = Surroundings()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a line was read as, and the definitions that made it so."""
+
+    text: str
+    names: "tuple[tuple[str, Span | None], ...]"
+    """Each ``$NAME``, and where it is defined; the standard ones are defined nowhere."""
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +70,22 @@ class Source:
     order: int = 0
     """Position in the order of reading; sorts diagnostics."""
     included_from: "Span | None" = None
-    lines: list[str] = field(init=False, repr=False)
+    expansion: Expansion | None = None
+    """How definitions changed the one line that is looked at."""
+    lines: list[str] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", self.text.split("\n"))
+        if not self.lines:
+            object.__setattr__(self, "lines", self.text.split("\n"))
+
+    def through(self, expansion: Expansion) -> "Source":
+        """Return this file as one line of it is seen through *expansion*."""
+        return Source(self.path, self.text, self.order, self.included_from, expansion, self.lines)
+
+    @property
+    def is_yaml(self) -> bool:
+        """Whether the file is of the other form, by its name."""
+        return self.path.endswith((".yaml", ".yml"))
 
     @property
     def chain(self) -> tuple[str, ...]:

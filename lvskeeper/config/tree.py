@@ -4,23 +4,36 @@ The parser is the hot path of a big file, so a directive keeps two integers and 
 a word again only when somebody asks for its span.
 """
 
-import posixpath
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.diagnostics import Diagnostic, LimitError, error
+from lvskeeper.config.expand import DEFINES, MAX_LINE, At, Expander
+from lvskeeper.config.include import INCLUDES, MAX_FILES, open_source, resolve_include
 from lvskeeper.config.keywords import NESTED, ROOT
 from lvskeeper.config.lexer import SPECIAL, Kind, Token, tokens
-from lvskeeper.config.source import Files, Source, Span
+from lvskeeper.config.line import Line, decomment
+from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 
-INCLUDES: Final = frozenset({"include", "includer", "includem", "includew", "includeb", "includea"})
-MAX_DEPTH: Final = 32
-"""Most includes within one another; a loop through links ends here."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-MAX_FILES: Final = 10_000
-"""Most files of one configuration; links can make a loop that branches."""
+MAX_NESTING: Final = 32
+"""Most blocks within one another; no keyword needs more than five."""
+
+MAX_TOTAL: Final = 64 * 1024 * 1024
+"""Most characters of all files together: twice what 100,000 real servers need."""
+
+MAX_LINES: Final = 1_500_000
+"""Most lines of all files together."""
+
+MAX_PIECES: Final = 10_000
+"""Most lines of one definition."""
+
+MAX_TOLD: Final = 1000
+"""Most errors in the form of a file; what has more is no configuration."""
 
 AMBIGUOUS: Final = frozenset({"track_file", "track_group"})
 """Root keywords that also stand within blocks that we do not look into."""
@@ -39,7 +52,8 @@ class Directive:
     """Where on its line the directive starts; it may share the line with others."""
     children: "list[Directive] | None" = None
     marks: list[tuple[int, int, int]] | None = None
-    """Line, column and length of every word, where lexing again would not find them (YAML)."""
+    """Line, column and length of every word, where lexing again would not find them: in YAML, and
+    in what definitions made."""
     closed: int = 0
     """Line of the closing brace."""
 
@@ -70,86 +84,52 @@ class Tree:
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
 
-def open_source(
-    path: str, files: Files, order: int, included_from: Span | None, found: list[Diagnostic]
-) -> Source | None:
-    """Return the file at *path* as a source, or ``None`` with a diagnostic added to *found*."""
-    try:
-        text = files.read_text(path)
-    except OSError as failure:
-        reason = failure.strerror or str(failure)
-        place = included_from or Span(Source(path, ""), 1, 1)
-        found.append(error(Code.UNREADABLE, place, f"cannot read {path}: {reason}"))
-        return None
-    source = Source(path, text.removeprefix("\ufeff"), order, included_from)
-    for char, report, code, message in (
-        ("\ufffd", warning, Code.NOT_UTF8, "the file is not UTF-8; odd bytes are replaced"),
-        ("\0", error, Code.NUL, "the file holds a NUL character"),
-    ):
-        at = source.text.find(char)
-        if at >= 0:
-            line = source.text.count("\n", 0, at)
-            column = at - (source.text.rfind("\n", 0, at) + 1)
-            found.append(report(code, Span(source, line + 1, column + 1), message))
-    return source
-
-
-def resolve_include(
-    keyword: str, pattern: str, span: Span, files: Files, found: list[Diagnostic]
-) -> list[str]:
-    """Return the paths that an include names; what is missing is added to *found*."""
-    base = posixpath.dirname(span.source.path)
-    full = posixpath.join(base, pattern)
-    wild = any(char in pattern for char in "*?[{")
-    try:
-        paths = files.glob(full) if wild else [full]
-    except OSError as failure:
-        reason = failure.strerror or str(failure)
-        found.append(error(Code.UNREADABLE, span, f"cannot look for {full}: {reason}"))
-        return []
-    if not paths and keyword in {"includew", "includea"}:
-        found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{pattern}'"))
-    good: list[str] = []
-    for path in paths:
-        if posixpath.normpath(path) in {posixpath.normpath(used) for used in span.source.chain}:
-            found.append(error(Code.INCLUDE_LOOP, span, _loop(path, span.source)))
-        elif len(span.source.chain) > MAX_DEPTH:
-            message = f"includes are nested more than {MAX_DEPTH} deep"
-            found.append(error(Code.INCLUDE_DEPTH, span, message))
-        else:
-            good.append(path)
-    return good
-
-
-def _loop(path: str, source: Source) -> str:
-    names = [*reversed(source.chain), path]
-    return f"'{path}' includes itself: {' -> '.join(names)}"
-
-
 @final
 class Parser:
     """Reads a file and what it includes into one tree."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, surroundings: Surroundings) -> None:
         self.files = files
         self.tree = Tree()
+        self.expander = Expander(surroundings, self.tree.diagnostics)
         self.order = 0
+        self.size = 0
+        self.lines = 0
         self.full = False
 
     def read(
-        self, path: str, included_from: Span | None, into: list[Directive], block: str
+        self,
+        path: str,
+        include: tuple[str, Span] | None,
+        into: list[Directive],
+        block: str,
     ) -> None:
-        """Append the directives of *path* to *into*, the contents of *block*."""
-        source = open_source(path, self.files, self.order, included_from, self.tree.diagnostics)
+        """Append the directives of *path* to *into*, the contents of *block*.
+
+        *include* is the keyword that named the file, and where. Raises :class:`LimitError`.
+        """
+        source = open_source(path, self.files, self.order, include, self.tree.diagnostics)
         self.order += 1
         if source is None:
             return
-        if path.endswith((".yaml", ".yml")):
+        self._measure(source)
+        if source.is_yaml:
             from lvskeeper.config.yaml_source import read_yaml  # noqa: PLC0415 - yaml costs 30 ms
 
             read_yaml(self, source, into, block)
         else:
             _Text(self, source, into, block).run()
+
+    def _measure(self, source: Source) -> None:
+        self.size += len(source.text)
+        self.lines += len(source.lines)
+        if self.size > MAX_TOTAL:
+            message = f"the configuration has more than {MAX_TOTAL} characters"
+            raise LimitError(Span(source, 1, 1), message)
+        if self.lines > MAX_LINES:
+            raise LimitError(
+                Span(source, 1, 1), f"the configuration has more than {MAX_LINES} lines"
+            )
 
     def include(
         self, directive: Directive, pattern: str, into: list[Directive], block: str
@@ -159,7 +139,7 @@ class Parser:
         keyword = directive.words[0]
         for path in resolve_include(keyword, pattern, span, self.files, self.tree.diagnostics):
             if self.order < MAX_FILES:
-                self.read(path, span, into, block)
+                self.read(path, (keyword, span), into, block)
             elif not self.full:
                 self.full = True
                 message = f"the configuration has more than {MAX_FILES} files"
@@ -183,7 +163,7 @@ def _form(line: str) -> tuple[_Form, list[str]]:
     braces = line.count("{") + line.count("}")
     if not words:
         return _Form.EMPTY, words
-    if SPECIAL.isdisjoint(line) and words[0] not in INCLUDES:
+    if len(line) <= MAX_LINE and SPECIAL.isdisjoint(line) and words[0] not in INCLUDES:
         if not braces:
             return _Form.PLAIN, words
         if braces == 1 and words == ["}"]:
@@ -205,14 +185,17 @@ class _Text:
         self.before = into[-1] if into else None
         """What stood before this file; no brace of ours may follow it."""
         self.stack: list[tuple[Directive, list[Directive]]] = []
-        text = source.text
-        self.surplus = text.count("{") - text.count("}")
+        self.rest: Iterator[tuple[int, str]] = iter(enumerate(source.lines, 1))
+        self.at: At | None = None
+        self.made: Line | None = None
+        """What definitions made of the line that is being read."""
+        self.surplus = _braces(source.text)
         """Braces that are too many, open ones positive; decides which repair is tried."""
 
     def run(self) -> None:
         # A big file is made of few different lines, so each is cut into words only once.
         known: dict[str, tuple[_Form, list[str]]] = {}
-        for number, line in enumerate(self.source.lines, 1):
+        for number, line in self.rest:
             found = known.get(line)
             if found is None:
                 found = known[line] = _form(line)
@@ -230,12 +213,61 @@ class _Text:
             self._error(Code.BRACE_MISSING, opened.span(), message, "add its '}'")
 
     def _error(self, code: Code, span: Span, message: str, hint: str = "") -> None:
-        self.parser.tree.diagnostics.append(error(code, span, message, hint))
+        told = self.parser.tree.diagnostics
+        told.append(error(code, span, message, hint))
+        if len(told) > MAX_TOLD:
+            raise LimitError(span, f"more than {MAX_TOLD} errors")
 
     def _slow(self, line: str, number: int) -> None:
-        found = tokens(line)
+        if len(line) > MAX_LINE:
+            whole = self.source
+            span = Span(Source(whole.path, "", whole.order, whole.included_from), number, 1)
+            raise LimitError(span, f"the line has more than {MAX_LINE} characters")
+        if "$" in line or line.lstrip().startswith(("@", "~")):
+            self._expand(line, number)
+        else:
+            self._take(tokens(line), number, line)
+
+    def _expand(self, line: str, number: int) -> None:
+        """Read the lines for which a line with definitions stands."""
+        written = decomment(line)
+        counted = _braces(line)
+        more: list[tuple[str, int]] = []
+        if DEFINES.match(written.text) and written.text.endswith("\\"):
+            more, extra = self._continued()
+            counted += extra
+        at = At(self.source, number, tuple(more))
+        self.surplus -= counted
+        for made in self.parser.expander.lines(at, written):
+            self.surplus += _braces(made.text)
+            if made.used:
+                self.at, self.made = at, made
+                self._take(tokens(made.text, comments=False), number, made.text)
+                self.at = self.made = None
+            else:
+                start = made.place(0, 0)[0] - 1
+                self._take(tokens(line, start), number, line[start:])
+
+    def _continued(self) -> tuple[list[tuple[str, int]], int]:
+        """Return the other lines of a definition, and their surplus of braces."""
+        more: list[tuple[str, int]] = []
+        counted = 0
+        for number, line in self.rest:
+            counted += _braces(line)
+            text = decomment(line).text
+            if text or not line.strip():
+                more.append((text.rstrip("\\").rstrip(), number))
+                if len(more) > MAX_PIECES:
+                    message = f"the definition has more than {MAX_PIECES} lines"
+                    raise LimitError(Span(self.source, number, 1), message)
+                if not text.endswith("\\"):
+                    break
+        return [one for one in more if one[0]], counted
+
+    def _take(self, found: list[Token], number: int, line: str) -> None:
+        """Read the directives of one line; *line* is its text for an include's pattern."""
         if found and found[0].text in INCLUDES and found[0].kind is Kind.WORD:
-            self._include(line, [token.text for token in found], number)
+            self._include(line, found, number)
             return
         words: list[Token] = []
         for token in found:
@@ -244,7 +276,7 @@ class _Text:
                     words.append(token)
                 case Kind.UNCLOSED:
                     words.append(token)
-                    span = Span(self.source, number, token.start + 1, token.end - token.start)
+                    span = self._span(number, token)
                     self._error(Code.QUOTE, span, "the quote is not closed on this line")
                 case Kind.OPEN:
                     self._open_at(words, number, token)
@@ -255,6 +287,12 @@ class _Text:
                     self._close(number, token.start)
         self._add_tokens(words, number)
 
+    def _span(self, number: int, token: Token) -> Span:
+        """Return the place of a token as written."""
+        if self.at is not None and self.made is not None:
+            return self.parser.expander.span(self.at, self.made, token.start, token.end)
+        return Span(self.source, number, token.start + 1, token.end - token.start)
+
     def _add(self, words: list[str], number: int, start: int) -> Directive:
         directive = Directive(words, self.source, number, start)
         self.here.append(directive)
@@ -263,24 +301,43 @@ class _Text:
     def _add_tokens(self, words: list[Token], number: int) -> Directive | None:
         if not words:
             return None
-        return self._add([token.text for token in words], number, words[0].start)
+        directive = self._directive(words, number)
+        self.here.append(directive)
+        return directive
+
+    def _directive(self, words: list[Token], number: int) -> Directive:
+        directive = Directive([token.text for token in words], self.source, number, words[0].start)
+        if self.at is not None and self.made is not None:
+            directive.source = self.parser.expander.view(self.at, self.made)
+            directive.marks = [
+                (number, *self.made.place(token.start, token.end)) for token in words
+            ]
+        return directive
 
     def _open_at(self, words: list[Token], number: int, brace: Token) -> None:
         directive = self._add_tokens(words, number)
         if directive is None:
             last = self.here[-1] if self.here else None
             if last is None or last is self.before or last.children is not None:
-                span = Span(self.source, number, brace.start + 1)
+                span = self._span(number, brace)
                 self._error(Code.BRACE_STRAY, span, "'{' without a keyword before it")
                 # Its block is kept apart, nameless, so that its '}' closes nothing else.
-                directive = Directive(["{"], self.source, number, brace.start)
-                directive.marks = [(number, brace.start + 1, 1)]
+                directive = Directive(["{"], span.source, number, brace.start)
+                directive.marks = [(number, span.column, 1)]
                 directive.children = []
-                self.stack.append((directive, self.here))
-                self.here = directive.children
+                self._push(directive)
                 return
             directive = last
         self._open(directive)
+
+    def _push(self, directive: Directive) -> None:
+        """Go into the block of *directive*."""
+        assert directive.children is not None
+        if len(self.stack) >= MAX_NESTING:
+            message = f"blocks are nested more than {MAX_NESTING} deep"
+            raise LimitError(directive.span(), message)
+        self.stack.append((directive, self.here))
+        self.here = directive.children
 
     def _open(self, directive: Directive) -> None:
         name = directive.words[0]
@@ -294,8 +351,7 @@ class _Text:
         if odd and self.surplus:
             self._repair(directive, name)
         directive.children = []
-        self.stack.append((directive, self.here))
-        self.here = directive.children
+        self._push(directive)
 
     def _repair(self, directive: Directive, name: str) -> None:
         """Find the missing or surplus brace before a block that cannot stand here."""
@@ -320,7 +376,7 @@ class _Text:
             if last.children is None or name not in NESTED.get(last.words[0], ()):
                 return
             line = last.closed
-            column = self.source.lines[line - 1].rfind("}") + 1
+            column = max(1, self.source.lines[line - 1].rfind("}") + 1)
             message = f"this '}}' closes '{last}' too early"
             hint = f"'{directive}' in line {directive.line} belongs to it; one '}}' is too many"
             self._error(Code.BRACE_EXTRA, Span(self.source, line, column), message, hint)
@@ -332,7 +388,7 @@ class _Text:
 
     def _close(self, number: int, column: int) -> None:
         if not self.stack:
-            span = Span(self.source, number, column + 1)
+            span = self._span(number, Token(Kind.CLOSE, "}", column, column + 1))
             hint = ""
             if self.parser.order > 1 and self.source.included_from:
                 hint = "a file closes only the blocks that it opened itself"
@@ -341,27 +397,29 @@ class _Text:
         opened, self.here = self.stack.pop()
         opened.closed = number
 
-    def _include(self, line: str, words: list[str], number: int) -> None:
-        directive = Directive(words, self.source, number)
-        if len(words) < 2:
-            self._error(Code.NO_VALUE, directive.span(), f"{words[0]} needs a file name")
+    def _include(self, line: str, found: list[Token], number: int) -> None:
+        directive = self._directive(found, number)
+        if len(found) < 2:
+            keyword = directive.words[0]
+            self._error(Code.NO_VALUE, directive.span(), f"{keyword} needs a file name")
             return
         # The rest of the line is the pattern: it may hold blanks and braces.
-        pattern = _decomment(line).strip()[len(words[0]) :].strip()
+        text = line if self.made is not None else decomment(line).text
+        pattern = text.strip()[len(found[0].text) :].strip()
         block = self.stack[-1][0].words[0] if self.stack else self.block
         self.parser.include(directive, pattern.strip('"'), self.here, block)
 
 
-def _decomment(line: str) -> str:
-    """Return *line* up to its comment."""
-    end = 0
-    for token in tokens(line):
-        end = token.end
-    return line[:end]
+def _braces(text: str) -> int:
+    """Return how many braces too many are opened in *text*."""
+    return text.count("{") - text.count("}")
 
 
-def parse_file(path: str, files: Files) -> Tree:
+def parse_file(path: str, files: Files, surroundings: Surroundings = NOWHERE) -> Tree:
     """Read *path* and what it includes into a tree."""
-    parser = Parser(files)
-    parser.read(path, None, parser.tree.directives, ROOT)
+    parser = Parser(files, surroundings)
+    try:
+        parser.read(path, None, parser.tree.directives, ROOT)
+    except LimitError as limit:
+        parser.tree.diagnostics.append(limit.diagnostic)
     return parser.tree

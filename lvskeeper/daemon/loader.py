@@ -17,15 +17,15 @@ from lvskeeper.errors import ExitStatus
 NOTHING: Final = msgspec.Raw(b"null")
 
 
-def load_file(path: str, *, allow_empty: bool = False) -> Loaded:
+def load_file(path: str, *, allow_empty: bool = False, config_id: str | None = None) -> Loaded:
     """Parse, lint and compile the configuration at *path*."""
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile import compile_director  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile_router import compile_router  # noqa: PLC0415 - heavy
-    from lvskeeper.kernel.files import LocalFiles  # noqa: PLC0415 - heavy
+    from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - heavy
 
-    loaded = load(path, LocalFiles(), allow_empty=allow_empty)
+    loaded = load(path, LocalFiles(), local_surroundings(config_id), allow_empty=allow_empty)
     spec = router = NOTHING
     if loaded.config is not None:
         spec = msgspec.Raw(msgspec.json.encode(compile_director(loaded.config)))
@@ -40,12 +40,14 @@ def load_file(path: str, *, allow_empty: bool = False) -> Loaded:
     )
 
 
-def loader_main(path: str, *, allow_empty: bool) -> Callable[[socket.socket], int]:
+def loader_main(
+    path: str, *, allow_empty: bool, config_id: str | None = None
+) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
         gc.disable()  # the child is gone before a collection of the model would pay
-        sock.sendall(encode(load_file(path, allow_empty=allow_empty)))
+        sock.sendall(encode(load_file(path, allow_empty=allow_empty, config_id=config_id)))
         return ExitStatus.OK
 
     return main

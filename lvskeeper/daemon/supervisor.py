@@ -62,6 +62,8 @@ class Settings:
     run_dir: Path
     allow_empty: bool = False
     """Take a configuration that serves nothing."""
+    config_id: str | None = None
+    """Which ``@id`` lines are read."""
 
 
 @final
@@ -147,7 +149,7 @@ class Supervisor:
         """Bring the first configuration into the kernel."""
         # It imports its modules while the file is being loaded.
         await self._staff.man(self._staff.director)
-        loaded = await load_in_child(self._settings.file, allow_empty=self._settings.allow_empty)
+        loaded = await self._load()
         if loaded.errors:
             self._show(loaded)
             self._emit(
@@ -191,9 +193,15 @@ class Supervisor:
                 self._wake.clear()
         self._emit(events.DaemonStopping(self._stop_reason))
 
+    async def _load(self) -> Loaded:
+        given = self._settings
+        return await load_in_child(
+            given.file, allow_empty=given.allow_empty, config_id=given.config_id
+        )
+
     async def _reload(self) -> None:
         started = time.monotonic()
-        loaded = await load_in_child(self._settings.file, allow_empty=self._settings.allow_empty)
+        loaded = await self._load()
         if loaded.errors:
             self._show(loaded)
             self._emit(

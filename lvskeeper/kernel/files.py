@@ -2,21 +2,17 @@
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from glob import glob
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, final
 
-MAX_SIZE: Final = 256 * 1024 * 1024
+from lvskeeper.config.braces import expand_braces
+from lvskeeper.config.source import Surroundings
+
+MAX_SIZE: Final = 64 * 1024 * 1024
 """Largest file that is read, in bytes."""
-
-
-MAX_BRACES: Final = 64
-"""Most opening braces of a pattern: each may double what it stands for."""
-
-MAX_PATTERNS: Final = 1000
-"""Most patterns that the braces of one may stand for."""
 
 
 def _check_name(path: str) -> None:
@@ -51,34 +47,30 @@ class LocalFiles:
         _check_name(path)
         return bool(Path(path).stat().st_mode & 0o066)
 
+    def check_include(self, path: str) -> None:
+        """Raise ``OSError`` where *path* is missing, no regular file, or executable.
 
-def expand_braces(pattern: str) -> list[str]:
-    """Return the patterns that ``x{a,b}y`` stands for; unbalanced braces stay as they are.
+        keepalived passes over such files: a script in the folder of the parts is no part.
+        """
+        _check_name(path)
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
+        if mode & 0o111:
+            raise OSError(errno.EACCES, "it is executable, so it is no configuration", path)
 
-    Raises ``OSError`` with more than :data:`MAX_BRACES` braces or :data:`MAX_PATTERNS` patterns.
+
+def local_surroundings(config_id: str | None = None) -> Surroundings:
+    """Return what a configuration may ask this machine for.
+
+    *config_id* is the node's name up to its first dot where nothing else is said.
     """
-    if pattern.count("{") > MAX_BRACES:
-        raise OSError(errno.E2BIG, f"more than {MAX_BRACES} braces in the pattern", pattern)
-    start = pattern.find("{")
-    depth = 0
-    commas: list[int] = []
-    for index in range(max(start, 0), len(pattern)) if start >= 0 else ():
-        match pattern[index]:
-            case "{":
-                depth += 1
-            case "," if depth == 1:
-                commas.append(index)
-            case "}":
-                depth -= 1
-                if depth == 0:
-                    cuts = [start, *commas, index]
-                    pieces = [pattern[left + 1 : right] for left, right in pairwise(cuts)]
-                    rest = expand_braces(pattern[index + 1 :])
-                    inners = [inner for piece in pieces for inner in expand_braces(piece)]
-                    if len(inners) * len(rest) > MAX_PATTERNS:
-                        reason = f"the pattern stands for more than {MAX_PATTERNS} others"
-                        raise OSError(errno.E2BIG, reason, pattern)
-                    return [pattern[:start] + inner + tail for inner in inners for tail in rest]
-            case _:
-                pass
-    return [pattern]
+    if config_id is None:
+        config_id = os.uname().nodename.partition(".")[0]
+    return Surroundings(config_id, str(Path.cwd()), os.environ, _random)
+
+
+def _random(low: int, high: int) -> int:
+    return low + int.from_bytes(os.urandom(8), "big") % (high - low + 1)

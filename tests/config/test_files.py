@@ -1,8 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from lvskeeper.kernel.files import LocalFiles, expand_braces
+from lvskeeper.config.braces import expand_braces
+from lvskeeper.config.tree import parse_file
+from lvskeeper.kernel.files import LocalFiles
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,45 @@ def test_odd_bytes_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"caf\xe9")
     assert LocalFiles().read_text(str(path)) == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("include none", "error"),
+        ("includer none", "warning"),
+        ("includeb none", "warning"),
+        ("includem none", "error"),
+        ("includew none", "error"),
+        ("includea none", "error"),
+        ("include no*", ""),
+        ("includer no*", ""),
+        ("includem no*", ""),
+        ("includew no*", "error"),
+        ("includeb no*", ""),
+        ("includea no*", "error"),
+        ("include {b,no}.conf", ""),
+        ("includew {b,no}.conf", ""),
+        ("includeb {b,no}.conf", "error"),
+        ("includea {b,no}.conf", "error"),
+        ("includeb {b,c}.conf", ""),
+        ("include script", "error"),
+        ("includer script", "error"),
+    ],
+)
+def test_how_strict_an_include_is(line: str, expected: str, tmp_path: Path) -> None:
+    for name in ("b.conf", "c.conf", "script"):
+        (tmp_path / name).write_text("x\n")
+    (tmp_path / "script").chmod(0o755)
+    path = tmp_path / "a.conf"
+    path.write_text(f"{line}\n")
+    told = parse_file(str(path), LocalFiles()).diagnostics
+    assert [one.severity.value for one in told] == ([expected] if expected else [])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "a.conf"
+    path.write_text("include pipe\n")
+    (told,) = parse_file(str(path), LocalFiles()).diagnostics
+    assert told.message.endswith("it is not a regular file")

@@ -3,8 +3,9 @@ from hypothesis import strategies as st
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config.codes import Code
+from lvskeeper.config.include import MAX_DEPTH
 from lvskeeper.config.load import load
-from lvskeeper.config.tree import MAX_DEPTH, Directive, Tree, parse_file
+from lvskeeper.config.tree import Directive, Tree, parse_file
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -99,6 +100,9 @@ def test_a_loop_that_branches_ends() -> None:
 
         def exposed(self, path: str) -> bool:
             raise AssertionError(path)
+
+        def check_include(self, path: str) -> None:
+            assert path.endswith("a")
 
     codes = {one.code for one in parse_file("a", Links()).diagnostics}
     assert codes == {Code.INCLUDE_DEPTH}

@@ -27,3 +27,6 @@ class MemoryFiles:
 
     def exposed(self, path: str) -> bool:
         return path in self.open
+
+    def check_include(self, path: str) -> None:
+        self.read_text(path)

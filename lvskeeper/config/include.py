@@ -1,0 +1,104 @@
+"""Files of a configuration: how they are opened, and what an ``include`` names.
+
+keepalived (lib/parser.c) has six forms that differ in how strict they are. They mean here what they
+mean there, but for the plain one: a file that is named and missing is an error, since a reload
+without it would take services away. ``includer`` is the form for a file that may be missing.
+"""
+
+import posixpath
+from typing import Final
+
+from lvskeeper.config.braces import expand_braces
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic, error, warning
+from lvskeeper.config.source import Files, Source, Span
+
+INCLUDES: Final = frozenset({"include", "includer", "includem", "includew", "includeb", "includea"})
+
+MAX_DEPTH: Final = 32
+"""Most includes within one another; a loop through links ends here."""
+
+MAX_FILES: Final = 10_000
+"""Most files of one configuration; links can make a loop that branches."""
+
+_MAY_MISS: Final = frozenset({"includer", "includeb"})
+_WILD: Final = frozenset({"includew", "includea"})
+_BRACES: Final = frozenset({"includeb", "includea"})
+
+
+def open_source(
+    path: str,
+    files: Files,
+    order: int,
+    include: tuple[str, Span] | None,
+    found: list[Diagnostic],
+) -> Source | None:
+    """Return the file at *path* as a source, or ``None`` with a diagnostic added to *found*.
+
+    *include* is the keyword that named it, and where.
+    """
+    keyword, included_from = include or ("", None)
+    try:
+        if included_from is not None:
+            files.check_include(path)
+        text = files.read_text(path)
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        place = included_from or Span(Source(path, ""), 1, 1)
+        message = f"cannot read {path}: {reason}"
+        if isinstance(failure, FileNotFoundError) and keyword in _MAY_MISS:
+            found.append(warning(Code.UNREADABLE, place, message, "includem makes it an error"))
+        elif isinstance(failure, FileNotFoundError) and keyword:
+            hint = "includer and includeb take a file that may be missing"
+            found.append(error(Code.UNREADABLE, place, message, hint))
+        else:
+            found.append(error(Code.UNREADABLE, place, message))
+        return None
+    source = Source(path, text.removeprefix("\ufeff"), order, included_from)
+    for char, report, code, message in (
+        ("\ufffd", warning, Code.NOT_UTF8, "the file is not UTF-8; odd bytes are replaced"),
+        ("\0", error, Code.NUL, "the file holds a NUL character"),
+    ):
+        at = source.text.find(char)
+        if at >= 0:
+            line = source.text.count("\n", 0, at)
+            column = at - (source.text.rfind("\n", 0, at) + 1)
+            found.append(report(code, Span(source, line + 1, column + 1), message))
+    return source
+
+
+def resolve_include(
+    keyword: str, pattern: str, span: Span, files: Files, found: list[Diagnostic]
+) -> list[str]:
+    """Return the paths that an include names; what is missing is added to *found*."""
+    base = posixpath.dirname(span.source.path)
+    full = posixpath.join(base, pattern)
+    wild = any(char in pattern for char in "*?[{")
+    try:
+        branches = [(one, files.glob(one)) for one in expand_braces(full)] if wild else []
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        found.append(error(Code.UNREADABLE, span, f"cannot look for {full}: {reason}"))
+        return []
+    paths = sorted({path for _, matched in branches for path in matched}) if wild else [full]
+    if not paths and keyword in _WILD:
+        found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{pattern}'"))
+    elif keyword in _BRACES and len(branches) > 1:
+        for branch, matched in branches:
+            if not matched:
+                found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{branch}'"))
+    good: list[str] = []
+    for path in paths:
+        if posixpath.normpath(path) in {posixpath.normpath(used) for used in span.source.chain}:
+            found.append(error(Code.INCLUDE_LOOP, span, _loop(path, span.source)))
+        elif len(span.source.chain) > MAX_DEPTH:
+            message = f"includes are nested more than {MAX_DEPTH} deep"
+            found.append(error(Code.INCLUDE_DEPTH, span, message))
+        else:
+            good.append(path)
+    return good
+
+
+def _loop(path: str, source: Source) -> str:
+    names = [*reversed(source.chain), path]
+    return f"'{path}' includes itself: {' -> '.join(names)}"
