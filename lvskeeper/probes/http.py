@@ -12,7 +12,7 @@ from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Tls, Url
 from lvskeeper.probes.attempt import ProbeError, Progress, attempt
 from lvskeeper.probes.http_answer import HttpTalk
 from lvskeeper.probes.search import Searcher
-from lvskeeper.probes.stream import connected, converse, describe_tls_error
+from lvskeeper.probes.stream import connect, converse, describe_tls_error
 from lvskeeper.units import format_address, format_endpoint
 
 _VERSIONS: Final = {
@@ -68,7 +68,7 @@ class HttpProber:
         if not name and spec.tls is not None and spec.tls.verify:
             name = format_address(spec.address)
         strict = spec.tls is not None and spec.tls.strict_close
-        async with connected((spec.address, spec.port), spec.source, progress) as sock:
+        with await connect((spec.address, spec.port), spec.source, progress) as sock:
             await converse(sock, talk, progress, context=context, name=name or None, strict=strict)
         if url.regex is not None:
             if self._searcher is None:

@@ -7,7 +7,7 @@ from typing import Final, assert_never, final
 
 from lvskeeper.health.spec import CheckSpec, Host, Phase, ProbeResult, Smtp
 from lvskeeper.probes.attempt import ProbeError, Progress, attempt, one_line
-from lvskeeper.probes.stream import connected, converse
+from lvskeeper.probes.stream import connect, converse
 from lvskeeper.units import format_endpoint
 
 MAX_LINE: Final = 4096
@@ -93,6 +93,13 @@ class SmtpTalk:
         return text.encode("ascii", "replace")
 
 
+async def _ask(spec: CheckSpec, host: Host, helo: str, progress: Progress) -> None:
+    with await connect((host.address, host.port), host.source, progress) as sock:
+        if host.address != spec.address:
+            progress.offer = None  # it is not the real server's
+        await converse(sock, SmtpTalk(helo), progress)
+
+
 async def probe_smtp(spec: CheckSpec) -> ProbeResult:
     """Talk to each host of *spec* once, within its ``connect_timeout``; a failure ends it."""
     smtp = spec.smtp or Smtp()
@@ -101,18 +108,12 @@ async def probe_smtp(spec: CheckSpec) -> ProbeResult:
     async def work(progress: Progress) -> None:
         for host in smtp.hosts or (own,):
             progress.limit = host.connect_timeout
-            to = (host.address, host.port)
             try:
-                async with (
-                    asyncio.timeout(host.connect_timeout),
-                    connected(to, host.source, progress) as sock,
-                ):
-                    if host.address != spec.address:
-                        progress.offer = None  # it is not the real server's
-                    await converse(sock, SmtpTalk(smtp.helo), progress)
+                async with asyncio.timeout(host.connect_timeout):
+                    await _ask(spec, host, smtp.helo, progress)
             except ProbeError as error:
                 if smtp.hosts:
-                    detail = f"{format_endpoint(*to)}: {error.detail}"
+                    detail = f"{format_endpoint(host.address, host.port)}: {error.detail}"
                     raise ProbeError(error.phase, detail) from error
                 raise
 

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from typing import Final, Protocol, TypeAlias, final
 
 from lvskeeper.health.spec import Phase, Source
@@ -131,17 +130,21 @@ class _Tls:
 Channel: TypeAlias = _Plain | _Tls
 
 
-@contextlib.asynccontextmanager
-async def connected(
-    to: tuple[Address, int], source: Source, progress: Progress
-) -> AsyncIterator[socket.socket]:
-    """Connect to an address and port; note in *progress* what the server offered."""
+async def connect(to: tuple[Address, int], source: Source, progress: Progress) -> socket.socket:
+    """Return a socket that is connected to an address and port.
+
+    Note in *progress* what the server offered. Raise :class:`ProbeError` or ``OSError``.
+    """
     progress.phase, progress.doing = Phase.CONNECT, "connecting"
     address, port = to
-    with open_socket(address, source, socket.SOCK_STREAM) as sock:
+    sock = open_socket(address, source, socket.SOCK_STREAM)
+    try:
         await asyncio.get_running_loop().sock_connect(sock, endpoint(address, port))
-        progress.offer = read_offer(sock)
-        yield sock
+    except BaseException:
+        sock.close()
+        raise
+    progress.offer = read_offer(sock)
+    return sock
 
 
 async def converse(
