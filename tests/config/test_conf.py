@@ -41,7 +41,7 @@ def test_the_pair_differs_where_it_says() -> None:
     assert not {*ours.addresses} & {*theirs.addresses}
 
 
-@pytest.mark.parametrize("name", ["fullnat", "synproxy"])
+@pytest.mark.parametrize("name", ["checks", "fullnat", "synproxy"])
 def test_yaml_is_the_same_model(name: str) -> None:
     assert config_of(f"{name}.yaml") == config_of(f"{name}.conf")
 
