@@ -95,7 +95,7 @@ class TableKeeper:
             outcome = await self._carry_out(operations)
             if keys is None and not outcome.refused:
                 actual = await self._read_slowly(chosen)
-                self._doomed &= actual.keys()
+                self._doomed -= chosen - actual.keys()
                 if again := await self._compare(chosen, actual):
                     # Somebody else wrote meanwhile.
                     outcome = await self._carry_out(again)
@@ -105,7 +105,7 @@ class TableKeeper:
         """Repair what somebody else changed since the last look, and tell it."""
         async with self._lock:
             started, version = time.monotonic(), self._version
-            services = self._client.services()
+            services = await self._services()
             self._doomed &= services.keys()
             suspects = self._doomed | {
                 key for key, entry in self._desired.items() if services.get(key) != entry.service
@@ -147,9 +147,18 @@ class TableKeeper:
         """Return those of *keys* that the kernel has; other work has its turn meanwhile."""
         found = {}
         breath = Breath()
-        for key, service in self._client.services().items():
+        for key, service in (await self._services()).items():
             if key in keys:
                 found[key] = self._client.entry(service)
+            await breath.taken()
+        return found
+
+    async def _services(self) -> dict[ServiceKey, Service]:
+        """Return all services that the kernel has; other work has its turn meanwhile."""
+        found = {}
+        breath = Breath()
+        for service in self._client.each_service():
+            found[service.key] = service
             await breath.taken()
         return found
 

@@ -155,6 +155,13 @@ class IpvsClient:
 
     def services(self) -> dict[ServiceKey, Service]:
         """Return all services; one dump. Those of a protocol that we do not know are left out."""
+        return {service.key: service for service in self.each_service()}
+
+    def each_service(self) -> Iterator[Service]:
+        """Return the services of :meth:`services`; the dump is over, and each is read when asked.
+
+        So the client may be used for something else before the last one is asked for.
+        """
         sequence = self._channel.sequence()
         try:
             parts = self._channel.dump(self._ready().dump_services(sequence), sequence)
@@ -167,8 +174,7 @@ class IpvsClient:
         except NetlinkLostError as error:
             raise _lost("services", error) from error
         read = self._services.read
-        found = (read(*part) for part in parts)
-        return {service.key: service for service in found if service is not None}
+        return (service for part in parts if (service := read(*part)) is not None)
 
     def destinations(self, key: ServiceKey) -> dict[DestKey, Destination]:
         """Return the destinations of a service, none where it does not exist; one dump."""
