@@ -71,7 +71,8 @@ def compile_director(config: Config) -> DirectorSpec:
     groups = {group.name: group.members for group in config.virtual_server_groups}
     defs = config.global_defs
     files = {file.name: file for file in config.vrrp.files} if config.vrrp else {}
-    common = Common(defs.script_user, files)
+    secure = config.vrrp is not None and config.vrrp.globals.enable_script_security
+    common = Common(defs.script_user, secure, files)
     virtual_servers = tuple(
         _virtual_server(server, _members(server, groups), defs, common)
         for server in config.virtual_servers

@@ -51,6 +51,8 @@ class Common:
 
     user: ScriptUser
     """Who runs scripts that name nobody."""
+    secure: bool
+    """``enable_script_security``."""
     files: "Mapping[str, TrackFile]"
     """The ``track_file`` blocks by name."""
 
@@ -88,7 +90,7 @@ def compile_check(
     )
     if isinstance(check, MiscCheck):
         limit = first(check.misc_timeout, default=loop)
-        return replace(timed, connect_timeout=limit, script=_script(check, common.user))
+        return replace(timed, connect_timeout=limit, script=_script(check, common))
     if isinstance(check, FileCheck):
         return replace(timed, file=_file(check, common.files[check.track_file]))
     connected = replace(
@@ -181,9 +183,11 @@ def _file(check: FileCheck, file: "TrackFile") -> health.FileNumber:
     )
 
 
-def _script(check: MiscCheck, user: ScriptUser) -> health.ScriptRun:
-    who = check.user or user
-    return health.ScriptRun(check.misc_path.argv, who.user, who.group, check.misc_dynamic)
+def _script(check: MiscCheck, common: Common) -> health.ScriptRun:
+    who = check.user or common.user
+    return health.ScriptRun(
+        check.misc_path.argv, who.user, who.group, check.misc_dynamic, common.secure
+    )
 
 
 def _urls(

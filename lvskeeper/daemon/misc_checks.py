@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never, final
 
 from lvskeeper.daemon.children import KILL_DELAY, explain, signal_group
+from lvskeeper.daemon.roles import Script
 from lvskeeper.daemon.script_host import (
     Abandon,
     Ended,
@@ -21,6 +22,7 @@ from lvskeeper.daemon.script_host import (
     Unstarted,
 )
 from lvskeeper.daemon.script_link import ScriptLink
+from lvskeeper.daemon.script_security import root_risk
 from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, ScriptRun
 from lvskeeper.probes.attempt import one_line, timeout_detail
 
@@ -95,6 +97,13 @@ class MiscProber:
     async def _run(
         self, number: int, run: _Run, script: ScriptRun, limit: float
     ) -> tuple[Phase, str, int | None]:
+        if script.secure:
+            # It looks up files and users, which may take its time.
+            risk = await asyncio.to_thread(
+                root_risk, Script(script.argv, script.user, script.group)
+            )
+            if risk:
+                return Phase.INTERNAL, f"not run as root: {risk}", None
         self._start_host()
         self._link.send(Run(number, script.argv, script.user, script.group))
         try:

@@ -112,6 +112,8 @@ class ScriptRun:
     group: str = ""
     dynamic: bool = False
     """A status from 2 to 255 is well too, and sets the weight to that less 2."""
+    secure: bool = False
+    """Do not run it as root where others than root could write it."""
 
 
 @final

@@ -246,6 +246,12 @@ def test_misc_check() -> None:
     assert (second.connect_timeout, second.retry, second.weighs) == (3.0, 2, True)
     assert [str(one) for one in (first, second)] == ["MISC_CHECK /bin/x a", "MISC_CHECK /bin/y"]
     assert first.longest > 7
+    secure = compiled(
+        "global_defs {\nenable_script_security\n}\n"
+        + server("real_server 198.51.100.1 80 {\nMISC_CHECK {\nmisc_path /bin/x\n}\n}")
+    )
+    (third,) = secure.virtual_servers[0].real_servers[0].checks
+    assert third.script == ScriptRun(("/bin/x",), secure=True)
 
 
 def test_udp_and_dns_checks() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def write_script(path: Path, mode: int) -> None:
+    path.write_text("#!/bin/sh\nexit 0\n")
+    path.chmod(mode)
 
 
 def number(path: Path) -> int:
@@ -93,6 +99,25 @@ async def test_a_script_that_cannot_run_says_nothing_of_the_server(prober: MiscP
     assert result.detail == "/no/where: no such file or directory"
     result = await prober.probe(sh("exit 0", user="nobody-of-that-name"))
     assert (result.phase, "nobody-of-that-name" in result.detail) == (Phase.INTERNAL, True)
+
+
+@pytest.mark.root
+async def test_with_script_security_root_runs_nothing_that_others_could_write(
+    prober: MiscProber, tmp_path: Path
+) -> None:
+    script = tmp_path / "check"
+
+    def spec(user: str = "", *, secure: bool = True) -> CheckSpec:
+        run = ScriptRun((str(script),), user, secure=secure)
+        return replace(sh(""), script=run)
+
+    write_script(script, 0o777)
+    result = await prober.probe(spec())
+    assert result.phase is Phase.INTERNAL
+    assert result.detail == f"not run as root: {script} is writable by everybody"
+    assert (await prober.probe(spec(secure=False))).ok
+    write_script(script, 0o755)
+    assert (await prober.probe(spec())).ok
 
 
 @pytest.mark.root
