@@ -158,5 +158,15 @@ class FileCheck(Timed):
     weight: FileWeight | None = None
 
 
-NetworkCheck: TypeAlias = TcpCheck | HttpGet | SslGet | UdpCheck | DnsCheck | SmtpCheck | PingCheck
-AnyCheck: TypeAlias = Annotated[NetworkCheck | MiscCheck | FileCheck, Field(discriminator="kind")]
+AnyCheck: TypeAlias = Annotated[
+    TcpCheck
+    | HttpGet
+    | SslGet
+    | UdpCheck
+    | DnsCheck
+    | SmtpCheck
+    | PingCheck
+    | MiscCheck
+    | FileCheck,
+    Field(discriminator="kind"),
+]

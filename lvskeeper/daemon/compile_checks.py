@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, assert_never, final
 from lvskeeper.config.base import ScriptUser
 from lvskeeper.config.check_model import (
     AnyCheck,
+    Connected,
     DnsCheck,
     FileCheck,
     HttpGet,
     MiscCheck,
-    NetworkCheck,
     PingCheck,
     SmtpCheck,
     SslGet,
@@ -34,6 +34,8 @@ _RETRY: Final = {"MISC_CHECK": 0, "FILE_CHECK": 0, "DNS_CHECK": 3}
 _OTHERS_RETRY: Final = 1
 _DELAY_BEFORE_RETRY: Final = {"HTTP_GET": 3.0, "SSL_GET": 3.0}
 _OTHERS_DELAY: Final = 1.0
+_ANYWHERE: Final = health.Source()
+_NOWHERE_GIVEN: Final = (None, None, None, None)
 
 
 def first(*given: T | None, default: T) -> T:
@@ -68,10 +70,27 @@ def compile_check(
     # A group may have several ports; without one of its own the check takes the first.
     port = one.port or next((member.port for member in members if member.port), 0)
     loop = first(check.delay_loop, one.delay_loop, server.delay_loop, default=_DELAY_LOOP)
-    timed = health.CheckSpec(
+    to, limit, source = one.address, _CONNECT_TIMEOUT, _ANYWHERE
+    match check:
+        case MiscCheck():
+            limit = first(check.misc_timeout, default=loop)
+        case FileCheck():
+            pass
+        case _:
+            to = first(check.connect_ip, default=to)
+            port = first(check.connect_port, default=port)
+            limit = first(
+                check.connect_timeout,
+                one.connect_timeout,
+                server.connect_timeout,
+                default=_CONNECT_TIMEOUT,
+            )
+            source = _source(check)
+    spec = health.CheckSpec(
         kind=health.CheckKind(check.kind),
-        address=one.address,
+        address=to,
         port=port,
+        connect_timeout=limit,
         delay_loop=loop,
         retry=first(
             check.retry, one.retry, server.retry, default=_RETRY.get(check.kind, _OTHERS_RETRY)
@@ -87,31 +106,25 @@ def compile_check(
         # Not delay_loop as in keepalived: a dead server would get traffic for so long.
         warmup=first(check.warmup, one.warmup, server.warmup, default=0.0),
         alpha=first(check.alpha, one.alpha, default=server.alpha),
+        source=source,
     )
-    if isinstance(check, MiscCheck):
-        limit = first(check.misc_timeout, default=loop)
-        return replace(timed, connect_timeout=limit, script=_script(check, common))
-    if isinstance(check, FileCheck):
-        return replace(timed, file=_file(check, common.files[check.track_file]))
-    connected = replace(
-        timed,
-        address=first(check.connect_ip, default=one.address),
-        port=first(check.connect_port, default=port),
-        connect_timeout=first(
-            check.connect_timeout,
-            one.connect_timeout,
-            server.connect_timeout,
-            default=_CONNECT_TIMEOUT,
-        ),
-        source=health.Source(
-            check.bindto, check.bind_port or 0, check.bind_if or "", check.fwmark or 0
-        ),
-    )
-    return _ask(server, one, check, connected)
+    return _ask(server, one, check, spec, common)
+
+
+def _source(check: Connected) -> health.Source:
+    given = (check.bindto, check.bind_port, check.bind_if, check.fwmark)
+    if given == _NOWHERE_GIVEN:
+        return _ANYWHERE  # the usual case, ten thousand times
+    address, port, interface, mark = given
+    return health.Source(address, port or 0, interface or "", mark or 0)
 
 
 def _ask(
-    server: VirtualServer, one: RealServer, check: NetworkCheck, spec: health.CheckSpec
+    server: VirtualServer,
+    one: RealServer,
+    check: AnyCheck,
+    spec: health.CheckSpec,
+    common: Common,
 ) -> health.CheckSpec:
     """Return *spec* with what the kind of *check* asks."""
     match check:
@@ -132,6 +145,10 @@ def _ask(
             made = replace(spec, smtp=_smtp(check, spec))
         case PingCheck():
             made = replace(spec, port=0)
+        case MiscCheck():
+            made = replace(spec, script=_script(check, common))
+        case FileCheck():
+            made = replace(spec, file=_file(check, common.files[check.track_file]))
         case _:
             assert_never(check)
     return made
