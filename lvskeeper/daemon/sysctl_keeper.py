@@ -1,10 +1,11 @@
 """Keeps the sysctls of the director: those that its services need, and those of `ipvs_sysctls`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
-from lvskeeper.daemon.desired import pool_specs, uses_fullnat
+from lvskeeper.daemon.desired import uses_fullnat
 from lvskeeper.daemon.ping_range import PING_RANGE, PingFinding, allow_ping, pings
 from lvskeeper.daemon.roles import DirectorSpec, TcpDefence, VirtualServerSpec
 from lvskeeper.daemon.ruleset import returns_through_us
@@ -39,6 +40,18 @@ ASKED_FOR: Final = "it is not as `ipvs_sysctls` has it"
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a configuration has to do with sysctls beside those that it names."""
+
+    families: frozenset[Family] = frozenset()
+    """Of the services that need connection tracking."""
+    servers: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    """By LIP device that replies may not come in by anywhere: real servers, some of many."""
+    pings: bool = False
+
+
+@final
 class SysctlKeeper:
     """Sets, checks and tells; each finding is told once until it changes."""
 
@@ -46,6 +59,8 @@ class SysctlKeeper:
         self._emit = emit
         self._root: Final = root
         self._found: dict[str, State | str] = {}
+        self._spec: DirectorSpec | None = None
+        self._needs = _Needs()
 
     def apply(
         self, spec: DirectorSpec, traits: Traits, connections: int = CONNTRACK_MINIMUM
@@ -68,14 +83,15 @@ class SysctlKeeper:
     def _keep(
         self, spec: DirectorSpec, traits: Traits, connections: int, *, may_write: bool
     ) -> bool:
-        virtuals = [] if traits.native_fullnat else list(_translated(spec))
-        families = {key.family for virtual in virtuals for key in virtual.keys}
-        needed = required_for_fullnat(families)
+        if spec is not self._spec:
+            # Of thousands of virtual servers that takes tens of milliseconds.
+            self._spec, self._needs = spec, _needs_of(spec, native=traits.native_fullnat)
+        needed = required_for_fullnat(self._needs.families)
         self._tell_all(self._ensure(needed, set_allowed=spec.manage_sysctls))
-        if families:
+        if self._needs.families:
             self._tell_all(self._ensure(recommended_for_fullnat(connections), set_allowed=False))
-            self._check_ways(spec, virtuals)
-        if pings(spec):
+            self._check_ways(self._needs.servers)
+        if self._needs.pings:
             self._tell_ping(allow_ping(set_allowed=spec.manage_sysctls, root=self._root))
         # What a service cannot do without is not set back again.
         taken = {item.name for item in needed}
@@ -119,20 +135,11 @@ class SysctlKeeper:
                 name, consequence = finding.requirement.dotted, finding.requirement.consequence
                 self._emit(told.SysctlPolicy(name, finding.found, consequence))
 
-    def _check_ways(self, spec: DirectorSpec, virtuals: Iterable[VirtualServerSpec]) -> None:
+    def _check_ways(self, servers: Mapping[str, tuple[Address, ...]]) -> None:
         """Tell of LIP devices that are strict with sources which are reached another way."""
-        by_device: dict[str, dict[Address, None]] = {}
-        groups = pool_specs(spec)
-        for virtual in virtuals:
-            pool = groups.get(virtual.pool)
-            for item in pool.addresses if pool is not None else ():
-                # Where the LIP is on lo, the replies may come in anywhere.
-                if item.device not in {"", "lo"} and Family.of(item.address) is Family.INET:
-                    servers = by_device.setdefault(item.device, {})
-                    servers.update((server.address, None) for server in virtual.real_servers)
-        strict = [device for device in by_device if strict_filter(device, self._root)]
-        asymmetric = set(_asymmetric(strict, by_device)) if strict else set()
-        for device in by_device:
+        strict = [device for device in servers if strict_filter(device, self._root)]
+        asymmetric = set(_asymmetric(strict, servers)) if strict else set()
+        for device in servers:
             name = f"net.ipv4.conf.{device}.rp_filter"
             state = State.WRONG if device in asymmetric else State.OK
             if self._is_news(name, state) and state is State.WRONG:
@@ -160,13 +167,30 @@ def _asked(spec: DirectorSpec) -> Iterator[Requirement]:
     return (Requirement(f"{BELOW}/{name}", value, ASKED_FOR) for name, value in spec.sysctls)
 
 
-def _asymmetric(devices: Iterable[str], servers: dict[str, dict[Address, None]]) -> Iterator[str]:
+def _needs_of(spec: DirectorSpec, *, native: bool) -> _Needs:
+    families: set[Family] = set()
+    by_pool: dict[str, dict[Address, None]] = {}
+    for virtual in () if native else _translated(spec):
+        families.update(key.family for key in virtual.keys)
+        behind = by_pool.setdefault(virtual.pool, {})
+        for server in virtual.real_servers if len(behind) < MAX_WAYS else ():
+            if Family.of(server.address) is Family.INET:
+                behind[server.address] = None
+    by_device: dict[str, dict[Address, None]] = {}
+    for pool in spec.pools:
+        for item in pool.addresses if pool.name in by_pool else ():
+            # Where the LIP is on lo, the replies may come in anywhere.
+            if item.device not in {"", "lo"} and Family.of(item.address) is Family.INET:
+                by_device.setdefault(item.device, {}).update(by_pool[pool.name])
+    servers = {device: tuple(found)[:MAX_WAYS] for device, found in by_device.items()}
+    return _Needs(frozenset(families), servers, pings(spec))
+
+
+def _asymmetric(
+    devices: Iterable[str], servers: Mapping[str, tuple[Address, ...]]
+) -> Iterator[str]:
     with RouteClient() as client:
         for device in devices:
-            ways = {
-                client.way_out(address)
-                for address in list(servers[device])[:MAX_WAYS]
-                if len(address) == 4
-            }
+            ways = {client.way_out(address) for address in servers[device]}
             if ways - {0, index_of(device), index_of("lo")}:
                 yield device

@@ -1,6 +1,7 @@
 """The director's sysctls: on a made-up tree, and with the ways of a real network namespace."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,6 +184,18 @@ def test_a_policy_is_told_once_with_its_price_and_never_set(tmp_path: Path) -> N
     assert tree.read("ipv4/vs/expire_nodest_conn") == 0
     chosen = replace(SPEC, sysctls=(("expire_nodest_conn", 0),))
     assert tree.apply(chosen) == []
+
+
+def test_a_look_costs_the_same_with_thousands_of_services(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    lips = (LocalAddressSpec(parse_address(f"10.0.0.{number}"), "back0") for number in range(64))
+    spec = replace(
+        SPEC, virtual_servers=(FULLNAT,) * 5000, pools=(replace(POOL, addresses=tuple(lips)),)
+    )
+    assert tree.apply(spec) == []
+    started = time.thread_time()
+    tree.keeper.check(spec, MAINLINE)
+    assert time.thread_time() - started < 0.01
 
 
 @pytest.mark.root
