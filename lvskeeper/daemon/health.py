@@ -37,6 +37,8 @@ class HealthLoop:
             self._on_result,
             others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._files.probe},
         )
+        self._again: set[ProbeId] = set()
+        """Checks whose file has changed while their probe ran."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -52,6 +54,7 @@ class HealthLoop:
         for gone in old - new:
             self._schedule.remove(gone)
             self._runner.cancel(gone)
+            self._again.discard(gone)
         for name, check_id in new:
             self._arrange(name, check_id)
         self._arm()
@@ -93,9 +96,12 @@ class HealthLoop:
         now = self._loop.time()
         for name, check_id in _probe_ids(self._pools):
             file = check_id.target.file
-            # A probe that runs has not looked yet: it does so when it has its turn.
-            if file is not None and file.path == path and (name, check_id) in self._schedule:
+            if file is None or file.path != path:
+                continue
+            if (name, check_id) in self._schedule:
                 self._schedule.add((name, check_id), now)
+            else:
+                self._again.add((name, check_id))  # it runs, and may have looked already
         self._arm()
 
     def _on_result(self, probe_id: ProbeId, result: ProbeResult) -> None:
@@ -103,6 +109,9 @@ class HealthLoop:
         pool = self._pools[name]
         effects = pool.on_result(check_id, result, self._loop.time())
         self._arrange(name, check_id)
+        if probe_id in self._again:
+            self._again.discard(probe_id)
+            self._schedule.add(probe_id, self._loop.time())
         self._arm()
         # A check may ask another host than the real server.
         if result.offer is not None and check_id.target.address == check_id.key.address:
