@@ -83,7 +83,8 @@ def configuration(number: int, leave: Path, *, synced: bool = True) -> str:
     text = (
         f"global_defs {{\n  vrrp_version 3\n  vrrp_rt_priority 50\n  vrrp_no_swap\n"
         f"  vrrp_fence 6\n"
-        f"  lvs_sync_daemon {SYNC} web4\n  ipvs_sysctls {{\n    sync_refresh_period {REFRESH}\n  }}\n}}\n"
+        f"  lvs_sync_daemon {SYNC} web4\n"
+        f"  ipvs_sysctls {{\n    sync_refresh_period {REFRESH}\n  }}\n}}\n"
         f"local_address_group lips {{\n  {lips[0][0]}-13\n  {lips[1][0]}-13\n}}\n"
         f"track_file leave {{\n  file {leave}\n  weight 0\n}}\n"
         f"vrrp_sync_group web {{\n  group {{\n    web4\n    web6\n  }}\n"
@@ -330,9 +331,16 @@ def test_all_connections_outlive_the_death_of_their_director_and_the_way_back(si
     with site.crowd() as crowd:
         server = site.server_of_client()
         site.knows(taker, crowd)
+        mark = time.monotonic()
         site.destroy(active)
         site.served_by(taker)
         assert crowd.survivors() == ALL
+        log = site.pair.daemons[taker]
+        took_over = log.wait_for("state_sync_took_over", since=mark, timeout=PATIENCE)
+        assert took_over.fields["known"] >= len(crowd)
+        assert took_over.fields["ipvs"] == "backup"
+        log.wait_for("state_sync_hold_ended", since=mark, timeout=PATIENCE)
+        log.wait_for("state_sync_cuts", since=mark, timeout=PATIENCE)
         # IPVS would take one server after the other, but for what its sync daemon has brought.
         assert {site.server_of_client() for _ in range(3)} == {server}
 
