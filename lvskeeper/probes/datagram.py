@@ -11,6 +11,12 @@ from lvskeeper.health.spec import CheckSpec, Phase
 from lvskeeper.probes.attempt import Progress
 from lvskeeper.probes.sockets import endpoint, open_socket
 
+_RECVERR: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
+}
+"""Level and number of ``IP_RECVERR`` and ``IPV6_RECVERR`` (linux/in.h, linux/in6.h)."""
+
 MAX_ANSWER: Final = 65_536
 """Bytes of the longest datagram."""
 MAX_STRANGE: Final = 64
@@ -46,6 +52,7 @@ async def exchange(
     """
     loop = asyncio.get_running_loop()
     with open_socket(spec.address, spec.source, socket.SOCK_DGRAM, protocol) as sock:
+        _hear_all_errors(sock)
         async with asyncio.timeout(spec.connect_timeout):
             sock.connect(endpoint(spec.address, spec.port))  # it only sets the peer
             progress.phase, progress.doing = Phase.SEND, "sending"
@@ -56,3 +63,9 @@ async def exchange(
                 passed += 1
                 if passed % MAX_STRANGE == 0:
                     await asyncio.sleep(0)
+
+
+def _hear_all_errors(sock: socket.socket) -> None:
+    """Be told of hosts and networks out of reach, too; without it of closed ports only."""
+    level, option = _RECVERR[socket.AddressFamily(sock.family)]
+    sock.setsockopt(level, option, 1)

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 from scapy.layers.dns import DNS, DNSRR
+from support.fullnat_net import empty_namespace, run
 from support.http_servers import free_port
 
 from lvskeeper.health.dns import TYPES, answer_code, encode_name, encode_question
@@ -196,3 +197,19 @@ async def test_no_socket_is_left() -> None:
         await probe_udp(udp(free_port(), Udp(), limit=0.1))
     with socket.socket() as one:
         assert one.fileno() == before
+
+
+@pytest.mark.root
+async def test_a_host_that_is_not_there_is_told_before_the_time_is_over() -> None:
+    with empty_namespace():
+        run("ip link add near0 type veth peer name far0; ip link set near0 up; ip link set far0 up")
+        run("ip addr add 192.0.2.1/24 dev near0; ip -6 addr add 2001:db8::1/64 dev near0 nodad")
+        for family, name in (("ipv4", "192.0.2.9"), ("ipv6", "2001:db8::9")):
+            for what, value in (("mcast_solicit", 1), ("retrans_time_ms", 50)):
+                run(f"echo {value} > /proc/sys/net/{family}/neigh/near0/{what}")
+            for result in (
+                await probe_udp(udp(53, Udp(), host=name)),
+                await probe_dns(dns(53, Dns(), host=name)),
+            ):
+                assert (result.phase, result.detail) == (Phase.STATUS, "no route to host")
+                assert result.elapsed < 4
