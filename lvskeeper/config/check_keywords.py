@@ -41,6 +41,13 @@ _TIMES: Final = (
     ),
 )  # fmt: skip
 TIMING: Final = (_TIMEOUT, *_TIMES)
+_START: Final = (
+    k.flag("alpha", ALPHA),
+    k.flag(
+        "log_all_failures", "Tell every failure while the server is up. It changes nothing: all "
+        "are told.", default="yes; in keepalived no",
+    ),
+)  # fmt: skip
 
 _CONNECTION: Final = (
     k.value("connect_ip", "ADDRESS", "Address to connect to.", v.address,
@@ -59,7 +66,7 @@ _CONNECTION: Final = (
     k.value("fwmark", "N", "Firewall mark of the packets.", v.integer(1, 2**32 - 1),
            default="none"),
 )  # fmt: skip
-_CHECK: Final = (*_CONNECTION, *TIMING, k.flag("alpha", ALPHA))
+_CHECK: Final = (*_CONNECTION, *TIMING, *_START)
 
 _HTTP: Final = (
     *_CHECK,
@@ -138,7 +145,7 @@ _MISC: Final = (
     Keyword("user", "USER [GROUP]", "Who runs it.", "K", v.user, least=2, most=3,
             default="script_user"),
     *_TIMES,
-    k.flag("alpha", ALPHA),
+    *_START,
 )  # fmt: skip
 
 _UDP: Final = (
@@ -186,7 +193,7 @@ _FILE: Final = (
         default="the track_file's",
     ),
     *_TIMES,
-    k.flag("alpha", ALPHA),
+    *_START,
 )  # fmt: skip
 
 BLOCKS: Final = (

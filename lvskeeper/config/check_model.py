@@ -16,6 +16,7 @@ class Timed(Model):
     warmup: float | None = None
     delay_loop: float | None = None
     alpha: bool | None = None
+    log_all_failures: bool = True
 
 
 class Connected(Model):

@@ -8,8 +8,6 @@ from typing import Final
 
 _Listed = tuple[tuple[str, str], ...]
 
-_LOGGING: Final = "log_all_failures"
-
 NOTED_BLOCKS: Final[dict[str, _Listed]] = {
     "": (
         (
@@ -87,14 +85,7 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
     "real_server": (("K", "smtp_alert snmp_name"),),
     "vrrp_instance": (("K", "vrf debug linkbeat_use_polling kernel_rx_buf_size"),),
     "vrrp_sync_group": (("K", "global_tracking"),),
-    "TCP_CHECK": (("K", _LOGGING),),
-    "HTTP_GET": (("K", f"{_LOGGING} enable_sni sni_name tls_compliant"),),
-    "SSL_GET": (("K", _LOGGING),),
-    "MISC_CHECK": (("K", _LOGGING),),
-    "UDP_CHECK": (("K", _LOGGING),),
-    "DNS_CHECK": (("K", _LOGGING),),
-    "SMTP_CHECK": (("K", _LOGGING),),
-    "FILE_CHECK": (("K", _LOGGING),),
-    "PING_CHECK": (("K", f"{_LOGGING} connect_port bind_port"),),
+    "HTTP_GET": (("K", "enable_sni sni_name tls_compliant"),),
+    "PING_CHECK": (("K", "connect_port bind_port"),),
     "url": (("K", "regex_stack tls_compliant"),),
 }

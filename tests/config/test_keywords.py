@@ -63,6 +63,10 @@ TIMES = [
     ("warmup", "2.25", 2.25, BAD_ZERO),
     ("delay_loop", "10", 10.0, BAD_SECONDS),
 ]
+START: list[tuple[str, str, object, tuple[str, ...]]] = [
+    ("alpha", "no", False, BAD_FLAG),
+    ("log_all_failures", "", True, BAD_FLAG),
+]
 TIMING = [("connect_timeout", "0.5", 0.5, BAD_SECONDS), *TIMES]
 SHARED = [
     *TIMING,
@@ -78,9 +82,9 @@ CHECK = [
     ("bind_if", "eth1", "eth1", ("", "a/b", "a-name-that-is-too-long")),
     ("fwmark", "7", 7, ("", "0", "-1", "4294967296")),
     *TIMING,
-    ("alpha", "no", False, BAD_FLAG),
+    *START,
 ]
-CONNECTION = [row for row in CHECK if row not in (*TIMES, CHECK[-1])]
+CONNECTION = [row for row in CHECK if row not in (*TIMES, *START)]
 HTTP: list[tuple[str, str, object, tuple[str, ...]]] = [
     *CHECK,
     ("nb_get_retry", "2", 2, BAD_COUNT),
@@ -226,7 +230,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ),
         ("weight", "0 noreverse", FileWeight(weight=0), ()),
         *TIMES,
-        ("alpha", "no", False, BAD_FLAG),
+        *START,
     ],
     "PING_CHECK": [row for row in CHECK if row[0] not in {"connect_port", "bind_port"}],
     "MISC_CHECK": [
@@ -235,7 +239,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("misc_dynamic", "", True, BAD_FLAG),
         ("user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
         *TIMES,
-        ("alpha", "no", False, BAD_FLAG),
+        *START,
     ],
     "url": [
         ("path", "/a?b=c", "/a?b=c", ("", "a", '"/a b"', "/é", "{{ p }}")),
