@@ -110,6 +110,11 @@ class Builder:
             if keyword.name == "global_defs":
                 vrrp = self.global_defs(directive, given, vrrp)
                 continue
+            if keyword.name == "SSL":
+                files = values.setdefault("ssl", {})
+                assert isinstance(files, dict)
+                self.block("SSL", directive.children or (), files)
+                continue
             if keyword.name == "state_sync":
                 self.state_sync(directive, values)
                 continue

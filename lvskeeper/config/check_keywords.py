@@ -102,9 +102,9 @@ _TLS: Final = (
         "switches on, or the address. keepalived never verifies.", "L",
     ),
     k.text("ca", "FILE", "Authorities to trust with `verify`, as PEM.", c.file,
-          default="the system's"),
+          default="that of SSL, else the system's"),
     k.text("certificate", "FILE", "Certificate to show to the server, as PEM.", c.file,
-          default="none"),
+          default="that of SSL"),
     k.text("key", "FILE", "Key of `certificate`, as PEM, without a password.", c.file,
           default="in the certificate's file"),
     Keyword(
@@ -218,7 +218,17 @@ BLOCKS: Final = (
     ),
 )  # fmt: skip
 
+ROOT_BLOCK: Final = k.block("SSL", "", "Files of SSL_GETs that name none themselves.", key="ssl")
+
+_SSL: Final = (
+    k.text("ca", "FILE", "As in SSL_GET.", c.file, default="the system's"),
+    k.text("certificate", "FILE", "As in SSL_GET.", c.file, default="none"),
+    k.text("key", "FILE", "As in SSL_GET.", c.file, default="in the certificate's file"),
+    k.text("password", "TEXT", "What opens `key`.", v.text, default="none"),
+)  # fmt: skip
+
 TABLES: Final = (
+    ("SSL", _SSL),
     ("TCP_CHECK", _CHECK),
     ("HTTP_GET", _HTTP),
     ("SSL_GET", (*_HTTP, *_TLS)),

@@ -8,6 +8,16 @@ from lvskeeper.config.base import Command, Model, ScriptUser
 from lvskeeper.units import Address
 
 
+@final
+class Ssl(Model):
+    """``SSL``: what SSL_GETs that say nothing of it have."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    password: str = ""
+
+
 class Timed(Model):
     """When a check runs, and how often it may fail. Times are in seconds."""
 

@@ -41,6 +41,7 @@ _ROOT: Final = (
         "A virtual server. Without a port, or with 0, it takes all ports.",
         read=v.virtual_server, least=2, most=3, key="virtual_servers",
     ),
+    checks.ROOT_BLOCK,
     state_sync.ROOT_BLOCK,
     *vrrp.ROOT_BLOCKS,
 )  # fmt: skip

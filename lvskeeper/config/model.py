@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, final
 from pydantic import Field
 
 from lvskeeper.config.base import Command, Model, ScriptUser
-from lvskeeper.config.check_model import AnyCheck
+from lvskeeper.config.check_model import AnyCheck, Ssl
 from lvskeeper.units import NO_ADDRESS, Address
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class Config(Model):
     virtual_servers: tuple[VirtualServer, ...] = ()
     vrrp: VrrpConfig | None = None
     state_sync: StateSync | None = None
+    ssl: Ssl = Field(default_factory=Ssl)
 
     @property
     def empty(self) -> bool:

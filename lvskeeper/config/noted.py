@@ -12,7 +12,7 @@ NOTED_BLOCKS: Final[dict[str, _Listed]] = {
     "": (
         (
             "K",
-            ("bfd_instance SSL linkbeat_interfaces"),
+            ("bfd_instance linkbeat_interfaces"),
         ),
         ("D", "deny_address_group allow_address_group tunnel_group"),
     ),

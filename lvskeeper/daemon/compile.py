@@ -72,7 +72,7 @@ def compile_director(config: Config) -> DirectorSpec:
     defs = config.global_defs
     files = {file.name: file for file in config.vrrp.files} if config.vrrp else {}
     secure = config.vrrp is not None and config.vrrp.globals.enable_script_security
-    common = Common(defs.script_user, secure, files)
+    common = Common(defs.script_user, secure, config.ssl, files)
     virtual_servers = tuple(
         _virtual_server(server, _members(server, groups), defs, common)
         for server in config.virtual_servers

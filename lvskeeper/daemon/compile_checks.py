@@ -13,6 +13,7 @@ from lvskeeper.config.check_model import (
     MiscCheck,
     PingCheck,
     SmtpCheck,
+    Ssl,
     SslGet,
     TcpCheck,
     UdpCheck,
@@ -55,6 +56,7 @@ class Common:
     """Who runs scripts that name nobody."""
     secure: bool
     """``enable_script_security``."""
+    ssl: Ssl
     files: "Mapping[str, TrackFile]"
     """The ``track_file`` blocks by name."""
 
@@ -135,7 +137,7 @@ def _ask(
                 spec,
                 urls=_urls(server, one, check),
                 http_version=health.HttpVersion(check.http_protocol),
-                tls=_tls(check) if isinstance(check, SslGet) else None,
+                tls=_tls(check, common.ssl) if isinstance(check, SslGet) else None,
             )
         case UdpCheck():
             made = replace(spec, udp=_udp(check))
@@ -245,12 +247,15 @@ def _sni(check: SslGet, host: str) -> str:
     return host.partition(":")[0] if host.count(":") == 1 else host
 
 
-def _tls(check: SslGet) -> health.Tls:
+def _tls(check: SslGet, ssl: Ssl) -> health.Tls:
+    """Return how *check* speaks TLS; key and certificate come from one place."""
+    own = bool(check.certificate)
     return health.Tls(
         verify=check.verify,
-        ca=check.ca,
-        certificate=check.certificate,
-        key=check.key,
+        ca=check.ca or ssl.ca,
+        certificate=check.certificate if own else ssl.certificate,
+        key=check.key if own else ssl.key,
+        password="" if own else ssl.password,
         minimum=check.tls_minimum,
         strict_close=check.tls_compliant,
     )

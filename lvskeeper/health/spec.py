@@ -96,6 +96,8 @@ class Tls:
     """File of our own certificate and what leads to its authority."""
     key: str = ""
     """File of its key; empty: it is in the same file."""
+    password: str = ""
+    """What opens the key."""
     minimum: str = ""
     """Lowest version: ``1.0`` to ``1.3``; empty means the library's."""
     strict_close: bool = False

@@ -110,9 +110,12 @@ def make_context(tls: Tls) -> ssl.SSLContext:
             if tls.key:
                 what = f"key {tls.key}"
                 _readable(tls.key)
-            context.load_cert_chain(tls.certificate, tls.key or None, password=_no_password)
+            context.load_cert_chain(tls.certificate, tls.key or None, tls.password or _no_password)
     except ssl.SSLError as error:
-        raise ProbeError(Phase.INTERNAL, f"{what}: {describe_tls_error(error)}") from error
+        detail = describe_tls_error(error)
+        if tls.password:
+            detail += "; the password may be wrong"
+        raise ProbeError(Phase.INTERNAL, f"{what}: {detail}") from error
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise ProbeError(Phase.INTERNAL, f"{what}: {(text or str(error)).lower()}") from error
@@ -127,4 +130,4 @@ def _readable(path: str) -> None:
 
 def _no_password() -> str:
     """Refuse; without this, OpenSSL would ask at the terminal."""
-    raise ValueError("the key has a password, which is not served")
+    raise ValueError("it needs a password")

@@ -6,6 +6,7 @@ loop serves both.
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from typing import Final, Protocol, TypeAlias, final
@@ -17,6 +18,9 @@ from lvskeeper.probes.sockets import endpoint, open_socket
 from lvskeeper.units import Address
 
 READ_SIZE: Final = 65_536
+
+_PLACE: Final = re.compile(r"\[\w+\] | \(_ssl\.c:\d+\)")
+"""What Python says of its own source in an error of TLS."""
 
 
 class Talk(Protocol):
@@ -204,4 +208,5 @@ def describe_tls_error(error: ssl.SSLError) -> str:
         return f"the certificate is not accepted: {one_line(error.verify_message)}"
     if _is_end(error):
         return "the server closed the connection in the handshake"
-    return one_line(str(error.reason or error).lower().replace("_", " "))
+    text = error.reason or _PLACE.sub("", str(error))
+    return one_line(text.lower().replace("_", " "))

@@ -208,12 +208,27 @@ def test_ssl_get() -> None:
         "regex_min_offset 3\nregex_max_offset 9\n}\n"
         "url {\npath /b\nvirtualhost [2001:db8::1]:443\n}\n}"
     )
-    assert one.tls == Tls(True, "/ca", "/c", "/k", "1.2", strict_close=True)
+    assert one.tls == Tls(True, "/ca", "/c", "/k", minimum="1.2", strict_close=True)
     assert (one.http_version, one.delay_before_retry) == (HttpVersion.V11, 3.0)
     first, second = one.urls
     assert first.regex == Regex("ok", ("caseless", "utf"), forbidden=True, first=3, last=9)
     assert (first.virtualhost, first.sni) == ("www.example.com:8443", "www.example.com")
     assert (second.virtualhost, second.sni) == ("[2001:db8::1]:443", "2001:db8::1")
+
+
+def test_ssl_get_takes_files_from_ssl_where_it_names_none() -> None:
+    files = "SSL {\nca /ca\ncertificate /c\nkey /k\npassword 'a b'\n}\n".replace("'", '"')
+    url = "url {\npath /\n}\n"
+    spec = compiled(
+        files
+        + server(
+            f"real_server 198.51.100.1 80 {{\nSSL_GET {{\n{url}}}\n"
+            f"SSL_GET {{\n{url}verify\nca /ca2\ncertificate /c2\n}}\n}}"
+        )
+    )
+    first, second = spec.virtual_servers[0].real_servers[0].checks
+    assert first.tls == Tls(ca="/ca", certificate="/c", key="/k", password="a b")
+    assert second.tls == Tls(verify=True, ca="/ca2", certificate="/c2")
 
 
 @pytest.mark.parametrize(

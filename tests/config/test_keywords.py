@@ -27,6 +27,7 @@ VRRP = {
 HEAD = "virtual_server 192.0.2.1 80 {\nprotocol TCP\n"
 FRAMES = {
     "global_defs": "global_defs {\n%s\n}\n",
+    "SSL": "SSL {\n%s\n}\n",
     "ipvs_sysctls": "global_defs {\nipvs_sysctls {\n%s\n}\n}\n",
     "state_sync": "vrrp_instance A {\ninterface eth0\nvirtual_router_id 3\nvirtual_ipaddress {\n"
     "192.0.2.9/24\n}\n}\nstate_sync {\nexternal\n%s\n}\n",
@@ -112,6 +113,12 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("lvs_keep_on_stop", "yes", True, BAD_FLAG),
         ("syn_flood_rate", "500", 500, ("", "0", "-1", "1k")),
         *PROTECTION,
+    ],
+    "SSL": [
+        ("ca", "/etc/a.pem", "/etc/a.pem", BAD_FILE),
+        ("certificate", "/etc/c.pem", "/etc/c.pem", BAD_FILE),
+        ("key", "/etc/c.key", "/etc/c.key", BAD_FILE),
+        ("password", '"a b"', "a b", ("", '""')),
     ],
     "ipvs_sysctls": [
         ("conntrack", "1", 1, ("", "2", "-1", "yes", "1_0")),
@@ -276,8 +283,8 @@ def item(config: Config, block: str) -> object:
         return config.global_defs
     if block == "ipvs_sysctls":
         return SimpleNamespace(**config.global_defs.ipvs_sysctls)
-    if block == "state_sync":
-        return config.state_sync
+    if block in {"state_sync", "SSL"}:
+        return getattr(config, block.lower())
     server = config.virtual_servers[0]
     if block == "virtual_server":
         return server

@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,10 +141,26 @@ async def test_files_that_are_no_good_are_not_the_servers_fault(
         (Tls(certificate=mine, key=str(pem / "ca.key")),
          f"key {pem / 'ca.key'}: key values mismatch"),
         (Tls(certificate=mine, key=str(locked)),
-         f"key {locked}: the key has a password, which is not served"),
+         f"key {locked}: it needs a password"),
     ):  # fmt: skip
         result = await prober.probe(check(web, tls))
         assert (result.phase, result.detail) == (Phase.INTERNAL, detail)
+
+
+async def test_a_password_opens_the_key(
+    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked.key"
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "pkey", "-aes256", "-passout", "pass:x", "-in", str(pem / "client.key")),
+        *("-out", str(locked)),
+    )
+    assert await process.wait() == 0
+    tls = Tls(certificate=str(pem / "client.pem"), key=str(locked), password="x")
+    assert (await prober.probe(check(web, tls, saying("/client", "CN=client")))).ok
+    result = await prober.probe(check(web, replace(tls, password="y")))
+    assert result.phase is Phase.INTERNAL
+    assert result.detail == f"key {locked}: pem lib; the password may be wrong"
 
 
 async def test_renewed_files_are_read_after_a_reload(
