@@ -63,8 +63,8 @@ class CapacityWatch:
         """
         native = client.traits.native_fullnat
         if spec is not self._spec:
+            self._places = await asyncio.to_thread(places_of, spec, native=native)
             self._spec = spec
-            self._places = places_of(spec, native=native)
         places = self._places
         if not places and not self.snapshot.pools:
             return

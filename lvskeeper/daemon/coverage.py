@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
+from lvskeeper.daemon.desired import local_addresses, local_pools, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.ipvs.dialect import Dialect
 from lvskeeper.ipvs.placement import uncovered
@@ -37,7 +37,7 @@ def gaps(
 def _gaps(
     spec: DirectorSpec, dialect: Dialect, online: int, reserved: int
 ) -> Iterator[LocalAddressGap]:
-    groups = pool_specs(spec)
+    groups = local_pools(spec)
     for virtual in spec.virtual_servers:
         if not uses_fullnat(virtual):
             continue

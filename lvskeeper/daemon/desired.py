@@ -5,10 +5,11 @@ Plain functions of values: the director calls them, and so does ``lvskeeper plan
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
-from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, RealServerSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, VirtualServerSpec
 from lvskeeper.daemon.state import Past
+from lvskeeper.fullnat.pools import Pool as LocalPool
 from lvskeeper.health.pool import (
     Pool,
     PoolEffect,
@@ -33,6 +34,9 @@ from lvskeeper.ipvs.types import (
     Table,
 )
 from lvskeeper.units import Address
+
+LocalPools: TypeAlias = dict[str, LocalPool]
+"""The local-address groups by name; to tell families apart for each service would take long."""
 
 
 @final
@@ -119,7 +123,7 @@ def _enough(virtual: VirtualServerSpec, live: Mapping[DestKey, bool]) -> bool:
 
 
 def entries(
-    virtual: VirtualServerSpec, serving: Serving[DestKey], pool: PoolSpec | None
+    virtual: VirtualServerSpec, serving: Serving[DestKey], pool: LocalPool | None
 ) -> dict[ServiceKey, Entry]:
     """Return the services of *virtual* with the destinations that *serving* names.
 
@@ -144,7 +148,7 @@ def entries(
                 established=virtual.established,
             ),
             {item.key: item for item in destinations},
-            local_addresses(pool, key.family),
+            frozenset(local_addresses(pool, key.family)),
         )
     return result
 
@@ -154,16 +158,17 @@ def is_served(virtual: VirtualServerSpec, serving: Serving[DestKey]) -> bool:
     return any(weight > 0 for _, weight in _members(virtual, serving))
 
 
-def local_addresses(pool: PoolSpec | None, family: Family) -> frozenset[Address]:
+def local_addresses(pool: LocalPool | None, family: Family) -> tuple[Address, ...]:
     """Return the LIPs of *pool* that serve *family*."""
-    if pool is None:
-        return frozenset()
-    return frozenset(item.address for item in pool.addresses if Family.of(item.address) is family)
+    return () if pool is None else pool.addresses(family)
 
 
-def pool_specs(spec: DirectorSpec) -> dict[str, PoolSpec]:
+def local_pools(spec: DirectorSpec) -> LocalPools:
     """Return the local-address groups by name."""
-    return {pool.name: pool for pool in spec.pools}
+    return {
+        pool.name: LocalPool.of(pool.name, (item.address for item in pool.addresses))
+        for pool in spec.pools
+    }
 
 
 def uses_fullnat(virtual: VirtualServerSpec) -> bool:

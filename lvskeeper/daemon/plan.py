@@ -11,8 +11,8 @@ from lvskeeper.daemon.desired import (
     Prior,
     entries,
     is_served,
+    local_pools,
     make_pool,
-    pool_specs,
     prior_of,
     server_key,
 )
@@ -79,7 +79,7 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
             for key in virtual.keys
         }
         changes += _ruleset(spec, served)
-    groups = pool_specs(spec)
+    groups = local_pools(spec)
     desired: dict[ServiceKey, Entry] = {}
     for virtual in spec.virtual_servers:
         wanted = entries(virtual, servings[virtual.name], groups.get(virtual.pool))

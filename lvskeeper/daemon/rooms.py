@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
-from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
+from lvskeeper.daemon.desired import local_addresses, local_pools, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.fullnat.capacity import Place, Room
 from lvskeeper.fullnat.pools import FIRST_PORT, LAST_PORT
@@ -29,7 +29,7 @@ def places_of(spec: DirectorSpec, *, native: bool = False) -> Places:
         settings.get("fullnat_lport_min", NATIVE_FIRST),
         settings.get("fullnat_lport_max", NATIVE_LAST),
     )
-    groups = pool_specs(spec)
+    groups = local_pools(spec)
     places: Places = {}
     for virtual in spec.virtual_servers:
         if not uses_fullnat(virtual):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from lvskeeper.daemon.desired import local_addresses, pool_specs, uses_fullnat
+from lvskeeper.daemon.desired import local_addresses, local_pools, uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec, SynProxySpec, TcpDefence, VirtualServerSpec
 from lvskeeper.fullnat.content import Content, differences
 from lvskeeper.fullnat.defence import Defences
@@ -32,7 +32,7 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
 
     SYN cookies promise what the configuration says, else what was *measured*, else the defaults.
     """
-    groups = pool_specs(spec)
+    groups = local_pools(spec)
     fullnat: dict[ServiceKey, Source] = {}
     proxied: dict[ServiceKey, SynProxy] = {}
     every = [key for virtual in spec.virtual_servers for key in virtual.keys]
@@ -44,11 +44,7 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
             if virtual.syn_proxy is not None and is_tcp(key):
                 proxied[key] = _promise(key, virtual.syn_proxy, measured or {})
     used = {source.pool for source in fullnat.values()}
-    pools = tuple(
-        Pool.of(name, (item.address for item in group.addresses))
-        for name, group in groups.items()
-        if name in used
-    )
+    pools = tuple(group for name, group in groups.items() if name in used)
     services = covering(fullnat, (key for key in every if key not in fullnat))
     direct = exempt(proxied, (key for key in every if is_tcp(key) and key not in proxied))
     cookies, defences = Cookies(proxied, direct), _defences(spec, every)

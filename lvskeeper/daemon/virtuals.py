@@ -9,15 +9,16 @@ from typing import final
 from lvskeeper.daemon.announce import Announcer
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import (
+    LocalPools,
     changes_service,
     entries,
     is_served,
+    local_pools,
     make_pool,
-    pool_specs,
     prior_of,
     server_key,
 )
-from lvskeeper.daemon.roles import DirectorSpec, PoolSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import Past
 from lvskeeper.daemon.table import TableKeeper
 from lvskeeper.health.pool import Pool, PoolEffect
@@ -43,7 +44,7 @@ class Virtuals:
         self._emit = emit
         self._announcer = announcer
         self._items: dict[str, Virtual] = {}
-        self._groups: dict[str, PoolSpec] = {}
+        self._groups: LocalPools = {}
         self._changed: set[str] = set()
         self._changed_since = 0.0
 
@@ -100,7 +101,7 @@ class Virtuals:
             self._announcer.tell(virtual.spec, effects)
         items = {virtual.spec.name: virtual for virtual in made}
         leaving = [item for name, item in self._items.items() if name not in items]
-        self._items, self._groups = items, pool_specs(spec)
+        self._items, self._groups = items, local_pools(spec)
         self._changed.clear()
         return leaving
 

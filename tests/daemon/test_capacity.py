@@ -10,7 +10,7 @@ from support.fake_ipvs import FakeIpvs
 from support.fullnat_net import empty_namespace, run
 
 from lvskeeper.daemon.capacity import CapacityWatch, wanted_entries
-from lvskeeper.daemon.desired import entries, make_pool
+from lvskeeper.daemon.desired import entries, local_pools, make_pool
 from lvskeeper.daemon.plan_notes import notes
 from lvskeeper.daemon.roles import (
     DirectorSpec,
@@ -62,10 +62,11 @@ class Site:
         self.client = IpvsClient(self.kernel.socket, load=lambda: None, sysctls=self.kernel.sysctls)
         self.client.open()
         table: dict[ServiceKey, Entry] = {}
+        lips = local_pools(of)[POOL.name]
         for item in of.virtual_servers:
             pool = make_pool(item, 0.0)
             pool.start()
-            for key, entry in entries(item, pool.serving(), POOL).items():
+            for key, entry in entries(item, pool.serving(), lips).items():
                 table[key] = render_entry(entry, traits)
         self.kernel.load(table)
         self.events: list[Event] = []

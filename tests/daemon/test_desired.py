@@ -4,11 +4,13 @@ from lvskeeper.daemon.desired import (
     Prior,
     entries,
     local_addresses,
+    local_pools,
     make_pool,
     prior_of,
     uses_fullnat,
 )
 from lvskeeper.daemon.roles import (
+    DirectorSpec,
     LocalAddressSpec,
     PoolSpec,
     RealServerSpec,
@@ -145,11 +147,14 @@ def test_port_zero_follows_the_service() -> None:
 
 def test_local_addresses_are_those_of_the_family() -> None:
     v6 = parse_address("fd00::10")
-    pool = PoolSpec("lips", (LocalAddressSpec(SERVERS[0]), LocalAddressSpec(v6)))
+    spec = DirectorSpec(
+        pools=(PoolSpec("lips", (LocalAddressSpec(SERVERS[0]), LocalAddressSpec(v6))),)
+    )
+    pool = local_pools(spec)["lips"]
 
-    assert local_addresses(pool, Family.INET6) == {v6}
-    assert local_addresses(pool, Family.INET) == {SERVERS[0]}
-    assert local_addresses(None, Family.INET) == frozenset()
+    assert local_addresses(pool, Family.INET6) == (v6,)
+    assert local_addresses(pool, Family.INET) == (SERVERS[0],)
+    assert local_addresses(None, Family.INET) == ()
 
 
 def test_service_attributes_are_carried() -> None:
