@@ -75,6 +75,13 @@ alone.
 
 A check takes a time or a count from the innermost block that gives it: the check, the real server,
 the virtual server, else the default. The first check comes after a random time up to `warmup`.
+
+A real server is up while all of its checks are. What differs from keepalived: `delay_loop` counts
+from start to start; one probe asks for all urls; a body in chunks is put together before `digest`
+and `regex` see it; a required answer of UDP_CHECK that is shorter than the wanted one fails; and
+where the director itself cannot probe, as a file, a program or a free port is missing, that is told
+and changes nothing about the server. Of weights that checks give, each adds its difference from the
+configured one.
 """
 
 

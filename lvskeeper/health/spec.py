@@ -1,6 +1,6 @@
 """What is to be checked and how, as the director role receives it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, final
 
@@ -96,7 +96,7 @@ class Tls:
     """File of our own certificate and what leads to its authority."""
     key: str = ""
     """File of its key; empty: it is in the same file."""
-    password: str = ""
+    password: str = field(default="", repr=False)
     """What opens the key."""
     minimum: str = ""
     """Lowest version: ``1.0`` to ``1.3``; empty means the library's."""
