@@ -304,7 +304,6 @@ class RouterRole:
         if left:
             self._guard.sweep()
         self._guard.close()
-        self._strays.close()
         await self._trackers.close()
         await self._accept.close(TABLE_PATIENCE, sweep=left)
         await self._heralds.close(SCRIPT_PATIENCE)

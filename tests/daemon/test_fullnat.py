@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from support.fullnat_net import empty_namespace, run
+from support.waiting import until
 
 from lvskeeper.daemon.fullnat import FullnatKeeper
+from lvskeeper.daemon.hold_guard import HoldGuard
 from lvskeeper.daemon.roles import (
     DefenceSpec,
     DirectorSpec,
@@ -24,7 +26,6 @@ from lvskeeper.daemon.roles import (
 )
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
-from lvskeeper.kernel.hold_switch import HoldSwitch
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.fullnat_events import (
@@ -203,9 +204,12 @@ async def test_a_hold_of_the_router_is_neither_repaired_nor_ended_by_health_or_a
     assert stage.keeper.held() is None
     await stage.start(spec, WEB, TLS)
     assert stage.keeper.held() == (0, 0)
-    switch = HoldSwitch()
-    assert switch.turn_on(60.0)
-    switch.close()
+    failures: list[Event] = []
+    router = HoldGuard(failures.append)
+    router.configure(60.0)
+    router.begin(asyncio.get_running_loop().time())
+    await until(lambda: run("nft list set inet lvskeeper hold").count("expires") == 2)
+    assert failures == []
     await stage.keeper.check_drift()
     await stage.keeper.withdraw({WEB})
     stage.restart()
