@@ -39,8 +39,11 @@ OUTPUT_SHOWN: Final = 80
 
 
 @final
-class _LostError(Exception):
+@dataclass(frozen=True, slots=True)
+class _Lost:
     """The script host has ended, and says nothing of the script any more."""
+
+    reason: str
 
 
 @final
@@ -48,7 +51,7 @@ class _LostError(Exception):
 class _Run:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     """It has started, or never will."""
-    ended: asyncio.Future[Ended | Unstarted] = field(
+    ended: "asyncio.Future[Ended | Unstarted | _Lost]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     pid: int = 0
@@ -83,9 +86,8 @@ class MiscProber:
         run = self._runs[number] = _Run()
         try:
             phase, detail, weight = await self._run(number, run, spec.script, spec.connect_timeout)
-        except (_LostError, OSError, ValueError) as error:
-            text = explain(error) if isinstance(error, OSError | ValueError) else str(error)
-            phase, detail, weight = Phase.INTERNAL, text, None
+        except (OSError, ValueError) as error:
+            phase, detail, weight = Phase.INTERNAL, explain(error), None
         except asyncio.CancelledError:
             self._link.send(Abandon(number))
             raise
@@ -128,7 +130,7 @@ class MiscProber:
             return
         now = asyncio.get_running_loop().time()
         if now < self._host_again:
-            raise _LostError("the process that runs scripts has ended")
+            raise ValueError("the process that runs scripts has ended")
         self._host_again = now + HOST_PAUSE
         self._link.start()
 
@@ -153,12 +155,15 @@ class MiscProber:
             if run.pid and not run.ended.done():
                 signal_group(run.pid, signal.SIGKILL)
             if not run.ended.done():
-                run.ended.set_exception(_LostError(f"the process that runs scripts: {reason}"))
+                # Not as an exception: nobody may be there any more to take it.
+                run.ended.set_result(_Lost(f"the process that runs scripts: {reason}"))
             run.begun.set()
 
 
-def _judge(end: Ended | Unstarted, script: ScriptRun) -> tuple[Phase, str, int | None]:
+def _judge(end: Ended | Unstarted | _Lost, script: ScriptRun) -> tuple[Phase, str, int | None]:
     """Return what the end of a script means."""
+    if isinstance(end, _Lost):
+        return Phase.INTERNAL, end.reason, None
     if isinstance(end, Unstarted):
         return Phase.INTERNAL, f"{script.argv[0]}: {end.reason}", None
     if end.code == 0:

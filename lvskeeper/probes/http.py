@@ -81,6 +81,8 @@ class HttpProber:
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             made = asyncio.to_thread(make_context, tls)
             task = asyncio.get_running_loop().create_task(made)
+            # Where its probe is cancelled, nobody else takes its failure.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._contexts[tls] = task
         return await asyncio.shield(task)
 

@@ -118,6 +118,8 @@ class ProbeRunner(Generic[Id]):
         if wanted:
             del self._tasks[probe_id]
         self._ending.discard(task)
+        if not wanted and not task.cancelled():
+            task.exception()  # what nobody asks for any more is no news for the loop
         if self._waiting and not self._closed:
             next_id = next(iter(self._waiting))
             self._launch(next_id, self._waiting.pop(next_id))

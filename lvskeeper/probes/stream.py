@@ -192,7 +192,10 @@ async def converse(
 async def _send(channel: Channel, data: bytes, progress: Progress) -> None:
     if data:
         progress.phase, progress.doing = Phase.SEND, "sending"
-        await channel.send(data)
+        try:
+            await channel.send(data)
+        except ssl.SSLError as error:  # an OSError, too, whose number is not the system's
+            raise ProbeError(Phase.SEND, describe_tls_error(error)) from error
 
 
 def _is_end(error: ssl.SSLError) -> bool:

@@ -195,3 +195,25 @@ async def test_without_somebody_to_run_scripts_none_is_run() -> None:
     ((_, result),) = results.all
     assert (result.phase, result.detail) == (Phase.INTERNAL, "nobody makes a MISC_CHECK here")
     await runner.close()
+
+
+async def test_what_a_cancelled_probe_breaks_is_nobodys_business(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def breaking(_: CheckSpec) -> ProbeResult:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise RuntimeError("on the way out")
+
+    monkeypatch.setattr(runner_module, "probe_tcp", breaking)
+    runner = ProbeRunner[str](Results())
+    runner.start("a", tcp(1))
+    await asyncio.sleep(0.01)
+    runner.cancel("a")
+    await runner.close()
+    gc.collect()
+    assert told == []
