@@ -29,6 +29,10 @@ class OfferBook:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._offers: dict[str, dict[DestKey, TcpOffer]] = {}
+        self._least: dict[str, tuple[int, int]] = {}
+        """Of those that have offers, as of the last :meth:`measured`."""
+        self._fresh: set[str] = set()
+        """Virtual servers that have changed since."""
         self._told: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
         self.changed = False
         """An offer is another than before; :meth:`measured` has it in."""
@@ -43,6 +47,8 @@ class OfferBook:
                 kept[virtual.name] = {key: known[key] for key in servers & known.keys()}
         self.changed = self.changed or kept != self._offers
         self._offers = kept
+        self._least.clear()
+        self._fresh = set(kept)
         self._told = {key: told for key, told in self._told.items() if key[0] in kept}
 
     def note(self, name: str, server: DestKey, offer: TcpOffer) -> None:
@@ -50,6 +56,7 @@ class OfferBook:
         offers = self._offers.get(name)
         if offers is not None and offers.get(server) != offer:
             offers[server] = offer
+            self._fresh.add(name)
             self.changed = True
 
     def measured(self, spec: DirectorSpec) -> Measured:
@@ -57,16 +64,21 @@ class OfferBook:
         self.changed = False
         found: dict[ServiceKey, tuple[int, int]] = {}
         for virtual in spec.virtual_servers:
-            offers = self._offers.get(virtual.name)
-            if not offers:
-                continue
-            sizes = _distinct(offer.mss for offer in offers.values())
-            scales = _distinct(offer.wscale or 0 for offer in offers.values())
-            low, high = MSS_LIMITS
-            least = min(max(sizes[0], low), high), scales[0]
-            found.update(dict.fromkeys(virtual.keys, least))
-            self._compare(virtual, sizes, scales)
+            if virtual.name in self._fresh:
+                self._measure(virtual)
+            if virtual.name in self._least:
+                found.update(dict.fromkeys(virtual.keys, self._least[virtual.name]))
+        self._fresh.clear()
         return found
+
+    def _measure(self, virtual: VirtualServerSpec) -> None:
+        offers = self._offers[virtual.name].values()
+        if offers:
+            sizes = _distinct(offer.mss for offer in offers)
+            scales = _distinct(offer.wscale or 0 for offer in offers)
+            low, high = MSS_LIMITS
+            self._least[virtual.name] = min(max(sizes[0], low), high), scales[0]
+            self._compare(virtual, sizes, scales)
 
     def _compare(
         self, virtual: VirtualServerSpec, sizes: tuple[int, ...], scales: tuple[int, ...]
