@@ -1,7 +1,7 @@
 """Definitions, conditional lines and sequences: the lines that a line as written stands for.
 
 The form is keepalived's: ``$NAME=`` and ``${NAME}``, ``@id`` and ``@^id``, ``~SEQ`` and ``~LST``
-(lib/parser.c; what differs on purpose is in docs/keepalived-differences.md). A line keeps where
+(lib/parser.c; what differs on purpose is in docs/keepalived-language.md). A line keeps where
 each of its pieces was written, so that a diagnostic points at the file and not at the result.
 """
 

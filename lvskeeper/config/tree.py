@@ -233,7 +233,7 @@ class _Text:
         written = decomment(line)
         counted = _braces(line)
         more: list[tuple[str, int]] = []
-        if DEFINES.match(written.text) and written.text.endswith("\\"):
+        if DEFINES.match(written.text) and _goes_on(line, written.text):
             more, extra = self._continued()
             counted += extra
         at = At(self.source, number, tuple(more))
@@ -260,7 +260,7 @@ class _Text:
                 if len(more) > MAX_PIECES:
                     message = f"the definition has more than {MAX_PIECES} lines"
                     raise LimitError(Span(self.source, number, 1), message)
-                if not text.endswith("\\"):
+                if not _goes_on(line, text):
                     break
         return [one for one in more if one[0]], counted
 
@@ -408,6 +408,11 @@ class _Text:
         pattern = text.strip()[len(found[0].text) :].strip()
         block = self.stack[-1][0].words[0] if self.stack else self.block
         self.parser.include(directive, pattern.strip('"'), self.here, block)
+
+
+def _goes_on(line: str, text: str) -> bool:
+    """Whether a definition goes on behind *line*, which is *text* without its comment."""
+    return text.endswith("\\") or line.rstrip().endswith("\\")
 
 
 def _braces(text: str) -> int:

@@ -67,6 +67,7 @@ def test_definitions(text: str, expected: list[str]) -> None:
         ("$M=a \\\n\nb\n$M", ["b", "a"]),
         ("$N=n1\\\nn2\n$M=m1 \\\n$N \\\nm2\n$M", ["m1", "n1", "n2", "m2"]),
         ("@two $M=a \\\n b\n@one $M=c \\\n d\n$M", ["c", "d"]),
+        ("$M=a # x \\\n b \\ # y\n# z \\\n c\n$M", ["a", "b", "c"]),
         ("$M=a \\\n b\\", []),
     ],
 )
