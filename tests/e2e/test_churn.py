@@ -1,7 +1,6 @@
 """A thousand changes under load, and none of them noticed by a connection.
 
-The load is what an emulated machine carries beside a daemon that works: 200 connections that live,
-each asking every few seconds, and RATE new ones a second. On a kernel of its own RATE could be 50.
+The load is 200 connections that live, each asking every few seconds, and 50 new ones a second.
 """
 
 import re
@@ -14,7 +13,6 @@ import pytest
 from support.asking import ask
 
 from lvskeeper.lab.daemon import Daemon
-from lvskeeper.lab.kernels import inside_vm
 from lvskeeper.lab.load import Load
 from lvskeeper.lab.servers import nginx_server
 from lvskeeper.lab.topology import BACK, VIPS4, VIPS6, Laboratory, Plan, real_server
@@ -27,7 +25,7 @@ pytestmark = [
 ]
 
 HELD: Final = 200
-RATE: Final = 15.0 if inside_vm() else 50.0
+RATE: Final = 50.0
 """New connections a second."""
 SIDE: Final = 100
 """Virtual servers beside the loaded ones, of which a third leaves and a third comes a reload."""
