@@ -15,9 +15,10 @@ import yaml
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import error
+from lvskeeper.config.include import INCLUDES
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.source import Source, Span
-from lvskeeper.config.tree import INCLUDES, Directive
+from lvskeeper.config.tree import Directive
 from lvskeeper.config.vrrp_keywords import NAMED
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.memfiles import MemoryFiles
 
+from lvskeeper.config.check_model import TcpCheck
 from lvskeeper.config.load import Loaded, load
 
 HEAD = "virtual_servers:\n  - address: 192.0.2.1\n    port: 80\n    protocol: TCP\n"
@@ -30,7 +31,9 @@ def test_aliases_share_a_check() -> None:
     assert loaded.config is not None
     one, two = loaded.config.virtual_servers[0].real_servers
     assert one.checks == two.checks
-    assert one.checks[0].connect_port == 81
+    (check,) = one.checks
+    assert isinstance(check, TcpCheck)
+    assert check.connect_port == 81
 
 
 def test_several_checks_of_one_kind_are_a_list() -> None:
@@ -41,7 +44,7 @@ def test_several_checks_of_one_kind_are_a_list() -> None:
     )
     assert loaded.config is not None
     checks = loaded.config.virtual_servers[0].real_servers[0].checks
-    assert [check.connect_port for check in checks] == [81, 82]
+    assert [one.connect_port for one in checks if isinstance(one, TcpCheck)] == [81, 82]
 
 
 def test_commands_keep_their_blanks() -> None:
