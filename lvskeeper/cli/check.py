@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_config_id(parser)
     parser.add_argument(
-        "--format", choices=("text", "json"), default="text", help="form of the output"
-    )
+        "--format", choices=("text", "json", "github"), default="text",
+        help="form of the output; github: workflow commands, which show each finding at its line",
+    )  # fmt: skip
 
 
 def add_config_id(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.format == "json":
         _print_json(loaded)
     else:
-        _print_text(args.file, loaded)
+        _print_text(args.file, loaded, github=args.format == "github")
     if loaded.config is None:
         return ExitStatus.CONFIG
     if args.strict and loaded.warnings:
@@ -80,10 +81,11 @@ def _print_json(loaded: "Loaded") -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _print_text(path: str, loaded: "Loaded") -> None:
-    from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - see run()
+def _print_text(path: str, loaded: "Loaded", *, github: bool) -> None:
+    from lvskeeper.config.diagnostics import render_github, render_text  # noqa: PLC0415 - see run()
 
-    out = [render_text(one) for one in loaded.diagnostics]
+    render = render_github if github else render_text
+    out = [render(one) for one in loaded.diagnostics]
     warnings = _plural(len(loaded.warnings), "warning")
     if loaded.config is None:
         out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")

@@ -75,11 +75,29 @@ def render_text(diagnostic: Diagnostic) -> str:
         included = included.source.included_from
     if diagnostic.hint:
         parts.append(f"  hint: {diagnostic.hint}")
-    # What a file holds must not reach a terminal as a control sequence.
-    return "\n".join(
-        "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in part)
-        for part in parts
-    )
+    return "\n".join(map(_printable, parts))
+
+
+def _printable(text: str) -> str:
+    """Return *text* with nothing in it that a terminal takes for a control sequence."""
+    return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
+
+
+def render_github(diagnostic: Diagnostic) -> str:
+    """Return the diagnostic as a workflow command: GitHub shows it at its line of the file.
+
+    https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+    """
+    span = diagnostic.span
+    parts = [f"{diagnostic.message} [{diagnostic.code.number}]"]
+    if (expansion := span.source.expansion) is not None:
+        parts.append(f"read as: {_short(expansion.text)}")
+    if diagnostic.hint:
+        parts.append(f"hint: {diagnostic.hint}")
+    message = "%0A".join(_printable(part).replace("%", "%25") for part in parts)
+    path = _printable(span.source.path).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    place = f"line={span.line},col={span.column},endColumn={span.column + span.length - 1}"
+    return f"::{diagnostic.severity.value} file={path},{place}::{message}"
 
 
 def as_json(diagnostic: Diagnostic) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import sys
 from typing import Final
 
-from lvskeeper.config.codes import Code
 from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.keywords import BLOCKS
 
@@ -14,7 +13,8 @@ This page is made from the keyword table of the program (`python -m lvskeeper.co
 
 `lvskeeper check FILE` reads a file, tells everything that is wrong with it, and changes nothing.
 Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for errors. With
-`--format json` it prints one JSON document. Commented examples are in `conf/`.
+`--format json` it prints one JSON document, with `--format github` workflow commands. Commented
+examples are in `conf/`.
 
 ## The form of keepalived.conf
 
@@ -116,8 +116,12 @@ def render() -> str:
     lines = [_INTRO.rstrip()]
     for block in BLOCKS:
         lines += _section(block)
-    lines += ["", "## Diagnostics", "", "| Code | Meaning |", "| --- | --- |"]
-    lines += [f"| {code.number} | {_cell(code.meaning)} |" for code in Code]
+    lines += [
+        "",
+        "## Diagnostics",
+        "",
+        "Their codes are explained in [diagnostics.md](diagnostics.md).",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -160,3 +160,17 @@ def test_unreadable_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = write(tmp_path, f"include {tmp_path}\n")
     assert run(path) == 2
     assert f"cannot read {tmp_path}: Is a directory" in capsys.readouterr().out
+
+
+def test_github_gets_workflow_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a,b").mkdir()
+    path = write(tmp_path / "a,b", GOOD.replace("rr", "100%") + "$X=ovf\nvrrp_version $X\n")
+    assert run(path, "--format", "github") == 2
+    first, *others, last = capsys.readouterr().out.splitlines()
+    name = path.replace(",", "%2C")
+    assert first.startswith(
+        f"::error file={name},line=3,col=13,endColumn=16::lb_algo: '100%25' is not known here"
+        " [LK0207]%0Ahint: "
+    )
+    assert "%0Aread as: vrrp_version ovf%0A" in others[0]
+    assert last == f"{path}: refused: 2 errors, 0 warnings"

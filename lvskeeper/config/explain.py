@@ -1,0 +1,79 @@
+"""What a code means: its meaning, an example and the cure, for a terminal and for the page.
+
+The meanings and cures are those of :mod:`lvskeeper.config.codes`; the examples are diagnostics of
+the golden files, kept in examples.json by a test.
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from lvskeeper.config.codes import Code
+from lvskeeper.config.diagnostics import Diagnostic
+
+Example = Mapping[str, str]
+"""``line``, ``carets``, ``severity``, ``message`` and ``hint`` of a diagnostic."""
+
+_INTRO = """\
+# Diagnostics
+
+What `lvskeeper check` can say, by its code. `lvskeeper explain CODE` prints the same. This page is
+made by the program (`python -m lvskeeper.cli.explain`).
+
+An error refuses the file, a warning does not.
+"""
+
+
+def find_code(text: str) -> Code | None:
+    """Return the code with the number or the name *text*, in any case."""
+    wanted = text.upper().replace("-", "_")
+    return next((code for code in Code if wanted in {code.number, code.name}), None)
+
+
+def suggest_codes(text: str) -> list[str]:
+    """Return the numbers that *text* may have been meant for, the likeliest first."""
+    return get_close_matches(text.upper(), [code.number for code in Code], n=3, cutoff=0.5)
+
+
+def make_example(found: Sequence[Diagnostic]) -> dict[str, str]:
+    """Return what is shown of the first diagnostic that has a hint, or of the first."""
+    one = next((one for one in found if one.hint), found[0])
+    lines = one.span.source.lines
+    text = lines[one.span.line - 1].expandtabs(1) if one.span.line <= len(lines) else ""
+    indent = len(text) - len(text.lstrip())
+    carets = "^" * max(1, min(one.span.length, len(text) - one.span.column + 1))
+    pad = " " * max(0, one.span.column - 1 - indent)
+    return {
+        "line": text.strip(),
+        "carets": f"{pad}{carets}" if text.strip() else "",
+        "severity": one.severity.value,
+        "message": one.message,
+        "hint": one.hint,
+    }
+
+
+def explain(code: Code, example: Example) -> str:
+    """Return the text of one code for a terminal."""
+    shown = "\n".join(f"    {line}" for line in _shown(example))
+    return f"{code.number}: {code.meaning}\n\nExample:\n{shown}\n\nCure: {_cure(code, example)}\n"
+
+
+def _cure(code: Code, example: Example) -> str:
+    return code.cure or example["hint"]
+
+
+def _shown(example: Example) -> list[str]:
+    said = f"{example['severity']}: {example['message']}"
+    if not example["line"]:
+        return [said]
+    return [example["line"], example["carets"], said]
+
+
+def render(examples: Mapping[str, Example]) -> str:
+    """Return docs/diagnostics.md."""
+    parts = [_INTRO]
+    for code in Code:
+        example = examples[code.number]
+        shown = "\n".join(_shown(example))
+        cure = _cure(code, example)
+        parts.append(f"## {code.number}\n\n{code.meaning}\n\n```\n{shown}\n```\n\nCure: {cure}\n")
+    return "\n".join(parts)
