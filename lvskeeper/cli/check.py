@@ -19,20 +19,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-empty", action="store_true", help="take a file that serves nothing, as run does"
     )
-    add_config_id(parser)
+    add_reading(parser)
     parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text",
         help="form of the output; github: workflow commands, which show each finding at its line",
     )  # fmt: skip
 
 
-def add_config_id(parser: argparse.ArgumentParser) -> None:
-    """Declare the option that says which ``@id`` lines are read; run and plan have it, too."""
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say how a file is read; run and plan have them, too."""
     parser.add_argument(
         "-i", "--config-id", metavar="ID",
         help="read the lines that begin with @ID, and not those with another name; without this "
         "the node's name up to its first dot",
     )  # fmt: skip
+    parser.add_argument(
+        "--off", action="append", default=[], type=_code, metavar="CODE",
+        help="do not tell the warnings with this code, as LK0324; may be given again and again",
+    )  # fmt: skip
+
+
+def _code(text: str) -> str:
+    from lvskeeper.config.codes import find_code, suggest_codes  # noqa: PLC0415 - seldom needed
+
+    code = find_code(text)
+    if code is None:
+        raise argparse.ArgumentTypeError(f"no code '{text}' {suggest_codes(text)}".rstrip())
+    return code.number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +65,7 @@ def _check(args: argparse.Namespace) -> int:
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - see above
 
     around = local_surroundings(args.config_id)
-    loaded = load(args.file, LocalFiles(), around, allow_empty=args.allow_empty)
+    loaded = load(args.file, LocalFiles(), around, allow_empty=args.allow_empty, off=args.off)
     gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":
         _print_json(loaded)
@@ -74,6 +87,7 @@ def _print_json(loaded: "Loaded") -> None:
         "ok": loaded.config is not None,
         "errors": len(loaded.errors),
         "warnings": len(loaded.warnings),
+        "switched_off": loaded.switched_off,
         "counts": _counts(loaded.config) if loaded.config else None,
         "notes": _notes(loaded.config) if loaded.config else [],
         "diagnostics": [as_json(one) for one in loaded.diagnostics],
@@ -87,6 +101,8 @@ def _print_text(path: str, loaded: "Loaded", *, github: bool) -> None:
     render = render_github if github else render_text
     out = [render(one) for one in loaded.diagnostics]
     warnings = _plural(len(loaded.warnings), "warning")
+    if loaded.switched_off:
+        warnings += f", {loaded.switched_off} switched off"
     if loaded.config is None:
         out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
     else:

@@ -21,11 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what each code means; return the exit status: 2 where one does not exist."""
-    from lvskeeper.config.explain import (  # noqa: PLC0415 - seldom needed
-        explain,
-        find_code,
-        suggest_codes,
-    )
+    from lvskeeper.config.codes import find_code, suggest_codes  # noqa: PLC0415 - seldom needed
+    from lvskeeper.config.explain import explain  # noqa: PLC0415 - seldom needed
 
     examples = read_examples()
     texts: list[str] = []
@@ -36,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
             texts.append(explain(code, examples[code.number]))
             continue
         status = ExitStatus.CONFIG
-        close = suggest_codes(name)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        print(f"lvskeeper explain: no code '{name}'{hint}", file=sys.stderr)
+        hint = suggest_codes(name)
+        told = f"no code '{name}'; {hint}" if hint else f"no code '{name}'"
+        print(f"lvskeeper explain: {told}", file=sys.stderr)
     print("\n".join(texts), end="")
     return status
 

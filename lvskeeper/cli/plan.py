@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvskeeper.cli.check import add_config_id
+from lvskeeper.cli.check import add_reading
 from lvskeeper.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-empty", action="store_true", help="take a file that serves nothing, as run does"
     )
-    add_config_id(parser)
+    add_reading(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.epilog = (
         "Health is taken from the table as it stands, as a starting daemon would. Nothing is "
@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a change; return the exit status."""
     from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
 
-    loaded = load_file(args.file, config_id=args.config_id, allow_empty=args.allow_empty)
+    loaded = load_file(
+        args.file, config_id=args.config_id, allow_empty=args.allow_empty, off=tuple(args.off)
+    )
     if loaded.errors:
         sys.stderr.write(loaded.report)
         return ExitStatus.CONFIG

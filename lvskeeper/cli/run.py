@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lvskeeper.cli.check import add_config_id
+from lvskeeper.cli.check import add_reading
 
 DEFAULT_FILE: Final = Path("/etc/lvskeeper/lvskeeper.conf")
 DEFAULT_RUN_DIR: Final = Path("/run/lvskeeper")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take a configuration without a virtual server or anything of VRRP, at a reload too: "
         "all that was served is taken away",
     )  # fmt: skip
-    add_config_id(parser)
+    add_reading(parser)
     parser.epilog = (
         "SIGHUP reloads the file: one with errors changes nothing. SIGUSR1 tells in the log how "
         "every VRRP instance is, and what SYN cookies were counted to do. SIGTERM and SIGINT stop "
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return router_main(sock, args.run_dir, make_emit("router", log_format, level, RoleStream()))
 
     supervisor = Supervisor(
-        Settings(args.file, args.run_dir, allow_empty=args.allow_empty, config_id=args.config_id),
+        Settings(args.file, args.run_dir, args.allow_empty, args.config_id, tuple(args.off)),
         {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
         make_emit("supervisor", log_format, level),
         sys.stderr,

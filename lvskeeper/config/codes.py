@@ -1,5 +1,6 @@
 """The codes of all diagnostics: one table, from which the documentation is made."""
 
+from difflib import get_close_matches
 from enum import Enum
 from typing import final
 
@@ -250,3 +251,15 @@ class Code(Enum):
         self.meaning = meaning
         self.cure = cure
         """What helps, where the hints of the diagnostics do not say it."""
+
+
+def find_code(text: str) -> Code | None:
+    """Return the code with the number or the name *text*, in any case."""
+    wanted = text.upper().replace("-", "_")
+    return next((code for code in Code if wanted in {code.number, code.name}), None)
+
+
+def suggest_codes(text: str) -> str:
+    """Return ``did you mean ...?`` with what *text* may have been meant for, or nothing."""
+    close = get_close_matches(text.upper(), [code.number for code in Code], n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""

@@ -5,7 +5,6 @@ the golden files, kept in examples.json by a test.
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic
@@ -19,19 +18,9 @@ _INTRO = """\
 What `lvskeeper check` can say, by its code. `lvskeeper explain CODE` prints the same. This page is
 made by the program (`python -m lvskeeper.cli.explain`).
 
-An error refuses the file, a warning does not.
+An error refuses the file. A warning does not, and can be switched off: by `warnings_off CODE ...`
+in `global_defs`, or by `--off CODE`.
 """
-
-
-def find_code(text: str) -> Code | None:
-    """Return the code with the number or the name *text*, in any case."""
-    wanted = text.upper().replace("-", "_")
-    return next((code for code in Code if wanted in {code.number, code.name}), None)
-
-
-def suggest_codes(text: str) -> list[str]:
-    """Return the numbers that *text* may have been meant for, the likeliest first."""
-    return get_close_matches(text.upper(), [code.number for code in Code], n=3, cutoff=0.5)
 
 
 def make_example(found: Sequence[Diagnostic]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_keywords as vrrp
 from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.noted import NOTED_BLOCKS, NOTED_SCALARS
+from lvskeeper.config.off import codes_off
 from lvskeeper.ipvs.types import SCHEDULERS
 
 ROOT: Final = ""
@@ -63,6 +64,10 @@ _GLOBAL: Final = (
     ),
     k.flag(
         "lvs_keep_on_stop", "Leave services and rules in the kernel at a clean stop.", "L",
+    ),
+    Keyword(
+        "warnings_off", "CODE ...", "Warnings that are not told, as LK0324; errors always are.",
+        "L", codes_off, least=2, most=99, many=True,
     ),
     *fullnat.GLOBALS,
     *vrrp.GLOBALS,

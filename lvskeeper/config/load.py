@@ -1,7 +1,9 @@
 """The way in: a path to a configuration, or to the reasons why there is none."""
 
 import gc
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, final
 
 from lvskeeper.config.build import build
@@ -9,6 +11,7 @@ from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
+from lvskeeper.config.off import without
 from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 from lvskeeper.config.tree import parse_file
 
@@ -37,6 +40,8 @@ class Loaded:
 
     config: Config | None
     diagnostics: tuple[Diagnostic, ...]
+    switched_off: int = 0
+    """Warnings that are not told, since their codes are switched off."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -50,12 +55,19 @@ class Loaded:
 
 
 def load(
-    path: str, files: Files, surroundings: Surroundings = NOWHERE, *, allow_empty: bool = False
+    path: str,
+    files: Files,
+    surroundings: Surroundings = NOWHERE,
+    *,
+    allow_empty: bool = False,
+    off: Collection[str] = (),
 ) -> Loaded:
     """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
 
     A file that serves nothing is refused unless *allow_empty*: it may be one that was cut short,
     and would take every virtual address away.
+
+    Warnings with the codes of *off* are not told, nor those that the file switches off.
 
     Raises nothing for what a file may hold; every reason is a diagnostic. The garbage collector
     rests meanwhile: it would walk the growing tree again and again, at three times the cost.
@@ -74,7 +86,9 @@ def load(
         if built.config.empty and not failed and not allow_empty:
             diagnostics.append(_empty(path))
             failed = True
-        return Loaded(None if failed else built.config, tuple(diagnostics))
+        codes = frozenset(chain(off, *built.config.global_defs.warnings_off))
+        told, switched_off = without(diagnostics, codes)
+        return Loaded(None if failed else built.config, told, switched_off)
     finally:
         if collecting:
             gc.enable()

@@ -39,6 +39,7 @@ class GlobalDefs(Protection):
     lvs_keep_on_stop: bool = False
     syn_flood_rate: int = 1000
     ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
+    warnings_off: tuple[tuple[str, ...], ...] = ()
 
 
 @final

@@ -17,7 +17,13 @@ from lvskeeper.errors import ExitStatus
 NOTHING: Final = msgspec.Raw(b"null")
 
 
-def load_file(path: str, *, allow_empty: bool = False, config_id: str | None = None) -> Loaded:
+def load_file(
+    path: str,
+    *,
+    allow_empty: bool = False,
+    config_id: str | None = None,
+    off: tuple[str, ...] = (),
+) -> Loaded:
     """Parse, lint and compile the configuration at *path*."""
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
@@ -25,7 +31,8 @@ def load_file(path: str, *, allow_empty: bool = False, config_id: str | None = N
     from lvskeeper.daemon.compile_router import compile_router  # noqa: PLC0415 - heavy
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - heavy
 
-    loaded = load(path, LocalFiles(), local_surroundings(config_id), allow_empty=allow_empty)
+    around = local_surroundings(config_id)
+    loaded = load(path, LocalFiles(), around, allow_empty=allow_empty, off=off)
     spec = router = NOTHING
     if loaded.config is not None:
         spec = msgspec.Raw(msgspec.json.encode(compile_director(loaded.config)))
@@ -41,13 +48,14 @@ def load_file(path: str, *, allow_empty: bool = False, config_id: str | None = N
 
 
 def loader_main(
-    path: str, *, allow_empty: bool, config_id: str | None = None
+    path: str, *, allow_empty: bool, config_id: str | None = None, off: tuple[str, ...] = ()
 ) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
         gc.disable()  # the child is gone before a collection of the model would pay
-        sock.sendall(encode(load_file(path, allow_empty=allow_empty, config_id=config_id)))
+        loaded = load_file(path, allow_empty=allow_empty, config_id=config_id, off=off)
+        sock.sendall(encode(loaded))
         return ExitStatus.OK
 
     return main

@@ -18,9 +18,11 @@ LOAD_LIMIT: Final = 120.0
 """Seconds that parsing a file may take."""
 
 
-async def load_in_child(file: Path, *, allow_empty: bool, config_id: str | None = None) -> Loaded:
+async def load_in_child(
+    file: Path, *, allow_empty: bool, config_id: str | None = None, off: tuple[str, ...] = ()
+) -> Loaded:
     """Load *file* in a child; a loader that dies or hangs is a refused file."""
-    main = loader_main(str(file), allow_empty=allow_empty, config_id=config_id)
+    main = loader_main(str(file), allow_empty=allow_empty, config_id=config_id, off=off)
     child = spawn("loader", main, die_with_parent=True)
     channel = await Channel.connect(child.sock)
     loaded = None

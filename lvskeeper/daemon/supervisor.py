@@ -64,6 +64,8 @@ class Settings:
     """Take a configuration that serves nothing."""
     config_id: str | None = None
     """Which ``@id`` lines are read."""
+    off: tuple[str, ...] = ()
+    """Codes of the warnings that are not told."""
 
 
 @final
@@ -196,7 +198,7 @@ class Supervisor:
     async def _load(self) -> Loaded:
         given = self._settings
         return await load_in_child(
-            given.file, allow_empty=given.allow_empty, config_id=given.config_id
+            given.file, allow_empty=given.allow_empty, config_id=given.config_id, off=given.off
         )
 
     async def _reload(self) -> None:

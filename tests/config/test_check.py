@@ -1,4 +1,5 @@
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lvskeeper.cli import check
+from lvskeeper.daemon.loader import load_file
+from lvskeeper.daemon.loading import load_in_child
 
 GOOD = """\
 virtual_server 192.0.2.1 80 {
@@ -174,3 +177,52 @@ def test_github_gets_workflow_commands(tmp_path: Path, capsys: pytest.CaptureFix
     )
     assert "%0Aread as: vrrp_version ovf%0A" in others[0]
     assert last == f"{path}: refused: 2 errors, 0 warnings"
+
+
+LINTED = GOOD.replace("    lb_algo rr\n", "") + "vrrp_script unused {\n    script /bin/true\n}\n"
+
+
+def test_warnings_are_switched_off_by_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, LINTED)
+    assert run(path, "--strict") == 1
+    assert capsys.readouterr().out.endswith(", 2 warnings\n")
+    assert run(path, "--strict", "--off", "LK0321") == 1
+    told = capsys.readouterr().out
+    assert "LK0321" not in told
+    assert told.endswith(", 1 warning, 1 switched off\n")
+    assert run(path, "--strict", "--off", "lk0321", "--off", "UNUSED_TRACK") == 0
+    assert capsys.readouterr().out.endswith(", 0 warnings, 2 switched off\n")
+
+
+def test_warnings_are_switched_off_in_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defs = "global_defs {\n    warnings_off LK0321 # as keepalived\n    warnings_off LK0418\n}\n"
+    assert run(write(tmp_path, LINTED + defs), "--strict", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["warnings"], told["switched_off"]) == (0, 2)
+
+
+def test_the_daemon_reads_a_file_by_the_same_options(tmp_path: Path) -> None:
+    path = write(tmp_path, f"@a {LINTED}@b virtual_server 192.0.2.1 80 {{\n@b }}\n")
+    assert len(load_file(path, config_id="a", off=("LK0321",)).warnings) == 1
+    assert load_file(path, config_id="b").errors
+    child = load_in_child(Path(path), allow_empty=False, config_id="a", off=("LK0321", "LK0418"))
+    loaded = asyncio.run(child)
+    assert (loaded.errors, loaded.warnings) == ((), ())
+
+
+def test_errors_cannot_be_switched_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GOOD.replace("rr", "rrr") + "global_defs {\n    warnings_off LK0207\n}\n"
+    assert run(write(tmp_path, text), "--off", "LK0207") == 2
+    assert capsys.readouterr().out.endswith("refused: 1 error, 0 warnings\n")
+
+
+def test_a_code_that_does_not_exist_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(write(tmp_path, GOOD), "--off", "LK032")
+    assert "no code 'LK032' did you mean LK03" in capsys.readouterr().err
