@@ -9,6 +9,7 @@ What definitions put into a line (:mod:`lvskeeper.config.expand`) holds no comme
 """
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple, final
 
@@ -64,7 +65,11 @@ def tokens(line: str, start: int = 0, *, comments: bool = True) -> list[Token]:
 
     Without *comments*, ``#`` and ``!`` are characters like others.
     """
-    found: list[Token] = []
+    return list(scan(line, start, comments=comments))
+
+
+def scan(line: str, start: int = 0, *, comments: bool = True) -> Iterator[Token]:
+    """Return the tokens as :func:`tokens` does, each when it is asked for."""
     for match in (_TOKEN if comments else _EXPANDED).finditer(line, start):
         match match.lastgroup:
             case "word":
@@ -81,5 +86,4 @@ def tokens(line: str, start: int = 0, *, comments: bool = True) -> list[Token]:
                 kind, text = Kind.UNCLOSED, match["unclosed"].rstrip()
             case _:
                 continue
-        found.append(Token(kind, text, match.start(), match.end()))
-    return found
+        yield Token(kind, text, match.start(), match.end())

@@ -6,6 +6,7 @@ a word again only when somebody asks for its span.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.config.codes import Code
@@ -13,7 +14,7 @@ from lvskeeper.config.diagnostics import Diagnostic, LimitError, error
 from lvskeeper.config.expand import DEFINES, MAX_LINE, At, Expander
 from lvskeeper.config.include import INCLUDES, MAX_FILES, open_source, resolve_include
 from lvskeeper.config.keywords import NESTED, ROOT
-from lvskeeper.config.lexer import SPECIAL, Kind, Token, tokens
+from lvskeeper.config.lexer import SPECIAL, Kind, Token, scan, tokens
 from lvskeeper.config.line import Line, decomment
 from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 
@@ -62,13 +63,13 @@ class Directive:
         if self.marks is not None:
             line, column, length = self.marks[min(index, len(self.marks) - 1)]
             return Span(self.source, line, column, length)
-        found = [
+        # No more of the line than is needed: it may be long, and hold many directives.
+        words = (
             token
-            for token in tokens(self.source.lines[self.line - 1], self.start)
+            for token in scan(self.source.lines[self.line - 1], self.start)
             if token.kind in {Kind.WORD, Kind.UNCLOSED}
-        ]
-        last = min(index, len(self.words) - 1, len(found) - 1)
-        token = found[last]
+        )
+        *_, token = islice(words, min(index, len(self.words) - 1) + 1)
         return Span(self.source, self.line, token.start + 1, token.end - token.start)
 
     def __str__(self) -> str:
