@@ -3,8 +3,13 @@
 Packets leave only from a namespace of a laboratory, toward the laboratory's own virtual addresses.
 Their sources are those of the clients' network that nobody has, so every answer ends where nobody
 hears it.
+
+Those of IPv6 leave their checksums to a network card, which a veth pair does not have, and the
+receiver takes them as verified. It has to: the kernel's ``synproxy`` verifies by the rules of IPv4
+what nobody has verified before, and no segment of IPv6 passes that.
 """
 
+import json
 import socket
 import threading
 import time
@@ -29,6 +34,11 @@ FIRST_SOURCE: Final = 32
 FIRST_PORT: Final = 1024
 SEND_BUFFER: Final = 1 << 20
 JOIN_DEADLINE: Final = 60.0
+NEIGHBOUR_DEADLINE: Final = 10.0
+
+ETHERTYPE_IPV6: Final = b"\x86\xdd"
+_SOL_PACKET: Final = 263
+_PACKET_VNET_HDR: Final = 15
 
 CLIENT_NETWORKS: Final = (
     ip_interface(f"{CLIENT4}/24").network,
@@ -41,6 +51,12 @@ IPV6: Final = Struct("!IHBB16s16s")
 TCP: Final = Struct("!HHIIBBHHH")
 PSEUDO: Final = Struct("!IHBB")
 """Tail of the pseudo header of RFC 8200 section 8.1; for IPv4 it has the same sum."""
+VNET: Final = Struct("=BBHHHH")
+"""``struct virtio_net_hdr``: flags, kind of segmentation, three sizes, where the checksum is."""
+NEEDS_CHECKSUM: Final = 1
+"""``VIRTIO_NET_HDR_F_NEEDS_CSUM``: what stands there covers the pseudo header alone."""
+CHECKSUM_PLACE: Final = 16
+"""Offset of the checksum in the header of TCP."""
 OPTIONS: Final = bytes.fromhex("020405b4 0402 080a 00000001 00000000 01 030307")
 """What Linux offers: MSS 1460, SACK, timestamps, window scale 7."""
 
@@ -106,7 +122,7 @@ class Flood:
         if not namespace.name.startswith(f"{PREFIX}-"):
             raise ValueError(f"{namespace.name} is not a laboratory's namespace")
         sources = forged_sources(ip_address(address).version)
-        self._packets: Final = list(islice(packets(kind, address, port, sources), count))
+        self._packets = list(islice(packets(kind, address, port, sources), count))
         self._namespace = namespace
         self._address = address
         self._rate = rate
@@ -118,7 +134,12 @@ class Flood:
         """Why it ended before its time."""
 
     def __enter__(self) -> Self:
-        self._socket = inside(self._namespace.name, lambda: _raw_socket(self._address))
+        if ":" in self._address:
+            device, ends = _way(self._namespace, self._address)
+            self._packets = [frame(ends, packet) for packet in self._packets]
+            self._socket = inside(self._namespace.name, lambda: _packet_socket(device))
+        else:
+            self._socket = inside(self._namespace.name, lambda: _raw_socket(self._address))
         self._thread.start()
         return self
 
@@ -149,18 +170,63 @@ class Flood:
             if self._stop.wait(ahead) if ahead > 0 else self._stop.is_set():
                 return
             try:
-                self._socket.sendto(packet, (self._address, 0))
+                self._socket.send(packet)
             except OSError as error:
                 self.error = str(error)
                 return
             self.sent += 1
 
 
-def _raw_socket(address: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # IPPROTO_RAW: the packets bring their own headers (raw(7); the same holds for IPv6)
-    made = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def frame(ends: bytes, packet: bytes) -> bytes:
+    """Return what a packet socket with ``PACKET_VNET_HDR`` takes for an IPv6 packet with TCP.
+
+    *ends* are the addresses of Ethernet, the destination's first. The checksum is left to the card.
+    """
+    place = IPV6.size + CHECKSUM_PLACE
+    covered = packet[8 : IPV6.size] + packet[4:6] + socket.IPPROTO_TCP.to_bytes(2)
+    pseudo_sum = (int.from_bytes(covered) % 0xFFFF).to_bytes(2)
+    head = ends + ETHERTYPE_IPV6
+    vnet = VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, len(head) + IPV6.size, CHECKSUM_PLACE)
+    return vnet + head + packet[:place] + pseudo_sum + packet[place + 2 :]
+
+
+def _way(namespace: Namespace, address: str) -> tuple[str, bytes]:
+    """Return the device toward *address*, and the Ethernet addresses of the next hop and its own.
+
+    Raises ``TimeoutError`` where the next hop does not answer.
+    """
+
+    def shown(*words: str) -> list[dict[str, str]]:
+        return list(json.loads(namespace.run(["ip", "-6", "-j", *words]).stdout))
+
+    (route,) = shown("route", "get", address)
+    device, gateway = route["dev"], route.get("gateway", address)
+    (link,) = shown("link", "show", device)
+    with inside(namespace.name, lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as asked:
+        deadline = time.monotonic() + NEIGHBOUR_DEADLINE
+        while time.monotonic() < deadline:
+            asked.sendto(b"", (gateway, 9))
+            for found in shown("neighbour", "show", "to", gateway, "dev", device):
+                if "lladdr" in found:
+                    ends = found["lladdr"] + link["address"]
+                    return device, bytes.fromhex(ends.replace(":", ""))
+            time.sleep(0.05)
+    raise TimeoutError(f"{gateway} does not answer on {device}")
+
+
+def _packet_socket(device: str) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    made.bind((device, 0))
+    return made
+
+
+def _raw_socket(address: str) -> socket.socket:
+    # IPPROTO_RAW: the packets bring their own headers (raw(7))
+    made = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    made.connect((address, 0))
     return made
 
 

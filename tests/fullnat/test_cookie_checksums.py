@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from struct import Struct
 from typing import Final
 
 import pytest
@@ -20,19 +19,13 @@ from lvskeeper.fullnat.pools import Pool
 from lvskeeper.fullnat.ruleset import Ruleset, Source, render
 from lvskeeper.fullnat.synproxy import Cookies, SynProxy
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
-from lvskeeper.lab.flood import Kind, forged_sources, packets
+from lvskeeper.lab.flood import Kind, forged_sources, frame, packets
 from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.root
 
 COUNT: Final = 50
-VNET_HEADER: Final = Struct("=BBHHHH")
-"""``struct virtio_net_hdr``: flags, kind of segmentation, three sizes, where the checksum is."""
-NEEDS_CHECKSUM: Final = 1
-"""``VIRTIO_NET_HDR_F_NEEDS_CSUM``: what stands there covers the pseudo header alone."""
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
-ETHERNET, IPV6, IN_TCP = 14, 40, 16
-"""Sizes of two headers, and the place of the checksum in that of TCP."""
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +68,14 @@ def send(network: Network, vip: str) -> None:
 
 def send_unfinished(network: Network, vip: str) -> None:
     """Send SYNs of IPv6 whose checksums are left to the network card."""
-    frame_head = mac(network, DIRECTOR, "front") + mac(network, CLIENT, "eth0") + b"\x86\xdd"
-    head = VNET_HEADER.pack(NEEDS_CHECKSUM, 0, 0, 0, ETHERNET + IPV6, IN_TCP)
+    ends = mac(network, DIRECTOR, "front") + mac(network, CLIENT, "eth0")
     with network.inside(CLIENT):
         endpoint = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         endpoint.bind(("eth0", 0))
     with endpoint:
         endpoint.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         for packet in syns(vip):
-            place = IPV6 + IN_TCP
-            unfinished = packet[:place] + pseudo_sum(packet) + packet[place + 2 :]
-            endpoint.send(head + frame_head + unfinished)
-
-
-def pseudo_sum(packet: bytes) -> bytes:
-    """Return the sum over the pseudo header of an IPv6 packet with TCP (RFC 8200, 8.1)."""
-    covered = packet[8:IPV6] + packet[4:6] + socket.IPPROTO_TCP.to_bytes(2)
-    return (int.from_bytes(covered) % 0xFFFF).to_bytes(2)
+            endpoint.send(frame(ends, packet))
 
 
 def mac(network: Network, who: str, device: str) -> bytes:
