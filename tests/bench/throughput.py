@@ -44,8 +44,10 @@ SECONDS = 0.5
 """Of the guest, for one measurement: some hundred requests; a guest's second takes many of ours."""
 STARTING = 0.05
 """Seconds that wrk may take to begin, beside these."""
+PATIENCE = 36_000
+"""Seconds of the guest for a program: its clock leaps ahead whenever it waits for a disk."""
 INTERRUPTED = 130
-"""How wrk ends if the signal comes before it has begun: a guest's clock leaps while it reads wrk."""
+"""How wrk ends if the signal comes before it has begun, by such a leap."""
 TRIES = 3
 CONNECTIONS = 8
 MSS = 1460
@@ -136,8 +138,9 @@ def modes() -> list[Mode]:
 def program(lab: Laboratory, mode: Mode) -> None:
     """Bring the director into a mode."""
     director = lab.director
-    director.run(["nft", "-f", "-"], input_text="flush ruleset\n" + mode.nft)
-    director.run(["conntrack", "-F"], check=False)
+    text = "flush ruleset\n" + mode.nft
+    director.run(["nft", "-f", "-"], input_text=text, timeout=PATIENCE)
+    director.run(["conntrack", "-F"], check=False, timeout=PATIENCE)
 
     def follow() -> int:
         client = IpvsClient()
@@ -166,7 +169,7 @@ def load(lab: Laboratory, url: str, *, kept: bool) -> float:
         words += ["-H", "Connection: close"]
     for _ in range(TRIES):
         unused, began = idle(), time.monotonic()
-        ended = lab.client.run(words, check=False, timeout=900)
+        ended = lab.client.run(words, check=False, timeout=PATIENCE)
         took, unused = time.monotonic() - began, idle() - unused
         if ended.returncode != INTERRUPTED:
             break
