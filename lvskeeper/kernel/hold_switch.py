@@ -1,9 +1,8 @@
 """Turns on, for some seconds, the rules that hold packets after a take-over.
 
 That is one element with a timeout for each family in the set ``hold`` of the director's table (see
-:mod:`lvskeeper.fullnat.hold`), added by one netlink transaction of some 40 microseconds: so the
-router can do it before the addresses move, and the kernel ends it by itself. Numbers are those of
-``linux/netfilter/nf_tables.h`` and ``nfnetlink.h``.
+:mod:`lvskeeper.fullnat.hold`), added by one netlink transaction of some 40 microseconds; the kernel
+ends it by itself. Numbers are those of ``linux/netfilter/nf_tables.h`` and ``nfnetlink.h``.
 """
 
 import contextlib
