@@ -77,7 +77,8 @@ class MiscProber:
         assert spec.script is not None
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.wait_for(self._turns.acquire(), TURN_WAIT)
+            async with asyncio.timeout(TURN_WAIT):
+                await self._turns.acquire()
         except TimeoutError:
             return ProbeResult(Phase.INTERNAL, f"{MAX_RUNNING} scripts run already", TURN_WAIT)
         begin = loop.time()
