@@ -13,6 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 from lvskeeper.lab.kernels import ipvs_is_here, lab_kernel
 from lvskeeper.lab.topology import Laboratory
 
+# Their assertions tell what they compared, as those of the tests do
+pytest.register_assert_rewrite("support")
+
 # The time of one example says more about the load of the machine, or its emulation, than about us
 settings.register_profile("lvskeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lvskeeper")
