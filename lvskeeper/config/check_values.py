@@ -7,6 +7,7 @@ from typing import Final
 from lvskeeper.config import entry_words
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.command import unescape
+from lvskeeper.config.value_type import Kind, typed
 from lvskeeper.config.values import choice, signed, text
 from lvskeeper.health.dns import TYPES, encode_name
 from lvskeeper.health.pcre import OPTIONS
@@ -17,11 +18,13 @@ _DNS_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _DNS_NUMBER: Final = re.compile(r"TYPE([0-9]{1,5})", re.ASCII)
 
 
+@typed(Kind.TEXT, ("eth1",), ("a/b", "a-name-that-is-too-long"))
 def device(words: Sequence[str]) -> str:
     """Read the name of a network device."""
     return entry_words.device(text(words), 1)
 
 
+@typed(Kind.PATH, ("/etc/x.pem",), ("x.pem", '""', "${X}"))
 def file(words: Sequence[str]) -> str:
     """Read the name of a file."""
     word = text(words)
@@ -32,6 +35,7 @@ def file(words: Sequence[str]) -> str:
     return word
 
 
+@typed(Kind.TEXT, ("'^ok'", '"a b"'), ('""', "''", "{{ p }}"))
 def regex(words: Sequence[str]) -> str:
     """Read a regular expression, quoted and escaped as keepalived has it."""
     word = text(words)
@@ -46,6 +50,7 @@ def regex(words: Sequence[str]) -> str:
 _option = choice(*OPTIONS)
 
 
+@typed(Kind.WORDS, ("utf caseless",), ("UTF", "utf x"))
 def regex_options(words: Sequence[str]) -> tuple[str, ...]:
     """Read names of options of PCRE2."""
     for index in range(1, len(words)):
@@ -56,11 +61,13 @@ def regex_options(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words[1:]))
 
 
+@typed(Kind.WORDS, ("0D 0a0b",), ("0", "0x", "0g"))
 def payload(words: Sequence[str]) -> str:
     """Read hexadecimal digits, in pairs."""
     return _digits(words, _PAYLOAD, "pairs of hexadecimal digits: 0d0a")
 
 
+@typed(Kind.WORDS, ("", "xx 0a"), ("0", "0g", "x"))
 def reply(words: Sequence[str]) -> str:
     """Read nothing, or hexadecimal digits in pairs with ``x`` for any digit."""
     if len(words) == 1:
@@ -75,6 +82,7 @@ def _digits(words: Sequence[str], form: re.Pattern[str], hint: str) -> str:
     return digits
 
 
+@typed(Kind.WORDS, ("SOA", "aaaa", "TYPE65280"), ("FOO", "TYPE0", "TYPE65536", "1"))
 def dns_type(words: Sequence[str]) -> int:
     """Read a type of DNS records; the value is its number."""
     word = words[1].upper()
@@ -86,6 +94,7 @@ def dns_type(words: Sequence[str]) -> int:
     return TYPES[str(choice(*TYPES, fold=True)(words))]
 
 
+@typed(Kind.TEXT, ("www.example.com.",), ("a..b", "é"))
 def dns_name(words: Sequence[str]) -> str:
     """Read a name of DNS."""
     word = text(words)
@@ -101,6 +110,7 @@ def dns_name(words: Sequence[str]) -> str:
 _file_weight = signed(1 - 2**31, 2**31 - 1)
 
 
+@typed(Kind.WORDS, ("-2147483647 reverse", "1"), ("x", "2147483648", "1 back"))
 def file_weight(words: Sequence[str]) -> dict[str, object]:
     """Read ``weight N [reverse|noreverse]``."""
     values: dict[str, object] = {"weight": _file_weight(words)}

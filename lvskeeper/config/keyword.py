@@ -1,10 +1,11 @@
 """A keyword of the configuration language, and short ways to write one down in a table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import final
 
 from lvskeeper.config import values as v
+from lvskeeper.config.value_type import ValueType, type_of
 
 
 @final
@@ -13,7 +14,9 @@ class Status(Enum):
 
     SERVED = "served"
     NOTED = "noted"
+    """Its value is read, and nothing acts on it: a warning says why."""
     REFUSED = "refused"
+    """To pass over it would change what is served: an error says why."""
 
 
 @final
@@ -37,6 +40,12 @@ class Keyword:
     """It opens a block; every mention adds to the ones before."""
     status: Status = Status.SERVED
     reason: str = ""
+    """Why it is noted or refused, as a sentence part."""
+    since: str = ""
+    """The version of keepalived that had it first, among those that were compared; see
+    :mod:`lvskeeper.config.since`."""
+    instead: str = ""
+    """The name of today, where this one is deprecated."""
     whole: bool = False
     """A plain YAML scalar is one word, blanks included."""
     bare: bool = False
@@ -49,6 +58,25 @@ class Keyword:
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", self.name)
+
+    @property
+    def type(self) -> ValueType | None:
+        """The type of its value, of its entries, or of what stands on the line of its block."""
+        reader = self.entries or self.read
+        return type_of(reader) if reader else None
+
+
+def noted(keyword: Keyword, reason: str) -> Keyword:
+    """Return *keyword* as one that is passed over with a warning that gives *reason*."""
+    return replace(keyword, status=Status.NOTED, reason=reason)
+
+
+def old(keyword: Keyword, name: str, *, origin: str = "") -> Keyword:
+    """Return the deprecated *name* of *keyword*."""
+    doc = f"Old name of `{keyword.name}`."
+    return replace(
+        keyword, name=name, doc=doc, instead=keyword.name, origin=origin or keyword.origin
+    )
 
 
 def flag(name: str, doc: str, origin: str = "K", *, default: str = "no") -> Keyword:

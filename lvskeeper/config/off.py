@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.codes import find_code, suggest_codes
 from lvskeeper.config.diagnostics import Diagnostic, Severity
+from lvskeeper.config.value_type import Kind, typed
 
 
+@typed(Kind.WORDS, ("LK0324", "lk0328 LK0324"), ("x", "LK0324 LK9999"))
 def codes_off(words: Sequence[str]) -> tuple[str, ...]:
     """Read ``warnings_off CODE ...``."""
     found: list[str] = []

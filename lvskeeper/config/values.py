@@ -5,17 +5,19 @@ table promises. It raises :class:`BadValueError` with the index of the word that
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
+from lvskeeper.config import value_type
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.command import split_command
 from lvskeeper.config.numbers import SUFFIX, no_network, to_address, to_int, to_port, to_range
+from lvskeeper.config.value_type import Kind, typed, whole
 from lvskeeper.ipvs.types import SCHEDULERS
 from lvskeeper.units import Address
 
-Reader: TypeAlias = Callable[[Sequence[str]], object]
+Reader: TypeAlias = value_type.Reader
 
 TRUE: Final = frozenset({"true", "on", "yes"})
 FALSE: Final = frozenset({"false", "off", "no"})
@@ -47,6 +49,7 @@ def one_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
 
 
+@typed(Kind.FLAG, ("", "true", "on", "yes", "false", "off", "no"), ("maybe", "1", "No"))
 def flag(words: Sequence[str]) -> bool:
     """Read ``keyword [true|false]``; alone it means true."""
     if len(words) == 1:
@@ -64,6 +67,7 @@ def flag(words: Sequence[str]) -> bool:
     raise BadValueError(1, f"'{word}' is neither true|on|yes nor false|off|no", hint)
 
 
+@typed(Kind.TEXT, ("name", '"a b"'), ('""', "${X}", "{{ x }}"))
 def text(words: Sequence[str]) -> str:
     """Read one word as it is; it may not be empty, nor a placeholder."""
     if not words[1]:
@@ -73,9 +77,10 @@ def text(words: Sequence[str]) -> str:
     return words[1]
 
 
-def integer(low: int, high: int) -> Reader:
-    """Return a reader of a whole number."""
+def integer(low: int, high: int, unit: str = "") -> Reader:
+    """Return a reader of a whole number, in *unit*."""
 
+    @whole(low, high, unit)
     def read(words: Sequence[str]) -> int:
         return to_int(words[1], 1, low, high)
 
@@ -85,6 +90,7 @@ def integer(low: int, high: int) -> Reader:
 def signed(low: int, high: int) -> Reader:
     """Return a reader of a whole number that may be negative."""
 
+    @whole(low, high)
     def read(words: Sequence[str]) -> int:
         word = words[1]
         if low < 0 and word.startswith("-"):
@@ -97,6 +103,7 @@ def signed(low: int, high: int) -> Reader:
 def number_or_auto(low: int, high: int) -> Reader:
     """Return a reader of a whole number or ``auto``."""
 
+    @whole(low, high, choices=("auto",))
     def read(words: Sequence[str]) -> int | str:
         if words[1] == "auto":
             return words[1]
@@ -107,7 +114,9 @@ def number_or_auto(low: int, high: int) -> Reader:
 
 def seconds(*, zero: bool = False, high: float = 86_400.0) -> Reader:
     """Return a reader of a time in seconds, with up to six decimals."""
+    bad = ("2s", "-1", "1e3", "nan", "1.0000001", f"{high + 1:.0f}", *(() if zero else ("0",)))
 
+    @typed(Kind.SECONDS, ("0.5", f"{high:.0f}"), bad, low=0, high=high, unit="s")
     def read(words: Sequence[str]) -> float:
         word = words[1]
         if not _SECONDS.match(word):
@@ -137,6 +146,7 @@ def choice(*names: str, fold: bool = False, reasons: dict[str, str] | None = Non
     """Return a reader of one of *names*; with *fold* in any case. *reasons* explain refusals."""
     known = frozenset(names)
 
+    @typed(Kind.CHOICE, names, ("no-such-word", *(reasons or ())), choices=names)
     def read(words: Sequence[str]) -> str:
         word = words[1].upper() if fold else words[1]
         if word in known:
@@ -158,11 +168,13 @@ scheduler: Final = choice(
 )
 
 
+@typed(Kind.ADDRESS, ("192.0.2.1", "2001:db8::1"), ("host", "192.0.2.1/24", "192.0.2.01"))
 def address(words: Sequence[str]) -> Address:
     """Read one address."""
     return to_address(words[1], 1)
 
 
+@typed(Kind.WORDS, ("192.0.2.77", "192.0.2.77 81"), ("host", "192.0.2.77 65536", "192.0.2.77 http"))
 def endpoint(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword ADDRESS [PORT]``."""
     values: dict[str, object] = {"address": to_address(words[1], 1)}
@@ -171,11 +183,13 @@ def endpoint(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@whole(0, 2_678_400, "s")
 def established(words: Sequence[str]) -> int | None:
     """Read a timeout of established connections; 0 stands for the kernel's, as in the fork."""
     return to_int(words[1], 1, 0, 2_678_400) or None
 
 
+@typed(Kind.WORDS, ("192.0.2.1", "192.0.2.1-9 eth0"), ("host", "192.0.2.9-1", "192.0.2.1 a/b"))
 def local_address(words: Sequence[str]) -> dict[str, object]:
     """Read an entry ``ADDRESS[-LAST] [DEVICE]`` of a local-address group."""
     first, count = to_range(words[0], 0)
@@ -187,6 +201,7 @@ def local_address(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(Kind.WORDS, ("1024-65535",), ("1024", "1023-2000", "2000-65536", "2000-1999"))
 def local_ports(words: Sequence[str]) -> tuple[int, int]:
     """Read a range ``FIRST-LAST`` of source ports."""
     first, dash, last = words[1].partition("-")
@@ -198,6 +213,7 @@ def local_ports(words: Sequence[str]) -> tuple[int, int]:
     return low, high
 
 
+@typed(Kind.CHOICE, ("", "yes", "no", "vip"), ("VIP", "1", "maybe"), choices=("yes", "no", "vip"))
 def tcp_defence(words: Sequence[str]) -> str:
     """Read ``keyword [yes|no|vip]``; alone it means yes."""
     if words[1:2] == ["vip"]:
@@ -205,6 +221,11 @@ def tcp_defence(words: Sequence[str]) -> str:
     return "yes" if flag(words) else "no"
 
 
+@typed(
+    Kind.WORDS,
+    ("192.0.2.1 80", "192.0.2.1-9 80", "fwmark 3 inet6"),
+    ("host 80", "192.0.2.0/28 80", "fwmark 0"),
+)
 def group_member(words: Sequence[str]) -> dict[str, object]:
     """Read an entry ``ADDRESS[-LAST] [PORT]`` or ``fwmark N [inet|inet6]``."""
     if words[0] == "fwmark":
@@ -220,6 +241,7 @@ def group_member(words: Sequence[str]) -> dict[str, object]:
     return {"address": first, "count": count, "port": port}
 
 
+@typed(Kind.WORDS, ("192.0.2.1 80", "fwmark 3"), ("host 80", "fwmark", "group", "192.0.2.1 http"))
 def virtual_server(words: Sequence[str]) -> dict[str, object]:
     """Read ``virtual_server ADDRESS [PORT]``, ``fwmark N`` or ``group NAME``."""
     match words[1]:
@@ -235,6 +257,7 @@ def virtual_server(words: Sequence[str]) -> dict[str, object]:
             return endpoint(words)
 
 
+@typed(Kind.INTEGER, ("", "1", "2678400"), ("0", "x", "2678401"), low=1, high=2_678_400, unit="s")
 def persistence_timeout(words: Sequence[str]) -> int:
     """Read ``persistence_timeout [SECONDS]``; alone it means 360."""
     if len(words) == 1:
@@ -244,6 +267,7 @@ def persistence_timeout(words: Sequence[str]) -> int:
     return to_int(words[1], 1, 1, 2_678_400)
 
 
+@typed(Kind.WORDS, ("24", "255.255.240.0"), ("0", "129", "255.0.0.1"))
 def granularity(words: Sequence[str]) -> int:
     """Read a netmask or a prefix length; the value is the prefix length."""
     word = words[1]
@@ -259,6 +283,11 @@ def granularity(words: Sequence[str]) -> int:
     return bits.count("1")
 
 
+@typed(
+    Kind.WORDS,
+    ("NAT", "DR", "TUN", "FNAT", "TUN type gue port 6080"),
+    ("nat", "SNAT", "NAT port 1", "TUN port"),
+)
 def forwarding(words: Sequence[str]) -> dict[str, object]:
     """Read ``NAT|DR|FNAT`` or ``TUN [type ipip|gue|gre] [port N] [nocsum|csum|remcsum]``."""
     method = choice(
@@ -300,6 +329,7 @@ def _check_tunnel(values: dict[str, object]) -> None:
         raise BadValueError(1, "an ipip tunnel has no checksum", "csum is for gue and gre")
 
 
+@typed(Kind.WORDS, ("200", "200 301-302"), ("x", "99", "300-200"))
 def status_codes(words: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Read ``status_code N[-M] ...``."""
     ranges: list[tuple[int, int]] = []
@@ -313,6 +343,7 @@ def status_codes(words: Sequence[str]) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
+@typed(Kind.TEXT, ("0123456789abcdef0123456789abcdef",), ("0123", "g" * 32))
 def digest(words: Sequence[str]) -> str:
     """Read an MD5 sum in hex."""
     word = words[1].lower()
@@ -321,6 +352,7 @@ def digest(words: Sequence[str]) -> str:
     return word
 
 
+@typed(Kind.TEXT, ("/a?b=c",), ("a", '"/a b"', "/é"))
 def path(words: Sequence[str]) -> str:
     """Read the path of a URL."""
     word = text(words)
@@ -331,6 +363,7 @@ def path(words: Sequence[str]) -> str:
     return word
 
 
+@typed(Kind.TEXT, ("www.example.com",), ('"a b"', "é"))
 def header(words: Sequence[str]) -> str:
     """Read a value that goes into a request header."""
     word = text(words)
@@ -341,6 +374,7 @@ def header(words: Sequence[str]) -> str:
     return word
 
 
+@typed(Kind.WORDS, ("nobody", "nobody nogroup"), ("/bin/x", "a b/c"))
 def user(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword USER [GROUP]``."""
     values: dict[str, object] = {}
@@ -352,6 +386,11 @@ def user(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(
+    Kind.COMMAND,
+    ('"/bin/true a"', '"/bin/true" nobody nogroup'),
+    ('""', "/bin/true -v", '"> /tmp/x"'),
+)
 def command(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword "CMD ARGS" [USER [GROUP]]``."""
     if len(words) > 2 and words[1].endswith("\\"):

@@ -7,6 +7,7 @@ from typing import Final
 from lvskeeper.config import values as v
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.numbers import to_address, to_int
+from lvskeeper.config.value_type import Kind, typed
 from lvskeeper.config.vrrp_values import UNFILLED, device, multicast, to_device, to_name
 
 _MAC: Final = r"\A[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}\Z"
@@ -40,6 +41,11 @@ _SYNC: Final[dict[str, v.Reader]] = {
 }
 
 
+@typed(
+    Kind.WORDS,
+    ("eth0", "eth0 VI id 7 maxlen 1400 port 8848 ttl 2 group 224.0.0.81"),
+    ("a/b", "eth0 id", "eth0 id 256", "eth0 group 192.0.2.1"),
+)
 def sync_daemon(words: Sequence[str]) -> dict[str, object]:
     """Read ``INTERFACE [INSTANCE] [inst I] [id N] [maxlen N] [port N] [ttl N] [group A]``."""
     values: dict[str, object] = {"interface": device(words)}
@@ -51,6 +57,7 @@ def sync_daemon(words: Sequence[str]) -> dict[str, object]:
     return {**values, **_options(words, start, _SYNC, f"the form is: {form}")}
 
 
+@typed(Kind.WORDS, ("", "v0", "name v0 2:0:0:0:0:a"), ("name", "v0 v1", "a/b", "v0 group 3"))
 def vmac(words: Sequence[str]) -> dict[str, object]:
     """Read ``use_vmac [[name] DEVICE] [MAC] [netlink_notify_msg]``."""
     values: dict[str, object] = {}
@@ -67,6 +74,7 @@ def vmac(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(Kind.WORDS, ("", "private name v0 192.0.2.9/24"), ("v0 v1", "192.0.2.9/33", "group 3"))
 def ipvlan(words: Sequence[str]) -> dict[str, object]:
     """Read ``use_ipvlan [bridge|private|vepa] [[name] DEVICE] [ADDRESS[/LENGTH]]``."""
     values: dict[str, object] = {}
@@ -99,6 +107,9 @@ def _device_name(words: Sequence[str], index: int, values: dict[str, object]) ->
     return index
 
 
+@typed(
+    Kind.WORDS, ("1 " + "k" * 40, "1 hex:" + "0a" * 32), ("1", "0 k", "256 k", "1 hex:0", "1 file:")
+)
 def hmac_key(words: Sequence[str]) -> dict[str, object]:
     """Read ``key ID VALUE``, where VALUE may be ``hex:DIGITS`` or ``file:PATH``."""
     values: dict[str, object] = {"id": to_int(words[1], 1, 1, 255)}

@@ -10,6 +10,7 @@ from typing import Final
 from lvskeeper.config import values as v
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.numbers import to_address, to_int, to_port
+from lvskeeper.config.value_type import Kind, typed, whole
 
 MAX_WEIGHT: Final = 253
 MAX_FILE_WEIGHT: Final = 254
@@ -23,6 +24,7 @@ UNFILLED: Final = r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|<%[^%]*%>|@[A-Za-z_]\w*@"
 """A placeholder that no password is; ``$name`` may be one."""
 
 
+@typed(Kind.WORDS, ("192.0.2.9/24", "192.0.2.9 dev eth0"), ("host", "192.0.2.9/33"))
 def address_entry(words: Sequence[str]) -> dict[str, object]:
     """Read an entry of ``virtual_ipaddress`` and its like."""
     from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
@@ -30,6 +32,11 @@ def address_entry(words: Sequence[str]) -> dict[str, object]:
     return holding_entries.address_entry(words)
 
 
+@typed(
+    Kind.WORDS,
+    ("198.51.100.0/24 via 192.0.2.254", "default dev eth0"),
+    ("192.0.2.0/33", "198.51.100.0/24 via host"),
+)
 def route_entry(words: Sequence[str]) -> dict[str, object]:
     """Read an entry of ``virtual_routes`` and its like."""
     from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
@@ -37,6 +44,11 @@ def route_entry(words: Sequence[str]) -> dict[str, object]:
     return holding_entries.route_entry(words)
 
 
+@typed(
+    Kind.WORDS,
+    ("from 192.0.2.0/24 table 100",),
+    ("from 192.0.2.0/33 table 100", "from host table 1"),
+)
 def rule_entry(words: Sequence[str]) -> dict[str, object]:
     """Read an entry of ``virtual_rules`` and its like."""
     from lvskeeper.config import holding_entries  # noqa: PLC0415 - for files with VRRP only
@@ -56,6 +68,7 @@ def to_signed(word: str, index: int, low: int, high: int) -> int:
 def signed(low: int, high: int) -> v.Reader:
     """Return a reader of a number that may be negative."""
 
+    @whole(low, high)
     def read(words: Sequence[str]) -> int:
         return to_signed(words[1], 1, low, high)
 
@@ -65,6 +78,7 @@ def signed(low: int, high: int) -> v.Reader:
 def weight(high: int) -> v.Reader:
     """Return a reader of ``weight N [reverse]`` with N from -*high* to *high*."""
 
+    @typed(Kind.WORDS, (str(-high), f"{high} reverse"), (str(high + 1), "x", "1 x", "1.5"))
     def read(words: Sequence[str]) -> dict[str, object]:
         return _weight(words, 1, high, ("reverse",))
 
@@ -88,7 +102,9 @@ def track(high: int, *, link: bool = False) -> v.Reader:
 
     With *link* the name is that of an interface.
     """
+    good = ("eth0", f"eth0 weight {-high}", "eth0 weight 1 reverse")
 
+    @typed(Kind.WORDS, good, ("eth0 x", "eth0 weight", f"eth0 weight {high + 1}"))
     def read(words: Sequence[str]) -> dict[str, object]:
         name = to_device(words[0], 0) if link else to_name(words[0], 0)
         if len(words) == 1:
@@ -110,6 +126,7 @@ def to_name(word: str, index: int) -> str:
     return word
 
 
+@typed(Kind.WORDS, ("A", "A B"), ("${X}", '""'))
 def names(words: Sequence[str]) -> list[str]:
     """Read an entry of one or more names."""
     return [to_name(word, index) for index, word in enumerate(words)]
@@ -122,16 +139,19 @@ def to_device(word: str, index: int) -> str:
     return word
 
 
+@typed(Kind.WORDS, ("eth0", "eth0 eth1"), ("a/b", "$IF"))
 def devices(words: Sequence[str]) -> list[str]:
     """Read an entry of one or more interfaces."""
     return [to_device(word, index) for index, word in enumerate(words)]
 
 
+@typed(Kind.TEXT, ("eth1",), ("a/b", "a:b", "sixteen-letters-x", "$IF"))
 def device(words: Sequence[str]) -> str:
     """Read ``keyword INTERFACE``."""
     return to_device(words[1], 1)
 
 
+@typed(Kind.TEXT, ("v",), ("a/b", "ninechars", "$P"))
 def name_prefix(words: Sequence[str]) -> str:
     """Read the start of the names of devices."""
     if not re.match(_PREFIX, words[1]) or v.is_placeholder(words[1]):
@@ -140,11 +160,13 @@ def name_prefix(words: Sequence[str]) -> str:
     return words[1]
 
 
+@typed(Kind.FLAG, ("", "yes", "no"), ("maybe", "1", "No"))
 def off(words: Sequence[str]) -> bool:
     """Read a keyword that switches another one off."""
     return not v.flag(words)
 
 
+@typed(Kind.CHOICE, ("2", "3"), ("1", "4", "x"), choices=("2", "3"))
 def version(words: Sequence[str]) -> int:
     """Read a version of VRRP."""
     return to_int(words[1], 1, 2, 3)
@@ -154,6 +176,9 @@ def seconds(low: float, high: float) -> v.Reader:
     """Return a reader of a time from *low* to *high* seconds."""
     plain = v.seconds(zero=True, high=high)
 
+    bad = ("2s", "-1", "1e3", "1.0000001", f"{high + 1:.0f}", *(("0",) if low else ()))
+
+    @typed(Kind.SECONDS, (f"{low:g}", f"{high:.0f}"), bad, low=low, high=high, unit="s")
     def read(words: Sequence[str]) -> float:
         value = plain(words)
         assert isinstance(value, float)
@@ -167,12 +192,14 @@ def seconds(low: float, high: float) -> v.Reader:
 def whole_seconds(high: int) -> v.Reader:
     """Return a reader of a time in whole seconds."""
 
+    @whole(0, high, "s")
     def read(words: Sequence[str]) -> float:
         return float(to_int(words[1], 1, 0, high))
 
     return read
 
 
+@typed(Kind.ADDRESS, ("192.0.2.1", "192.0.2.1/24"), ("host", "192.0.2.1/x"))
 def source(words: Sequence[str]) -> object:
     """Read an address; keepalived passes over a prefix length behind it."""
     head, slash, length = words[1].partition("/")
@@ -181,6 +208,11 @@ def source(words: Sequence[str]) -> object:
     return to_address(words[1], 1)
 
 
+@typed(
+    Kind.WORDS,
+    ("192.0.2.2", "192.0.2.2 min_ttl 250 max_ttl 255"),
+    ("host", "192.0.2.2 min_ttl", "192.0.2.2 x 1"),
+)
 def peer(words: Sequence[str]) -> dict[str, object]:
     """Read an entry ``ADDRESS [min_ttl N] [max_ttl N]``."""
     values: dict[str, object] = {"address": to_address(words[0], 0)}
@@ -197,16 +229,19 @@ def peer(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(Kind.ADDRESS, ("224.0.0.20",), ("192.0.2.1", "host", "ff02::12"))
 def group4(words: Sequence[str]) -> object:
     """Read a multicast group of IPv4."""
     return _multicast(words, 4)
 
 
+@typed(Kind.ADDRESS, ("ff02::14",), ("2001:db8::1", "host", "224.0.0.18"))
 def group6(words: Sequence[str]) -> object:
     """Read a multicast group of IPv6."""
     return _multicast(words, 16)
 
 
+@typed(Kind.ADDRESS, ("224.0.0.20", "ff02::14"), ("192.0.2.1", "host"))
 def multicast(words: Sequence[str]) -> object:
     """Read a multicast group of either family."""
     return _multicast(words, 0)
@@ -222,6 +257,7 @@ def _multicast(words: Sequence[str], size: int) -> object:
     return address
 
 
+@typed(Kind.TEXT, ("$ecret",), ('""', "${X}", "@X@"))
 def password(words: Sequence[str]) -> str:
     """Read a password; ``$`` is a character like others."""
     if not words[1]:
@@ -233,6 +269,7 @@ def password(words: Sequence[str]) -> str:
     return words[1]
 
 
+@typed(Kind.WORDS, ("60", "all 60"), ("all", "x", "86401"))
 def extra_interfaces(words: Sequence[str]) -> float:
     """Read ``[all] SECONDS``; all interfaces are the only choice here."""
     index = 2 if words[1] == "all" else 1
@@ -241,11 +278,13 @@ def extra_interfaces(words: Sequence[str]) -> float:
     return float(to_int(words[index], index, 0, 86_400, "a time in whole seconds"))
 
 
+@typed(Kind.INTEGER, ("", "1", "254"), ("0", "255", "x"), low=1, high=254)
 def timer_expired(words: Sequence[str]) -> int:
     """Read ``[PRIORITY]``; alone it means 254."""
     return to_int(words[1], 1, 1, 254) if len(words) > 1 else 254
 
 
+@typed(Kind.CHOICE, ("", "never"), ("always",), choices=("never",))
 def old_checksum(words: Sequence[str]) -> str:
     """Read ``[never]``."""
     if len(words) > 1 and words[1] != "never":
@@ -253,16 +292,24 @@ def old_checksum(words: Sequence[str]) -> str:
     return "never" if len(words) > 1 else "send"
 
 
+@typed(
+    Kind.CHOICE,
+    ("", "allow_if_changes", "no"),
+    ("maybe",),
+    choices=("yes", "no", "allow_if_changes"),
+)
 def dynamic(words: Sequence[str]) -> bool:
     """Read ``[allow_if_changes]``, or a flag."""
     return words[1:2] == ["allow_if_changes"] or v.flag(words)
 
 
+@typed(Kind.WORDS, ("0", "0 3"), ("x", "-1", "1024"))
 def cpus(words: Sequence[str]) -> tuple[int, ...]:
     """Read numbers of processors."""
     return tuple(to_int(word, index, 0, MAX_CPU) for index, word in enumerate(words[1:], 1))
 
 
+@typed(Kind.WORDS, ("/run/f", "/run/f a b"), ("f", "/run/f /x"))
 def fifo(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword PATH [USER [GROUP]]``."""
     if not words[1].startswith("/"):
@@ -270,6 +317,7 @@ def fifo(words: Sequence[str]) -> dict[str, object]:
     return {"path": words[1], **v.user(words[1:])} if len(words) > 2 else {"path": words[1]}
 
 
+@typed(Kind.PATH, ("/run/x",), ("x", "$X", '""'))
 def file_path(words: Sequence[str]) -> str:
     """Read the path of a file."""
     word = v.text(words)
@@ -278,6 +326,7 @@ def file_path(words: Sequence[str]) -> str:
     return word
 
 
+@typed(Kind.WORDS, ("192.0.2.1", "mail.example.com 587"), ("é", "a 65536"))
 def mail_server(words: Sequence[str]) -> dict[str, object]:
     """Read ``HOST [PORT]``."""
     values: dict[str, object] = {"host": v.header(words)}
@@ -286,11 +335,13 @@ def mail_server(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(Kind.WORDS, ("a@example.com", "a@example.com b@example.com"), ("${X}", '""'))
 def mail_addresses(words: Sequence[str]) -> list[str]:
     """Read an entry of one or more mail addresses."""
     return [_mail(word, index) for index, word in enumerate(words)]
 
 
+@typed(Kind.TEXT, ("a@example.com",), ('""', "$X"))
 def mail_address(words: Sequence[str]) -> str:
     """Read one mail address."""
     return _mail(words[1], 1)
@@ -302,6 +353,7 @@ def _mail(word: str, index: int) -> str:
     return word
 
 
+@typed(Kind.COMMAND, ("/bin/true", '"/bin/true a"'), ('""', "/bin/true -v", '"> /tmp/x"'))
 def script(words: Sequence[str]) -> dict[str, object]:
     """Read ``script "CMD ARGS"``; who runs it is said by ``user``."""
     if len(words) > 2:
@@ -310,16 +362,19 @@ def script(words: Sequence[str]) -> dict[str, object]:
     return v.command(words)
 
 
+@typed(Kind.WORDS, ("/bin/x", '/bin/x "a b"'), ('""', "$X"))
 def process(words: Sequence[str]) -> dict[str, object]:
     """Read ``process PATH [ARGUMENT ...]``."""
     return {"path": v.text(words), "arguments": tuple(words[2:])}
 
 
+@typed(Kind.CHOICE, ("", "initial", "partial"), ("exact",), choices=("initial", "partial"))
 def argument_match(words: Sequence[str]) -> str:
     """Read ``param_match [initial|partial]``."""
     return str(v.choice("initial", "partial")(words)) if len(words) > 1 else "exact"
 
 
+@typed(Kind.WORDS, ("", "-5", "-5 overwrite"), ("x", "1.5"))
 def init_file(words: Sequence[str]) -> dict[str, object]:
     """Read ``init_file [N] [overwrite]``."""
     values: dict[str, object] = {}
@@ -331,6 +386,7 @@ def init_file(words: Sequence[str]) -> dict[str, object]:
     return values
 
 
+@typed(Kind.WORDS, ("eth0 0 3",), ("eth0", "eth0 x", "eth0 0 256"))
 def link_delay(words: Sequence[str]) -> dict[str, object]:
     """Read an entry ``INTERFACE DOWN [UP]`` of ``interface_up_down_delays``."""
     if len(words) not in {2, 3}:
@@ -346,6 +402,7 @@ def link_delay(words: Sequence[str]) -> dict[str, object]:
     return {"interface": to_device(words[0], 0), "down": down, "up": up}
 
 
+@typed(Kind.SECONDS, ("0", "0.001"), ("2s", "-1", "1e3"), low=0, unit="s")
 def interval(words: Sequence[str]) -> float:
     """Read the spacing of announcements; 0 is off, though keepalived has a message for it."""
     value = v.seconds(zero=True)(words)
