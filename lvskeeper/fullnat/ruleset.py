@@ -19,14 +19,22 @@ from typing import Final, final
 from lvskeeper.fullnat.content import DIGEST_PREFIX, Content, slot_of
 from lvskeeper.fullnat.defence import Defences
 from lvskeeper.fullnat.hold import Hold
-from lvskeeper.fullnat.parts import CONTAINERS, PLAIN, Chain, Container, Rule, Slot, family_digit
+from lvskeeper.fullnat.parts import (
+    CONTAINERS,
+    PLAIN,
+    TABLE,
+    Chain,
+    Container,
+    Rule,
+    Slot,
+    family_digit,
+)
 from lvskeeper.fullnat.pools import LAST_PORT, Pool
 from lvskeeper.fullnat.synproxy import Cookies
 from lvskeeper.ipvs.types import Family, ServiceKey
 from lvskeeper.units import format_address
 
 FAMILY: Final = "inet"
-TABLE: Final = "lvskeeper"
 GUARD_TABLE: Final = "lvskeeper_guard"
 
 HASH_SEED: Final = 0x5EED0001

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from typing import Final, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.fullnat.parts import SWITCH
-from lvskeeper.fullnat.ruleset import TABLE
+from lvskeeper.fullnat.parts import SWITCH, TABLE
 from lvskeeper.ipvs.wire import NLMSG_ERROR, attribute, error_of, messages
 from lvskeeper.kernel.nfnetlink import INET, NESTED, NETLINK_NETFILTER, NFTABLES, request
 
