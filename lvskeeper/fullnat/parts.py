@@ -10,8 +10,9 @@ from typing import Final, NamedTuple, TypeAlias, final
 from lvskeeper.ipvs.types import Family, Protocol, ServiceKey
 from lvskeeper.units import format_address
 
+FAMILY: Final = "inet"
 TABLE: Final = "lvskeeper"
-"""Name of our table, in the family ``inet``."""
+"""Family and name of our table."""
 
 PLAIN: Final = "accept"
 """Target of an element that ends the chain without doing anything."""

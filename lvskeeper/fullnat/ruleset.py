@@ -21,6 +21,7 @@ from lvskeeper.fullnat.defence import Defences
 from lvskeeper.fullnat.hold import Hold
 from lvskeeper.fullnat.parts import (
     CONTAINERS,
+    FAMILY,
     PLAIN,
     TABLE,
     Chain,
@@ -34,7 +35,6 @@ from lvskeeper.fullnat.synproxy import Cookies
 from lvskeeper.ipvs.types import Family, ServiceKey
 from lvskeeper.units import format_address
 
-FAMILY: Final = "inet"
 GUARD_TABLE: Final = "lvskeeper_guard"
 
 HASH_SEED: Final = 0x5EED0001

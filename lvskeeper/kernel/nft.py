@@ -17,8 +17,7 @@ from typing import Final, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.content import Content, parse_listing
-from lvskeeper.fullnat.parts import TABLE
-from lvskeeper.fullnat.ruleset import FAMILY
+from lvskeeper.fullnat.parts import FAMILY, TABLE
 from lvskeeper.ipvs.wire import NLMSG_ERROR, attribute, error_of, messages
 from lvskeeper.kernel.libnftables import LIBRARY, Context
 from lvskeeper.kernel.nfnetlink import (

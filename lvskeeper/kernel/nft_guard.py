@@ -5,7 +5,8 @@ from types import TracebackType
 from typing import Final, Self, final
 
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.fullnat.ruleset import FAMILY, GUARD_TABLE, guard_cookies_text, guard_text
+from lvskeeper.fullnat.parts import FAMILY
+from lvskeeper.fullnat.ruleset import GUARD_TABLE, guard_cookies_text, guard_text
 from lvskeeper.kernel.libnftables import LIBRARY, Context
 from lvskeeper.kernel.nft import refusal
 
