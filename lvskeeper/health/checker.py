@@ -90,8 +90,8 @@ CheckEffect: TypeAlias = CheckUp | CheckDown | CheckFailed | CheckBroken
 class Checker:
     """State of one check. Times are seconds on the caller's monotonic clock."""
 
-    __slots__ = ("_assumed", "_due", "_failed", "_last", "_patient", "_phase", "_shift", "_spec",
-                 "_started", "_state", "_weight")  # fmt: skip
+    __slots__ = ("_assumed", "_due", "_failed", "_heard", "_last", "_patient", "_phase", "_shift",
+                 "_since", "_spec", "_started", "_state", "_weight")  # fmt: skip
 
     def __init__(
         self, spec: CheckSpec, due: float, *, prior: bool | None = None, phase: float = 1.0
@@ -111,6 +111,8 @@ class Checker:
         self._due = due
         self._started = inf
         self._last: ProbeResult | None = None
+        self._heard = -inf
+        self._since = -inf
         self._weight: int | None = None
         self._shift: int | None = None
 
@@ -150,6 +152,16 @@ class Checker:
         return self._last
 
     @property
+    def heard(self) -> float:
+        """When the latest result came; minus infinity before the first."""
+        return self._heard
+
+    @property
+    def since(self) -> float:
+        """When the state was entered; minus infinity while it is unknown."""
+        return self._since
+
+    @property
     def weight(self) -> int | None:
         """The weight that the latest success gave the server; ``None`` where it gave none."""
         return self._weight
@@ -173,6 +185,7 @@ class Checker:
         if now < self._started:
             raise IllegalTransitionError(f"{self._spec}: a result from before its probe's start")
         before, self._last = self._last, result
+        self._heard = now
         if result.phase is Phase.INTERNAL:
             self._due = now + max(self._spec.delay_before_retry, BROKEN_PAUSE)
             same = before is not None and (before.phase, before.detail) == (
@@ -200,7 +213,7 @@ class Checker:
     def _succeed(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         was_up = self.up
         self._weight, self._shift = result.weight, result.shift
-        self._state = State.UP
+        self._enter(State.UP, now)
         self._failed = 0
         self._next_cycle(now)
         return [] if was_up else [CheckUp(result)]
@@ -213,16 +226,21 @@ class Checker:
             self._due = now + self._spec.delay_before_retry
             return [CheckFailed(result, self._failed, attempts)]
         made = self._failed
-        self._state = State.DOWN
+        self._enter(State.DOWN, now)
         self._failed = 0
         self._next_cycle(now)
         return [CheckDown(result, made)]
 
     def _stay_down(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         first = self._state is State.UNKNOWN
-        self._state = State.DOWN
+        self._enter(State.DOWN, now)
         self._next_cycle(now)
         return [CheckFailed(result, 1, 1)] if first else []
+
+    def _enter(self, state: State, now: float) -> None:
+        if self._state is not state:
+            self._state = state
+            self._since = now
 
     def _next_cycle(self, now: float) -> None:
         self._due = max(now, self._started + self._spec.delay_loop * self._phase)

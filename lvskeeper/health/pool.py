@@ -232,11 +232,13 @@ class Pool(Generic[K]):
         self._up = {key: self._is_up(key) for key in self._servers}
         self._adopted = dict(weights)
         self._weights = {key: self._weigh(key) for key in self._servers}
+        self._since = dict.fromkeys(self._servers, now)
+        self._quorum_since = now
         self._started = False
         if had_quorum is not None:
             self._has_quorum = had_quorum
         else:
-            self._has_quorum = not alpha and self.live_weight >= self._gain_at
+            self._has_quorum = not alpha and self.live_weight >= self.gain_at
 
     @property
     def checkers(self) -> Mapping[CheckId[K], Checker]:
@@ -249,9 +251,34 @@ class Pool(Generic[K]):
         return MappingProxyType(self._up)
 
     @property
+    def since(self) -> Mapping[K, float]:
+        """Since when each server has been up, or down."""
+        return MappingProxyType(self._since)
+
+    @property
+    def weights(self) -> Mapping[K, int]:
+        """The weight of each server whenever it serves, with what its checks give it."""
+        return MappingProxyType(self._weights)
+
+    @property
     def has_quorum(self) -> bool:
         """Whether the quorum is gained."""
         return self._has_quorum
+
+    @property
+    def quorum_since(self) -> float:
+        """Since when it has been gained, or lost."""
+        return self._quorum_since
+
+    @property
+    def gain_at(self) -> int:
+        """Live weight at which the quorum is gained."""
+        return self._quorum.quorum + self._quorum.hysteresis
+
+    @property
+    def lose_below(self) -> int:
+        """Live weight below which it is lost."""
+        return self._quorum.quorum - self._quorum.hysteresis
 
     @property
     def quorum(self) -> QuorumSpec:
@@ -279,9 +306,9 @@ class Pool(Generic[K]):
         without quorum is told, unless alpha explains it and no sorry server stands in.
         """
         self._begin()
-        effects = self._settle_quorum()
+        effects = self._settle_quorum(self._quorum_since)
         if not effects and not self._has_quorum and (self._sorry or not self._alpha):
-            effects.append(QuorumMissing(self.live_weight, self._gain_at))
+            effects.append(QuorumMissing(self.live_weight, self.gain_at))
         return effects
 
     def carry(self, old: "Pool[K]") -> list[PoolEffect[K]]:
@@ -309,8 +336,11 @@ class Pool(Generic[K]):
             self._weights[key] = self._weigh(key)
             if self._up[key] and not old.up.get(key, True):
                 effects.append(ServerUp(key))
+            if self._up[key] is old.up.get(key):
+                self._since[key] = old.since[key]
         self._has_quorum = old.has_quorum
-        return effects + self._settle_quorum()
+        moved, self._quorum_since = self._quorum_since, old.quorum_since
+        return effects + self._settle_quorum(moved)
 
     def on_start(self, check_id: CheckId[K], now: float) -> None:
         """Note that a probe starts; raise ``KeyError`` for a check that is not in the pool."""
@@ -347,15 +377,9 @@ class Pool(Generic[K]):
                         effects.append(ServerDown(key, checker.spec, result, attempts))
                 case _:
                     assert_never(effect)
-        return effects + self._settle_quorum() if flipped or changed else effects
-
-    @property
-    def _gain_at(self) -> int:
-        return self._quorum.quorum + self._quorum.hysteresis
-
-    @property
-    def _lose_below(self) -> int:
-        return self._quorum.quorum - self._quorum.hysteresis
+        if flipped:
+            self._since[key] = now
+        return effects + self._settle_quorum(now) if flipped or changed else effects
 
     def _begin(self) -> None:
         if self._started:
@@ -381,15 +405,15 @@ class Pool(Generic[K]):
         self._up[key] = self._is_up(key)
         return self._up[key] is not before
 
-    def _settle_quorum(self) -> list[PoolEffect[K]]:
+    def _settle_quorum(self, now: float) -> list[PoolEffect[K]]:
         weight = self.live_weight
-        if not self._has_quorum and weight >= self._gain_at:
-            self._has_quorum = True
-            return [QuorumGained(weight, self._gain_at)]
+        if not self._has_quorum and weight >= self.gain_at:
+            self._has_quorum, self._quorum_since = True, now
+            return [QuorumGained(weight, self.gain_at)]
         # The effective quorum makes the lower end at least 1, so a weight of 0 is below it.
-        if self._has_quorum and weight < self._lose_below:
-            self._has_quorum = False
-            return [QuorumLost(weight, self._lose_below)]
+        if self._has_quorum and weight < self.lose_below:
+            self._has_quorum, self._quorum_since = False, now
+            return [QuorumLost(weight, self.lose_below)]
         return []
 
 
