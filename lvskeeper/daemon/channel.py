@@ -7,6 +7,7 @@ from typing import Final, TypeAlias, TypeVar, final
 
 import msgspec
 
+from lvskeeper.daemon.questions import Ask, Reply
 from lvskeeper.errors import ExitStatus
 
 MAX_MESSAGE: Final = 256 * 1024 * 1024
@@ -61,6 +62,13 @@ class Mail(msgspec.Struct, frozen=True, tag=True):
 class Beat(msgspec.Struct, frozen=True, tag=True):
     """A role to the supervisor, once a second: the loop turns."""
 
+    rounds: int = 0
+    """Its looks at the kernel that were finished: a loop may turn, and yet nothing be done."""
+    good: int = 0
+    """Real servers that are up; instances that are MASTER."""
+    total: int = 0
+    """Of so many."""
+
 
 @final
 class Applied(msgspec.Struct, frozen=True, tag=True):
@@ -114,9 +122,9 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The encoded ``RouterSpec``; JSON's ``null`` where there is nothing for the router role."""
 
 
-ToDirector: TypeAlias = Apply | Stop | SyncRole | Report
-ToRouter: TypeAlias = Apply | Stop | DirectorBeat | Report
-FromRole: TypeAlias = Beat | Applied | Failed | Stopped | SyncRole | Mail
+ToDirector: TypeAlias = Apply | Stop | SyncRole | Report | Ask
+ToRouter: TypeAlias = Apply | Stop | DirectorBeat | Report | Ask
+FromRole: TypeAlias = Beat | Applied | Failed | Stopped | SyncRole | Mail | Reply
 
 Message = TypeVar("Message")
 

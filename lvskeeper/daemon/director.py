@@ -36,11 +36,13 @@ from lvskeeper.daemon.channel import (
 from lvskeeper.daemon.collector import COLLECTOR
 from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
+from lvskeeper.daemon.director_view import view_director
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.process import end_on_bug
+from lvskeeper.daemon.questions import Ask, Reply
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
@@ -112,6 +114,8 @@ class Director:
         self._flush_wanted = asyncio.Event()
         self._changing = asyncio.Lock()
         self._upkeep = Upkeep(emit)
+        self._rounds = 0
+        """Looks at the table that were finished, for the watchdog."""
 
     async def run(self) -> None:
         """Obey the supervisor until it says stop or is gone."""
@@ -159,9 +163,18 @@ class Director:
                 case Report():
                     self._counters.report()
                     self._state_sync.report()
+                case Ask():
+                    self._tasks.create_task(self._reply(message))
                 case _:
                     assert_never(message)
         await _drop(applying)
+
+    async def _reply(self, asked: Ask) -> None:
+        """Answer a question; it sees what is in force, and does not wait for what is coming."""
+        now = asyncio.get_running_loop().time()
+        dialect = self._table.traits.dialect.value if self._table else ""
+        view = await view_director(self._virtuals, now, dialect=dialect)
+        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view))))
 
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
@@ -333,6 +346,7 @@ class Director:
         while True:
             started = time.monotonic()
             await self._upkeep.guarded("table", self._check_table)
+            self._rounds += 1
             cost = time.monotonic() - started
             # A table that is read in one go is small; a slow turn of the loop is no measure of it.
             await asyncio.sleep(cost / DRIFT_SHARE if cost > DRIFT_BUDGET else DRIFT_INTERVAL)
@@ -380,7 +394,8 @@ class Director:
 
     async def _beat(self) -> None:
         while True:
-            await self._send(Beat())
+            good, total = self._virtuals.count_up()
+            await self._send(Beat(self._rounds, good, total))
             await asyncio.sleep(BEAT_INTERVAL)
 
     async def _send(self, message: msgspec.Struct) -> None:

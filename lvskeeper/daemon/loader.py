@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from lvskeeper.daemon.channel import Loaded, encode
+from lvskeeper.daemon.role import RoleName
 from lvskeeper.errors import ExitStatus
 
 NOTHING: Final = msgspec.Raw(b"null")
@@ -23,20 +24,23 @@ def load_file(
     allow_empty: bool = False,
     config_id: str | None = None,
     off: tuple[str, ...] = (),
+    only: RoleName | None = None,
 ) -> Loaded:
-    """Parse, lint and compile the configuration at *path*."""
+    """Parse, lint and compile the configuration at *path*; with *only* the part of one role."""
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile import compile_director  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile_router import compile_router  # noqa: PLC0415 - heavy
+    from lvskeeper.daemon.roles import DirectorSpec  # noqa: PLC0415 - heavy
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - heavy
 
     around = local_surroundings(config_id)
     loaded = load(path, LocalFiles(), around, allow_empty=allow_empty, off=off)
     spec = router = NOTHING
     if loaded.config is not None:
-        spec = msgspec.Raw(msgspec.json.encode(compile_director(loaded.config)))
-        if (of_vrrp := compile_router(loaded.config)) is not None:
+        of_ipvs = compile_director(loaded.config) if only is not RoleName.ROUTER else DirectorSpec()
+        spec = msgspec.Raw(msgspec.json.encode(of_ipvs))
+        if only is not RoleName.DIRECTOR and (of_vrrp := compile_router(loaded.config)):
             router = msgspec.Raw(msgspec.json.encode(of_vrrp))
     return Loaded(
         spec=spec,
@@ -48,13 +52,18 @@ def load_file(
 
 
 def loader_main(
-    path: str, *, allow_empty: bool, config_id: str | None = None, off: tuple[str, ...] = ()
+    path: str,
+    *,
+    allow_empty: bool,
+    config_id: str | None = None,
+    off: tuple[str, ...] = (),
+    only: RoleName | None = None,
 ) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
         gc.disable()  # the child is gone before a collection of the model would pay
-        loaded = load_file(path, allow_empty=allow_empty, config_id=config_id, off=off)
+        loaded = load_file(path, allow_empty=allow_empty, config_id=config_id, off=off, only=only)
         sock.sendall(encode(loaded))
         return ExitStatus.OK
 

@@ -12,6 +12,7 @@ import msgspec
 from lvskeeper.daemon.channel import Channel, Loaded
 from lvskeeper.daemon.loader import NOTHING, loader_main
 from lvskeeper.daemon.process import describe_status, reaped, spawn
+from lvskeeper.daemon.role import RoleName
 from lvskeeper.errors import ExitStatus
 
 LOAD_LIMIT: Final = 120.0
@@ -19,10 +20,15 @@ LOAD_LIMIT: Final = 120.0
 
 
 async def load_in_child(
-    file: Path, *, allow_empty: bool, config_id: str | None = None, off: tuple[str, ...] = ()
+    file: Path,
+    *,
+    allow_empty: bool,
+    config_id: str | None = None,
+    off: tuple[str, ...] = (),
+    only: RoleName | None = None,
 ) -> Loaded:
     """Load *file* in a child; a loader that dies or hangs is a refused file."""
-    main = loader_main(str(file), allow_empty=allow_empty, config_id=config_id, off=off)
+    main = loader_main(str(file), allow_empty=allow_empty, config_id=config_id, off=off, only=only)
     child = spawn("loader", main, die_with_parent=True)
     channel = await Channel.connect(child.sock)
     loaded = None

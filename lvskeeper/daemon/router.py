@@ -32,7 +32,9 @@ from lvskeeper.daemon.guard import Guard
 from lvskeeper.daemon.heralds import Heralds
 from lvskeeper.daemon.hold_guard import HoldGuard
 from lvskeeper.daemon.process import end_on_bug
+from lvskeeper.daemon.questions import Ask, Reply
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
+from lvskeeper.daemon.router_view import view_router
 from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.trackers import Trackers
 from lvskeeper.daemon.vrrp_shell import Shell
@@ -43,7 +45,7 @@ from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
-from lvskeeper.vrrp.states import Fault, FaultKind
+from lvskeeper.vrrp.states import Fault, FaultKind, State
 from lvskeeper.vrrp.types import InstanceKey
 
 BEAT_INTERVAL: Final = 1.0
@@ -89,6 +91,8 @@ class RouterRole:
         """The start that ``vrrp_startup_delay`` puts off."""
         self._refused: set[str] = set()
         """What scheduling the kernel did not grant, told once."""
+        self._rounds = 0
+        """Turns of the upkeep, for the watchdog."""
 
     async def run(self) -> None:
         """Obey the supervisor until it says stop or is gone."""
@@ -132,13 +136,16 @@ class RouterRole:
             await asyncio.wait({before})
         await self._send(await self._answer(message))
 
-    def _is_stop(self, message: DirectorBeat | Report | Stop) -> bool:
+    def _is_stop(self, message: DirectorBeat | Report | Stop | Ask) -> bool:
         """Do what can be done at once; return whether it is a stop."""
         match message:
             case DirectorBeat():
                 self._hear_director()
             case Report():
                 self._shell.report()
+            case Ask(number=number):
+                view = view_router(self._shell, self._loop.time())
+                self._send_soon(Reply(number, msgspec.Raw(msgspec.json.encode(view))))
             case Stop():
                 return True
             case _:
@@ -311,7 +318,8 @@ class RouterRole:
 
     async def _beat(self) -> None:
         while True:
-            await self._send(Beat())
+            states = [one.state for one in self._shell.core.instances.values()]
+            await self._send(Beat(self._rounds, states.count(State.MASTER), len(states)))
             await asyncio.sleep(BEAT_INTERVAL)
 
     async def _upkeep(self) -> None:
@@ -320,6 +328,7 @@ class RouterRole:
             if self._spec is not None:
                 self._guard.upkeep()
                 self._shell.announce_aside(self._loop.time())
+            self._rounds += 1
 
     def _send_soon(self, message: msgspec.Struct) -> None:
         self._tasks.create_task(self._send(message))

@@ -1,6 +1,7 @@
 """The runtime directory: one daemon at a time has it, and its pid file says which."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import time
@@ -11,6 +12,10 @@ from lvskeeper.errors import ExitStatus, OperatorError
 
 LOCK_PATIENCE: Final = 10.0
 """Seconds to wait for the roles of a killed predecessor to end, with the scripts that they run."""
+
+
+KEEP_MARK: Final = "keep"
+"""File in the runtime directory: the next stop is that of an upgrade."""
 
 
 async def take_run_dir(run_dir: Path) -> TextIO:
@@ -40,6 +45,40 @@ async def take_run_dir(run_dir: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def write_pid_file(path: Path | None) -> None:
+    """Write our process id to *path*, if there is one; raise :class:`OperatorError`."""
+    if path is None:
+        return
+    try:
+        path.write_text(f"{os.getpid()}\n", encoding="ascii")
+    except OSError as error:
+        raise OperatorError(
+            f"pid file {path}: {error.strerror}",
+            status=ExitStatus.PERMISSION,
+            hint="Name a place that the daemon may write to, such as its runtime directory.",
+        ) from error
+
+
+def remove_pid_file(path: Path | None) -> None:
+    """Remove what :func:`write_pid_file` wrote, if it is still ours."""
+    if path is not None:
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="ascii").strip() == str(os.getpid()):
+                path.unlink()
+
+
+def take_keep_mark(run_dir: Path) -> bool:
+    """Return whether somebody asked that this stop leaves the services in the kernel.
+
+    An upgrade asks by a file; it holds for one stop, so it is removed.
+    """
+    try:
+        (run_dir / KEEP_MARK).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _open_pid_file(run_dir: Path) -> TextIO:

@@ -33,8 +33,14 @@ from lvskeeper.daemon.channel import (
 from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.loading import load_in_child
 from lvskeeper.daemon.role import News, RoleName
-from lvskeeper.daemon.run_dir import take_run_dir
+from lvskeeper.daemon.run_dir import (
+    remove_pid_file,
+    take_keep_mark,
+    take_run_dir,
+    write_pid_file,
+)
 from lvskeeper.daemon.staff import Post, Staff
+from lvskeeper.daemon.standing import Standing
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe import events, vrrp_events
 from lvskeeper.observe.log import Emit
@@ -66,6 +72,14 @@ class Settings:
     """Which ``@id`` lines are read."""
     off: tuple[str, ...] = ()
     """Codes of the warnings that are not told."""
+    only: RoleName | None = None
+    """Serve this part of the configuration alone, as keepalived's ``-P`` and ``-C``."""
+    keep_services: bool = False
+    """Leave the director's part in the kernel at a stop, as keepalived's ``-I``."""
+    keep_vips: bool = False
+    """Leave the router's part there, as keepalived's ``-V``."""
+    pid_file: Path | None = None
+    """One more pid file."""
 
 
 @final
@@ -89,6 +103,7 @@ class Supervisor:
         self._stop_reason = ""
         self._reload_wanted = False
         self._wake = asyncio.Event()
+        self._standing = Standing()
         self._staff = Staff(mains, emit, self._on_news, self._wake.set)
 
     async def run(self) -> ExitStatus:
@@ -96,6 +111,7 @@ class Supervisor:
         started = time.monotonic()
         self._catch_signals()
         lock = await take_run_dir(self._settings.run_dir)
+        write_pid_file(self._settings.pid_file)
         try:
             self._emit(
                 events.DaemonStarted(
@@ -111,6 +127,8 @@ class Supervisor:
                 await self._stop(remove=False)
             return status
         finally:
+            remove_pid_file(self._settings.pid_file)
+            self._standing.close()
             lock.close()
 
     def _catch_signals(self) -> None:
@@ -164,6 +182,7 @@ class Supervisor:
         answer = await self._apply_all(loaded)
         match answer:
             case Applied():
+                self._standing.on_ready(answer)
                 self._emit(
                     events.DaemonReady(
                         answer.virtual_servers,
@@ -193,15 +212,27 @@ class Supervisor:
             else:
                 await self._wake.wait()
                 self._wake.clear()
+        self._standing.on_stop(self._stop_reason)
         self._emit(events.DaemonStopping(self._stop_reason))
 
     async def _load(self) -> Loaded:
         given = self._settings
         return await load_in_child(
-            given.file, allow_empty=given.allow_empty, config_id=given.config_id, off=given.off
-        )
+            given.file, allow_empty=given.allow_empty, config_id=given.config_id, off=given.off,
+            only=given.only,
+        )  # fmt: skip
 
     async def _reload(self) -> None:
+        self._standing.on_reload()
+        applied = None
+        try:
+            applied = await self._bring_in()
+        finally:
+            if not self._stop_reason:
+                self._standing.on_ready(applied)
+
+    async def _bring_in(self) -> Applied | None:
+        """Load the file again and apply it; return what came of it, if it did."""
         started = time.monotonic()
         loaded = await self._load()
         if loaded.errors:
@@ -209,7 +240,7 @@ class Supervisor:
             self._emit(
                 events.ReloadRefused(str(self._settings.file), len(loaded.errors), loaded.errors[0])
             )
-            return
+            return None
         self._warn(loaded)
         answer = await self._apply_all(loaded)
         match answer:
@@ -223,8 +254,10 @@ class Supervisor:
                         format_duration(time.monotonic() - started),
                     )
                 )
+                return answer
             case Failed():
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
+                return None
 
     def _warn(self, loaded: Loaded) -> None:
         if loaded.warnings:
@@ -287,6 +320,8 @@ class Supervisor:
     def _on_news(self, post: Post, news: News) -> None:
         match news:
             case Beat():
+                wanted = [one.name for one in self._staff.posts.values() if one.spec != NOTHING]
+                self._standing.on_beat(post.name, news, wanted)
                 if post is self._staff.director:
                     self._staff.tell(self._staff.router, DirectorBeat())
             case SyncRole():
@@ -299,7 +334,7 @@ class Supervisor:
 
     def _post_mail(self, mail: Mail) -> None:
         from lvskeeper.daemon.mail import MailQueue  # noqa: PLC0415 - few configurations mail
-        from lvskeeper.daemon.router_spec import MailSpec  # noqa: PLC0415 - see above
+        from lvskeeper.daemon.roles import MailSpec  # noqa: PLC0415 - see above
 
         if self._mails is None:
             self._mails = MailQueue(self._on_mail)
@@ -343,13 +378,20 @@ class Supervisor:
         started = time.monotonic()
         left: list[str] = []
         kept = False
+        keep_services = self._settings.keep_services
+        if remove and take_keep_mark(self._settings.run_dir):
+            keep_services = True
         for post in reversed(self._staff.posts.values()):
             role = await self._staff.relieve(post)
             if role is None:
                 if post.spec != NOTHING:
                     left.append(f"no {post.name} role is there to remove anything")
                 continue
-            ended = await self._staff.end(role, remove=remove)
+            if post is self._staff.router and remove and self._settings.keep_vips:
+                role.kill()  # what it holds stays, and its peers hear nothing, as with keepalived
+                continue
+            stays = post is self._staff.director and keep_services
+            ended = await self._staff.end(role, remove=remove and not stays)
             kept = kept or ended[0]
             left += ended[1]
         if self._mails is not None:

@@ -105,6 +105,11 @@ class Virtuals:
         self._changed.clear()
         return leaving
 
+    def count_up(self) -> tuple[int, int]:
+        """Return how many real servers are up, and of how many."""
+        up = [list(item.pool.up.values()) for item in self._items.values()]
+        return sum(map(sum, up)), sum(map(len, up))
+
     def are_as(self, past: Mapping[str, Past]) -> bool:
         """Return whether *past* tells their names and quorums; their servers are then the same."""
         return past.keys() == self._items.keys() and all(
