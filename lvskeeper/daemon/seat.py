@@ -11,7 +11,9 @@ from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp.announce import Place
 from lvskeeper.vrrp.auth import AuthKind
 from lvskeeper.vrrp.auth_hmac import ReplayGuard, next_sequence
+from lvskeeper.vrrp.effects import StateChanged
 from lvskeeper.vrrp.packet import GROUP4, GROUP6, encode, encode_signed, encode_with_hmac
+from lvskeeper.vrrp.states import State
 from lvskeeper.vrrp.types import Advert, InstanceKey
 from lvskeeper.vrrp.validate import Accepted, NoteKind, Received, Reject, RejectKind, validate
 
@@ -40,6 +42,7 @@ class Counters:
     zero_sent: int = 0
     zero_received: int = 0
     became_master: int = 0
+    released_master: int = 0
     late: int = 0
     lost: int = 0
     """Addresses, routes and rules that somebody else removed."""
@@ -72,6 +75,8 @@ class Seat:
         """When it was last announced from interfaces without adverts."""
         self.mute = False
         """The last advert could not be sent."""
+        self.change: StateChanged | None = None
+        """The last transition."""
         self.sequence = 0
         """The highest one of an authentication header that was heard or sent."""
         self.hmac_sequence: int | None = None
@@ -192,8 +197,11 @@ class Seat:
         seen.priority, seen.heard = priority, now
         seen.adverts += 1
 
-    def transition(self) -> None:
-        """Complain anew of what is wrong: the state is another one."""
+    def transition(self, change: StateChanged) -> None:
+        """Count a change of state, and complain anew of what is wrong."""
+        self.change = change
+        self.counters.became_master += change.new is State.MASTER
+        self.counters.released_master += change.old is State.MASTER
         self.told.clear()
         self.insisted.clear()
 

@@ -407,9 +407,7 @@ class Shell:
         self.apply(self._core.on_timer(now), now)
 
     def _on_state(self, seat: Seat, change: fx.StateChanged, now: float) -> None:
-        seat.transition()
-        if change.new is State.MASTER:
-            seat.counters.became_master += 1
+        seat.transition(change)
         self._tell_effect(change, now)
         self._duties.on_state(seat, change)
 

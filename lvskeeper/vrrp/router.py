@@ -27,7 +27,7 @@ from lvskeeper.vrrp.instance import Instance
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import Fault, State
 from lvskeeper.vrrp.timers import Deadlines
-from lvskeeper.vrrp.tracking import Status, Track, TrackId, Verdict, in_group, judge
+from lvskeeper.vrrp.tracking import UNKNOWN, Status, Track, TrackId, Verdict, in_group, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
 Effects: TypeAlias = list[fx.Effect]
@@ -137,6 +137,14 @@ class Router:
     def groups(self) -> Mapping[str, SyncGroup]:
         """The sync groups by name; to look at, not to drive."""
         return self._groups
+
+    def tracks(self, key: InstanceKey) -> tuple[tuple[Track, Status], ...]:
+        """Return what an instance tracks, that of its sync group included, and how it is."""
+        return tuple((track, self._statuses.get(track.id, UNKNOWN)) for track in self._tracks[key])
+
+    def group_of(self, key: InstanceKey) -> SyncGroup | None:
+        """Return the sync group of an instance."""
+        return self._group_of.get(key)
 
     def deadline(self) -> float:
         """Return when ``on_timer`` is due; infinite for never."""
