@@ -23,6 +23,7 @@ from lvskeeper.daemon.channel import (
     SyncRole,
 )
 from lvskeeper.daemon.process import Child, reaped
+from lvskeeper.daemon.questions import Ask, AskError, Reply, RoleQuestion
 
 BEAT_LIMIT: Final = 15.0
 """Seconds without a beat after which a role counts as stuck and is killed."""
@@ -32,6 +33,9 @@ BIRTH_LIMIT: Final = 60.0
 
 LOOK: Final = 1.0
 """Seconds between two looks at the time of the last beat."""
+
+MAX_OPEN: Final = 32
+"""Questions that a role may have before it at once."""
 
 
 @final
@@ -64,7 +68,19 @@ class Role:
         self._reaped = False
         self._asked: Apply | Stop | None = None
         self._answer: asyncio.Future[Answer] | None = None
+        self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._asked_so_far = 0
         self._decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._child.pid
+
+    @property
+    def last_sign(self) -> float:
+        """When it last gave a sign of life, on the monotonic clock."""
+        return self._last_sign
 
     def kill(self) -> None:
         """End it at once, if it still runs."""
@@ -91,6 +107,36 @@ class Role:
                 return await self._answer
         finally:
             self._asked = self._answer = None
+
+    async def query(self, question: RoleQuestion, limit: float, by: str = "") -> Reply:
+        """Ask *question* for *by* and wait for the answer, *limit* seconds at most.
+
+        Raises :class:`AskError` where it ends, is stuck, or has too much to answer already. A late
+        answer is dropped, so none is ever older than its question.
+        """
+        if len(self._open) >= MAX_OPEN:
+            raise AskError("unavailable", f"the {self.name} role has too many questions to answer")
+        self._asked_so_far += 1
+        number = self._asked_so_far
+        answer = self._open[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limit):
+                await self._channel.send(Ask(number, question, by))
+                return await answer
+        except TimeoutError:
+            silent = time.monotonic() - self._last_sign
+            raise AskError(
+                "timed_out",
+                f"the {self.name} role did not answer within {limit:g} s; "
+                f"its last sign of life was {silent:.1f} s ago",
+                "It is busy or stuck; one that stays silent is ended and started again.",
+            ) from None
+        except ConnectionError:
+            raise AskError(
+                "unavailable", f"the {self.name} role ended", "It is started again; try then."
+            ) from None
+        finally:
+            del self._open[number]
 
     async def live(self, on_stuck: Callable[[float], None]) -> int:
         """Listen until it has ended, kill it if it is stuck, and return its exit status.
@@ -131,11 +177,19 @@ class Role:
                         self._on_news(message)
                     case Applied() | Failed() | Stopped():
                         self._take(message)
+                    case Reply(number=number):
+                        waiting = self._open.get(number)
+                        if waiting is not None and not waiting.done():
+                            waiting.set_result(message)
                     case _:
                         assert_never(message)
         finally:
+            gone = ConnectionResetError(f"the {self.name} role ended")
             if self._answer is not None and not self._answer.done():
-                self._answer.set_exception(ConnectionResetError(f"the {self.name} role ended"))
+                self._answer.set_exception(gone)
+            for waiting in self._open.values():
+                if not waiting.done():
+                    waiting.set_exception(gone)
 
     def _take(self, message: Answer) -> None:
         """Give *message* to who asked for it; a late answer to an earlier question is dropped."""

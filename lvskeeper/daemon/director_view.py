@@ -1,0 +1,84 @@
+"""What the director shows of itself: virtual servers, real servers, checks, as values."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+from lvskeeper.daemon.breath import Breath
+from lvskeeper.daemon.desired import server_key
+from lvskeeper.daemon.roles import RealServerSpec
+from lvskeeper.daemon.virtuals import Virtual
+from lvskeeper.health.checker import Checker
+from lvskeeper.health.pool import Pool, Share
+from lvskeeper.ipvs.types import DestKey
+from lvskeeper.observe.views import CheckView, DirectorView, ServerView, VirtualView
+from lvskeeper.units import format_address
+
+
+async def view_director(virtuals: Iterable[Virtual], now: float, *, dialect: str) -> DirectorView:
+    """Return how *virtuals* are at the time *now*; other work has its turn meanwhile."""
+    breath = Breath()
+    views = []
+    for virtual in list(virtuals):
+        views.append(view_virtual(virtual, now))
+        await breath.taken()
+    return DirectorView(now, dialect, tuple(views))
+
+
+def view_virtual(virtual: Virtual, now: float) -> VirtualView:
+    """Return how one virtual server is at the time *now*."""
+    spec, pool = virtual.spec, virtual.pool
+    serving = pool.serving()
+    return VirtualView(
+        name=spec.name,
+        services=tuple(map(str, spec.keys)),
+        addresses=tuple(format_address(key.address) for key in spec.keys if key.address),
+        scheduler=spec.scheduler,
+        quorum=pool.has_quorum,
+        for_seconds=max(0.0, now - pool.quorum_since),
+        live=pool.live_weight,
+        gain_at=pool.gain_at,
+        lose_below=pool.lose_below,
+        sorry=str(server_key(spec.sorry_server)) if spec.sorry_server else "",
+        sorry_serves=serving.sorry,
+        pool=spec.pool,
+        syn_proxy=spec.syn_proxy is not None,
+        servers=tuple(
+            _view_server(server, share, pool, now)
+            for server, share in zip(spec.real_servers, serving.servers, strict=True)
+        ),
+    )
+
+
+def _view_server(
+    server: RealServerSpec, share: Share[DestKey], pool: Pool[DestKey], now: float
+) -> ServerView:
+    return ServerView(
+        name=str(share.key),
+        up=pool.up[share.key],
+        serving=share.live and share.weight > 0,
+        weight=share.weight,
+        configured=server.weight,
+        effective=pool.weights[share.key],
+        forward=server.forward.name,
+        for_seconds=max(0.0, now - pool.since[share.key]),
+        checks=tuple(_view_check(checker, now) for checker in pool.checkers_of(share.key)),
+    )
+
+
+def _view_check(checker: Checker, now: float) -> CheckView:
+    last, spec = checker.last, checker.spec
+    detail = "" if last is None else f"{last.phase.value}: {last.detail}" if last.detail else "ok"
+    return CheckView(
+        name=str(spec),
+        state=checker.state.value,
+        up=checker.up,
+        for_seconds=max(0.0, now - checker.since) if isfinite(checker.since) else None,
+        ok=None if last is None else last.ok,
+        detail=detail,
+        age=max(0.0, now - checker.heard) if isfinite(checker.heard) else None,
+        took=0.0 if last is None else last.elapsed,
+        due=max(0.0, checker.due - now) if isfinite(checker.due) else None,
+        failed=checker.failed,
+        attempts=1 + spec.retry,
+        every=spec.delay_loop,
+    )

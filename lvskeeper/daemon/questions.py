@@ -1,0 +1,76 @@
+"""What is asked of the supervisor and of a role through the control socket, and how it travels.
+
+A question goes with a number and comes back with it, so that many may be open at once. The answer
+is JSON of a type in :mod:`lvskeeper.observe`; who only passes it on does not read it.
+"""
+
+from typing import Final, TypeAlias, final
+
+import msgspec
+
+from lvskeeper.observe.snapshot import Problem
+
+NOTHING_TOLD: Final = msgspec.Raw(b"null")
+
+
+@final
+class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """How are you?"""
+
+
+@final
+class Reload(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Read the file anew; *confirm* seconds later roll back, unless confirmed."""
+
+    confirm: float | None = None
+    wait: bool = True
+    """Answer when it is applied and verified, not when it has begun."""
+
+
+@final
+class Confirm(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Keep the configuration that would be rolled back otherwise."""
+
+
+RoleQuestion: TypeAlias = TakeSnapshot
+"""What a role answers."""
+Question: TypeAlias = TakeSnapshot | Reload | Confirm
+"""What the supervisor answers, with the help of its roles."""
+
+
+@final
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """Control to supervisor, and supervisor to a role: answer *question* under *number*."""
+
+    number: int
+    question: Question
+    by: str = ""
+    """The user at the other end of the control socket."""
+
+
+@final
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    """The answer to the question *number*: a *body*, or a *problem*, or both."""
+
+    number: int
+    body: msgspec.Raw = NOTHING_TOLD
+    problem: Problem | None = None
+
+
+@final
+class Serve(msgspec.Struct, frozen=True, tag=True):
+    """Supervisor to control: listen, and let in those whom *mode* and *group* name."""
+
+    mode: int = 0o600
+    group: str = ""
+
+
+ToControl: TypeAlias = Serve | Reply
+
+
+class AskError(Exception):
+    """A question that is not answered as wished; *problem* says why."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(code, message, hint)

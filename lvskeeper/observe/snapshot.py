@@ -1,0 +1,96 @@
+"""What the control socket tells: the whole daemon at one moment, and why something is not told.
+
+It is JSON of the values in here and in :mod:`lvskeeper.observe.views`. Names of fields are stable
+as long as the number in the path is the same.
+"""
+
+from typing import Final, final
+
+import msgspec
+
+from lvskeeper.observe.views import DirectorView, RouterView
+
+API_VERSION: Final = 1
+"""Number in the paths of the control socket; it changes where a field changes its meaning."""
+
+SOCKET_NAME: Final = "control.sock"
+"""The control socket in the runtime directory."""
+
+
+@final
+class RoleView(msgspec.Struct, frozen=True):
+    """A role as the supervisor knows it."""
+
+    name: str
+    pid: int | None
+    """``None`` while none runs."""
+    age: float | None
+    """Seconds since its start."""
+    beat_age: float | None
+    """Seconds since its last sign of life; it gives one a second."""
+
+
+@final
+class DaemonView(msgspec.Struct, frozen=True):
+    """The supervisor. Ages count back from *taken*."""
+
+    taken: float
+    """Monotonic clock when it was made."""
+    time: float
+    """Time of day then, in seconds since 1970."""
+    version: str
+    pid: int
+    age: float
+    file: str
+    generation: int
+    """Number of what was applied last; every application to a role counts."""
+    applied_age: float | None
+    """Since a configuration was last applied."""
+    unconfirmed: float | None
+    """Seconds until a reload is rolled back unless it is confirmed; ``None`` for none."""
+    last_reload: str
+    """How the last reload ended, in words; empty before the first."""
+    roles: tuple[RoleView, ...]
+
+
+@final
+class Problem(msgspec.Struct, frozen=True):
+    """Why something is not answered, or not done."""
+
+    code: str
+    """One of :data:`CODES`."""
+    message: str
+    hint: str = ""
+
+
+CODES: Final = {
+    "bad_request": 400,
+    "not_found": 404,
+    "refused": 409,
+    "internal": 500,
+    "unavailable": 503,
+    "timed_out": 504,
+}
+"""The codes of problems, and the HTTP status that goes with each."""
+
+
+@final
+class Failure(msgspec.Struct, frozen=True):
+    """The body of an answer that is none."""
+
+    error: Problem
+
+
+@final
+class Snapshot(msgspec.Struct, frozen=True):
+    """``/v1/snapshot``: all of it. A role that did not answer is a problem, not an old value.
+
+    With problems the HTTP status is that of the first one, and what did answer is told all the
+    same.
+    """
+
+    daemon: DaemonView
+    director: DirectorView | None
+    router: RouterView | None
+    """``None`` where the configuration has nothing for a role, or where it is a problem."""
+    problems: tuple[Problem, ...] = ()
