@@ -235,6 +235,7 @@ class Pool(Generic[K]):
         self._since = dict.fromkeys(self._servers, now)
         self._quorum_since = now
         self._started = False
+        self._past_quorum = had_quorum is not None
         if had_quorum is not None:
             self._has_quorum = had_quorum
         else:
@@ -259,6 +260,10 @@ class Pool(Generic[K]):
     def weights(self) -> Mapping[K, int]:
         """The weight of each server whenever it serves, with what its checks give it."""
         return MappingProxyType(self._weights)
+
+    def checkers_of(self, key: K) -> list[Checker]:
+        """Return the checks of the server *key*, to be read."""
+        return [self._checkers[check_id] for check_id in self._ids[key]]
 
     @property
     def has_quorum(self) -> bool:
@@ -308,7 +313,7 @@ class Pool(Generic[K]):
         self._begin()
         effects = self._settle_quorum(self._quorum_since)
         if not effects and not self._has_quorum and (self._sorry or not self._alpha):
-            effects.append(QuorumMissing(self.live_weight, self.gain_at))
+            effects.append(QuorumMissing(self.live_weight, self.gain_at, known=self._past_quorum))
         return effects
 
     def carry(self, old: "Pool[K]") -> list[PoolEffect[K]]:
