@@ -12,6 +12,7 @@ from lvskeeper.observe.views import (
     PeerView,
     RouterView,
     TermView,
+    TrackView,
 )
 from lvskeeper.units import NO_ADDRESS, format_address
 from lvskeeper.vrrp.instance import Instance
@@ -23,7 +24,7 @@ def view_router(shell: Shell, now: float) -> RouterView:
     core = shell.core
     group_of = {member.key: name for name, group in core.groups.items() for member in group.members}
     instances = [
-        _view_instance(shell.seats[key], instance, now, group_of.get(key, ""))
+        _view_instance(shell, shell.seats[key], instance, now, group_of.get(key, ""))
         for key, instance in core.instances.items()
     ]
     groups = [
@@ -33,11 +34,14 @@ def view_router(shell: Shell, now: float) -> RouterView:
     return RouterView(now, tuple(instances), tuple(groups))
 
 
-def _view_instance(seat: Seat, instance: Instance, now: float, group: str) -> InstanceView:
-    spec, state = instance.spec, instance.state
+def _view_instance(
+    shell: Shell, seat: Seat, instance: Instance, now: float, group: str
+) -> InstanceView:
+    spec, state, change = instance.spec, instance.state, seat.change
     master = instance.master if state is State.BACKUP else None
     contention = instance.contention
     deadline = instance.deadline()
+    said = [last for place in seat.places if (last := shell.planner.last(seat.key, place))]
     return InstanceView(
         name=seat.name,
         key=str(seat.key),
@@ -47,8 +51,8 @@ def _view_instance(seat: Seat, instance: Instance, now: float, group: str) -> In
         version=spec.version,
         state=state.value,
         for_seconds=max(0.0, now - instance.since) if isfinite(instance.since) else None,
-        cause="",
-        before="",
+        cause=change.cause.value if change else "",
+        before=change.old.value if change else "",
         source=address_text(instance.source),
         priority=instance.priority,
         base=spec.priority,
@@ -69,8 +73,11 @@ def _view_instance(seat: Seat, instance: Instance, now: float, group: str) -> In
         waits=bool(group) and state is State.BACKUP and instance.wants,
         addresses=tuple(format_address(place.address) for place in seat.places),
         held=state is State.MASTER,
-        announced=None,
-        tracks=(),
+        announced=max(0.0, now - max(said)) if said else None,
+        tracks=tuple(
+            TrackView(str(track.id), status.well, track.weight, track.reverse, status.value)
+            for track, status in shell.core.tracks(seat.key)
+        ),
         peers=tuple(
             PeerView(format_address(address), seen.priority, seen.adverts, now - seen.heard)
             for address, seen in seat.peers.items()
@@ -87,6 +94,7 @@ def _counters(seat: Seat) -> CountersView:
         zero_sent=it.zero_sent,
         zero_received=it.zero_received,
         became_master=it.became_master,
+        released_master=it.released_master,
         late=it.late,
         lost=it.lost,
         rejected={kind.value: count for kind, count in it.rejected.items()},

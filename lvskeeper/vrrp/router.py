@@ -142,10 +142,6 @@ class Router:
         """Return what an instance tracks, that of its sync group included, and how it is."""
         return tuple((track, self._statuses.get(track.id, UNKNOWN)) for track in self._tracks[key])
 
-    def group_of(self, key: InstanceKey) -> SyncGroup | None:
-        """Return the sync group of an instance."""
-        return self._group_of.get(key)
-
     def deadline(self) -> float:
         """Return when ``on_timer`` is due; infinite for never."""
         first = self._deadlines.first()
