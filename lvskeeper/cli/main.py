@@ -13,6 +13,7 @@ from lvskeeper.errors import ExitStatus, OperatorError
 COMMANDS: Final = {
     "run": "run the daemon in the foreground",
     "check": "check a configuration file",
+    "convert": "write a configuration in the other form: keepalived.conf or YAML",
     "explain": "tell what a code of check means, and what helps",
     "plan": "show what a configuration would change in this kernel's table",
     "demo": "watch lvskeeper work, in a laboratory that leaves no trace",

@@ -13,7 +13,7 @@ from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
 from lvskeeper.config.off import without
 from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
-from lvskeeper.config.tree import parse_file
+from lvskeeper.config.tree import Tree, parse_file
 
 _SHAPE: Final = frozenset(
     {
@@ -76,22 +76,34 @@ def load(
     gc.disable()
     try:
         tree = parse_file(path, files, surroundings)
-        built = build(tree, files)
-        diagnostics = [*tree.diagnostics, *built.diagnostics]
-        if not _is_guess(tree.diagnostics, built.diagnostics):
-            diagnostics += lint(built)
-        diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
-        diagnostics = _once(diagnostics)
-        failed = any(one.severity is Severity.ERROR for one in diagnostics)
-        if built.config.empty and not failed and not allow_empty:
-            diagnostics.append(_empty(path))
-            failed = True
-        codes = frozenset(chain(off, *built.config.global_defs.warnings_off))
-        told, switched_off = without(diagnostics, codes)
-        return Loaded(None if failed else built.config, told, switched_off)
+        return judge(path, tree, files, allow_empty=allow_empty, off=off)
     finally:
         if collecting:
             gc.enable()
+
+
+def judge(
+    path: str,
+    tree: Tree,
+    files: Files,
+    *,
+    allow_empty: bool = False,
+    off: Collection[str] = (),
+) -> Loaded:
+    """Return what comes of a *tree* that was read from *path*; see :func:`load`."""
+    built = build(tree, files)
+    diagnostics = [*tree.diagnostics, *built.diagnostics]
+    if not _is_guess(tree.diagnostics, built.diagnostics):
+        diagnostics += lint(built)
+    diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
+    diagnostics = _once(diagnostics)
+    failed = any(one.severity is Severity.ERROR for one in diagnostics)
+    if built.config.empty and not failed and not allow_empty:
+        diagnostics.append(_empty(path))
+        failed = True
+    codes = frozenset(chain(off, *built.config.global_defs.warnings_off))
+    told, switched_off = without(diagnostics, codes)
+    return Loaded(None if failed else built.config, told, switched_off)
 
 
 def _is_guess(of_tree: list[Diagnostic], built: list[Diagnostic]) -> bool:

@@ -16,6 +16,7 @@ import yaml
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import error
 from lvskeeper.config.include import INCLUDES
+from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.source import Source, Span
 from lvskeeper.config.tree import Directive
@@ -47,6 +48,9 @@ HEADS: Final = {
     **dict.fromkeys(NAMED, ("name",)),
 }
 """Keys of a list item that stand on the block's own line in keepalived.conf."""
+
+CHECKS: Final = "checks"
+"""Key of a real server: a list of checks, each a mapping of one key, where their order matters."""
 
 MAX_NODES: Final = 5_000_000
 """Aliases can make a small file stand for a huge tree; this many nodes are walked at most."""
@@ -192,18 +196,15 @@ class _Walk:
         """Append the directives of one entry of a mapping to *found*, those of includes too."""
         name = str(PLURALS.get(key.value, key.value))
         if name in INCLUDES:
-            for item in _items(value):
-                words, marks = self.words(item, whole=True)
-                if not words or not words[0]:
-                    raise _ShapeError(key, f"{name} needs a file name")
-                include = Directive([name, *words], self.source, 1)
-                include.marks = [self.mark(key), *marks]
-                self.parser.include(include, words[0], found, block)
+            self.includes(key, value, block, found)
             return
         if name in ENTRY_BLOCKS and block == ROOT:
             found += self.groups(value, name)
             return
         if key.value in PLURALS and _is_null(value):
+            return
+        if name == CHECKS and block == "real_server":
+            self.checks(value, found)
             return
         keyword = BLOCKS.get(block, {}).get(name)
         if keyword is not None and keyword.entries is not None:
@@ -219,10 +220,46 @@ class _Walk:
                 except _ShapeError as bad:
                     self.report(bad)
             return
-        words, marks = self.words(value, whole=keyword is not None and keyword.whole)
-        directive = Directive([name, *words], self.source, key.start_mark.line + 1)
-        directive.marks = [self.mark(key), *marks]
-        found.append(directive)
+        self.plain(key, value, keyword, found)
+
+    def plain(
+        self,
+        key: yaml.ScalarNode,
+        value: yaml.Node,
+        keyword: Keyword | None,
+        found: list[Directive],
+    ) -> None:
+        """Append a keyword with its words; a list of lists stands for one that is repeated."""
+        name = str(key.value)
+        several = keyword is not None and keyword.many and _holds_lists(value)
+        for item in _items(value) if several else [value]:
+            words, marks = self.words(item, whole=keyword is not None and keyword.whole)
+            directive = Directive([name, *words], self.source, key.start_mark.line + 1)
+            directive.marks = [self.mark(key), *marks]
+            found.append(directive)
+
+    def includes(
+        self, key: yaml.ScalarNode, value: yaml.Node, block: str, found: list[Directive]
+    ) -> None:
+        """Append the directives of the files that an include names."""
+        for item in _items(value):
+            words, marks = self.words(item, whole=True)
+            if not words or not words[0]:
+                raise _ShapeError(key, f"{key.value} needs a file name")
+            include = Directive([key.value, *words], self.source, 1)
+            include.marks = [self.mark(key), *marks]
+            self.parser.include(include, words[0], found, block)
+
+    def checks(self, node: yaml.Node, found: list[Directive]) -> None:
+        """Append the checks of a list of mappings, in its order."""
+        for item in () if _is_null(node) else _items(node):
+            if not isinstance(item, yaml.MappingNode):
+                raise _ShapeError(item, "a check is needed here: '- TCP_CHECK: {}'")
+            for one in self.mapping(item, "real_server"):
+                if one.children is None:
+                    message = f"'{one.words[0]}' is no check"
+                    raise _ShapeError(item, message, "it belongs to the keys of the real server")
+                found.append(one)
 
     def words(self, node: yaml.Node, *, whole: bool) -> tuple[list[str], list[Mark]]:
         """Return the words of a value and their places."""
@@ -316,6 +353,12 @@ def _is_null(node: yaml.Node) -> bool:
 
 def _items(node: yaml.Node) -> list[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else [node]
+
+
+def _holds_lists(node: yaml.Node) -> bool:
+    """Whether a value is a list of lists: a keyword that is given several times."""
+    items = _items(node)
+    return bool(items) and all(isinstance(item, yaml.SequenceNode) for item in items)
 
 
 def _has_mapping(node: yaml.Node) -> bool:
