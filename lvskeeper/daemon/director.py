@@ -172,8 +172,14 @@ class Director:
     async def _reply(self, asked: Ask) -> None:
         """Answer a question; it sees what is in force, and does not wait for what is coming."""
         now = asyncio.get_running_loop().time()
-        dialect = self._table.traits.dialect.value if self._table else ""
-        view = await view_director(self._virtuals, now, dialect=dialect)
+        view = await view_director(
+            self._virtuals,
+            now,
+            table=self._table,
+            capacity=self._capacity.snapshot,
+            cookies=self._counters.snapshot,
+            tally=self._health.tally,
+        )
         await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view))))
 
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:

@@ -1,37 +1,92 @@
 """What the director shows of itself: virtual servers, real servers, checks, as values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import isfinite
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import server_key
 from lvskeeper.daemon.roles import RealServerSpec
+from lvskeeper.daemon.table import TableKeeper
 from lvskeeper.daemon.virtuals import Virtual
+from lvskeeper.fullnat.capacity import PoolUse
+from lvskeeper.fullnat.capacity import Snapshot as Capacity
+from lvskeeper.fullnat.counters import Snapshot as Cookies
 from lvskeeper.health.checker import Checker
 from lvskeeper.health.pool import Pool, Share
+from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
-from lvskeeper.observe.views import CheckView, DirectorView, ServerView, VirtualView
+from lvskeeper.observe.views import (
+    CheckView,
+    DirectorView,
+    PoolView,
+    ProbesView,
+    ServerView,
+    VirtualView,
+)
 from lvskeeper.units import format_address
 
 
-async def view_director(virtuals: Iterable[Virtual], now: float, *, dialect: str) -> DirectorView:
-    """Return how *virtuals* are at the time *now*; other work has its turn meanwhile."""
+async def view_director(
+    virtuals: Iterable[Virtual],
+    now: float,
+    *,
+    table: TableKeeper | None = None,
+    capacity: Capacity | None = None,
+    cookies: Cookies | None = None,
+    tally: ProbeTally | None = None,
+) -> DirectorView:
+    """Return how *virtuals* are at the time *now*, and what surrounds them.
+
+    Other work has its turn meanwhile.
+    """
     breath = Breath()
     views = []
     for virtual in list(virtuals):
-        views.append(view_virtual(virtual, now))
+        refused = table.refused(virtual.spec.keys) if table else ()
+        views.append(view_virtual(virtual, now, refused))
         await breath.taken()
-    return DirectorView(now, dialect, tuple(views))
+    tracked = capacity.conntrack if capacity else None
+    return DirectorView(
+        taken=now,
+        dialect=table.traits.dialect.value if table else "",
+        virtual_servers=tuple(views),
+        pools=tuple(map(_view_pool, capacity.pools)) if capacity else (),
+        conntrack_entries=tracked.entries if tracked else None,
+        conntrack_limit=tracked.limit if tracked else None,
+        syn_cookies=dict(cookies.values) if cookies else None,
+        repairs=table.repairs if table else 0,
+        probes=tuple(_view_probes(tally)) if tally else (),
+    )
 
 
-def view_virtual(virtual: Virtual, now: float) -> VirtualView:
-    """Return how one virtual server is at the time *now*."""
+def _view_pool(use: PoolUse) -> PoolView:
+    worst = use.worst
+    return PoolView(
+        use.pool,
+        use.connections,
+        str(worst.place),
+        worst.connections,
+        worst.capacity,
+        worst.share,
+        use.state.value,
+    )
+
+
+def _view_probes(tally: ProbeTally) -> Iterator[ProbesView]:
+    for kind, it in tally.kinds.items():
+        yield ProbesView(kind.value, it.good, it.bad, it.broken, it.seconds, tuple(it.lengths))
+
+
+def view_virtual(virtual: Virtual, now: float, refused: tuple[str, ...] = ()) -> VirtualView:
+    """Return how one virtual server is at the time *now*; *refused* of it is some by the kernel."""
     spec, pool = virtual.spec, virtual.pool
     serving = pool.serving()
     return VirtualView(
         name=spec.name,
         services=tuple(map(str, spec.keys)),
-        addresses=tuple(format_address(key.address) for key in spec.keys if key.address),
+        addresses=tuple(
+            dict.fromkeys(format_address(key.address) for key in spec.keys if key.address)
+        ),
         scheduler=spec.scheduler,
         quorum=pool.has_quorum,
         for_seconds=max(0.0, now - pool.quorum_since),
@@ -46,6 +101,7 @@ def view_virtual(virtual: Virtual, now: float) -> VirtualView:
             _view_server(server, share, pool, now)
             for server, share in zip(spec.real_servers, serving.servers, strict=True)
         ),
+        refused=refused,
     )
 
 

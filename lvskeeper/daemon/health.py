@@ -10,6 +10,7 @@ from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
 from lvskeeper.health.schedule import Schedule
 from lvskeeper.health.spec import CheckKind, ProbeResult, TcpOffer
+from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe.log import Emit
 from lvskeeper.probes.runner import ProbeRunner
@@ -39,6 +40,8 @@ class HealthLoop:
         )
         self._again: set[ProbeId] = set()
         """Checks whose file has changed while their probe ran."""
+        self.tally = ProbeTally()
+        """All probes so far, by kind."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -107,6 +110,7 @@ class HealthLoop:
     def _on_result(self, probe_id: ProbeId, result: ProbeResult) -> None:
         name, check_id = probe_id
         pool = self._pools[name]
+        self.tally.note(check_id.target.kind, result)
         effects = pool.on_result(check_id, result, self._loop.time())
         self._arrange(name, check_id)
         if probe_id in self._again:

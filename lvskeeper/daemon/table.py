@@ -53,6 +53,8 @@ class TableKeeper:
         self._turn = 0
         self._version = 0
         self._refused: dict[ServiceKey, set[str]] = {}
+        self.repairs = 0
+        """Operations so far that brought back what others changed."""
 
     @property
     def client(self) -> IpvsClient:
@@ -68,6 +70,10 @@ class TableKeeper:
     def owned(self) -> frozenset[ServiceKey]:
         """What is ours in the kernel, or on its way there or out of it."""
         return frozenset(self._desired.keys() | self._doomed)
+
+    def refused(self, keys: Iterable[ServiceKey]) -> tuple[str, ...]:
+        """Return what the kernel refuses of *keys*, in words."""
+        return tuple(text for key in keys for text in sorted(self._refused.get(key, ())))
 
     def want(self, entries: Mapping[ServiceKey, Entry]) -> None:
         """Set what *entries* should be from now on; :meth:`sync` brings it about."""
@@ -118,6 +124,7 @@ class TableKeeper:
             if not operations:
                 return
             outcome = await self._carry_out(operations, quiet=True)
+            self.repairs += outcome.operations - outcome.refused
             if outcome.operations > outcome.refused:
                 took = format_duration(time.monotonic() - started)
                 self._emit(events.DriftRepaired(len(operations), _in_words(operations), took))

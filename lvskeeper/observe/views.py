@@ -135,6 +135,62 @@ class PoolView:
 
 @final
 @dataclass(frozen=True, slots=True)
+class ProbesView:
+    """Probes of one kind since the start of the role."""
+
+    kind: str
+    good: int
+    bad: int
+    broken: int
+    """The director could not make them."""
+    seconds: float
+    """What they took together."""
+    lengths: tuple[int, ...]
+    """By length, as :data:`lvskeeper.health.tally.BOUNDS` parts them."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StateSyncView:
+    """What carries connections to the peer, and whether a fail-over now would keep them."""
+
+    link: str
+    """The way to the peer, or the socket of a conntrackd that the administrator runs."""
+    age: float | None
+    """Since conntrackd told its figures; none before it did."""
+    running: bool
+    """Whether conntrackd answers."""
+    peer: bool | None
+    """Whether the peer's conntrackd is heard; none: not known yet."""
+    active: bool | None
+    """Whether this director serves; none where it follows no VRRP instance, or has no news yet."""
+    keeps: bool | None
+    """Whether a fail-over now would keep connections; none: not known yet."""
+    doubts: tuple[str, ...]
+    """Why not, or not all of them."""
+    own: int
+    """Connections of this director that the peer is to know."""
+    from_peer: int
+    """Connections in this kernel that came from the peer, but for a few."""
+    behind: int
+    """Messages that the peer has not confirmed."""
+    sent: int
+    """Packets to the peer; this and what follows only grows, and starts anew with conntrackd."""
+    received: int
+    lost: int
+    """Messages of the peer that did not come at first; they are sent again."""
+    refused: int
+    """Entries of the peer that this kernel refused."""
+    errors: int
+    """Failures to send or to receive."""
+    overruns: int
+    """Times that connections came faster than conntrackd could read."""
+    ipvs: str
+    """What IPVS's own sync daemon does: master, backup, both, none."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class DirectorView:
     """What the director role shows."""
 
@@ -150,8 +206,9 @@ class DirectorView:
     """Counters of SYN cookies, while a virtual server has them."""
     repairs: int = 0
     """Operations by which drift of the table was repaired, since the role's start."""
-    probes: dict[str, int] | None = None
-    """Probes by kind of check and outcome (``TCP_CHECK ok``), since the role's start."""
+    probes: tuple[ProbesView, ...] = ()
+    state_sync: StateSyncView | None = None
+    """``None`` where it is not configured."""
 
 
 @final
