@@ -22,6 +22,14 @@ class ExitStatus(IntEnum):
     """The kernel or a helper program refused or did not answer."""
     BUSY = 6
     """Another lvskeeper owns the runtime directory."""
+    NO_DAEMON = 7
+    """No daemon answers at the control socket."""
+    REFUSED = 8
+    """The daemon understood, and does not do it; the message says why."""
+    NOT_FOUND = 9
+    """What was named is not there."""
+    TIMED_OUT = 10
+    """The daemon, or a role of it, did not answer in time; or a wait ended before its time."""
     INTERNAL = 70
     """A bug; the message asks for a report."""
     INTERRUPTED = 130

@@ -15,26 +15,12 @@ NOTHING_TOLD: Final = msgspec.Raw(b"null")
 
 @final
 class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """How are you?"""
-
-
-@final
-class Reload(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Read the file anew; *confirm* seconds later roll back, unless confirmed."""
-
-    confirm: float | None = None
-    wait: bool = True
-    """Answer when it is applied and verified, not when it has begun."""
-
-
-@final
-class Confirm(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Keep the configuration that would be rolled back otherwise."""
+    """Tell how you are."""
 
 
 RoleQuestion: TypeAlias = TakeSnapshot
 """What a role answers."""
-Question: TypeAlias = TakeSnapshot | Reload | Confirm
+Question: TypeAlias = TakeSnapshot
 """What the supervisor answers, with the help of its roles."""
 
 

@@ -118,7 +118,8 @@ class Role:
             raise AskError("unavailable", f"the {self.name} role has too many questions to answer")
         self._asked_so_far += 1
         number = self._asked_so_far
-        answer = self._open[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
         try:
             async with asyncio.timeout(limit):
                 await self._channel.send(Ask(number, question, by))

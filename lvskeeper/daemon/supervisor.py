@@ -30,8 +30,11 @@ from lvskeeper.daemon.channel import (
     Stopped,
     SyncRole,
 )
+from lvskeeper.daemon.desk import Desk
 from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.loading import load_in_child
+from lvskeeper.daemon.questions import Serve
+from lvskeeper.daemon.reception import Reception
 from lvskeeper.daemon.role import News, RoleName
 from lvskeeper.daemon.run_dir import (
     remove_pid_file,
@@ -105,6 +108,8 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._standing = Standing()
         self._staff = Staff(mains, emit, self._on_news, self._wake.set)
+        self._desk = Desk(self._staff, settings.file)
+        self._reception = Reception(settings.run_dir, emit, self._desk.answer)
 
     async def run(self) -> ExitStatus:
         """Start, serve until a stop is asked for, stop; return the exit status."""
@@ -122,7 +127,10 @@ class Supervisor:
                 self._staff.begin(tasks)
                 status = await self._unless_stopped(self._start(started))
                 if status is None or status is ExitStatus.OK:
+                    if status is not None:
+                        await self._reception.admit(Serve(), tasks)
                     await self._serve()
+                    await self._reception.close()
                     return await self._stop(remove=True)
                 await self._stop(remove=False)
             return status
@@ -310,6 +318,7 @@ class Supervisor:
         assert not isinstance(answer, Stopped)
         if isinstance(answer, Applied):
             post.spec = spec
+            self._desk.on_applied(self._generation)
             if post is self._staff.director and self._sync is not None:
                 self._staff.tell(post, self._sync)
         elif not answer.intact:

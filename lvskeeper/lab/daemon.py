@@ -92,9 +92,12 @@ class Daemon:
         return [pid]
 
     def role(self, name: Literal["director", "router"]) -> int:
-        """Return the process of a role, as long as none was started again out of turn."""
-        _, director, *others = self.pids
-        return director if name == "director" else others[-1]
+        """Return the process of a role; raise ``LookupError`` where none runs."""
+        for pid in self.pids[1:]:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == f"lvs:{name}":
+                    return pid
+        raise LookupError(f"no {name} role runs")
 
     def events(self, *names: str, since: float = float("-inf"), **fields: object) -> list[Told]:
         """Return the events with one of *names*, or all, with *fields*, told since a mark."""

@@ -1,0 +1,150 @@
+"""The control socket: HTTP and JSON for operators and their programs, in a process of its own.
+
+It knows nothing and keeps nothing: each request becomes a question to the supervisor, and the
+answer goes out as it came. So a slow or hostile client holds up nobody who matters, and what is
+told is never older than the question. aiohttp is imported with the first connection: a daemon that
+nobody asks pays nothing for it.
+"""
+
+import asyncio
+import contextlib
+import grp
+import os
+import resource
+import socket
+from pathlib import Path
+from typing import Final, final
+
+import msgspec
+
+from lvskeeper.daemon.channel import Channel
+from lvskeeper.daemon.questions import Ask, AskError, Question, Reply, Serve, ToControl
+from lvskeeper.errors import ExitStatus
+from lvskeeper.observe.snapshot import SOCKET_NAME
+
+BACKLOG: Final = 32
+"""Connections that may wait while aiohttp is imported."""
+MAX_OPEN: Final = 32
+"""Questions that may be open at the supervisor."""
+MAX_FILES: Final = 256
+"""Open files of this process, and so about the most connections."""
+NICE: Final = 5
+"""Importing aiohttp takes up to a second of a core, and the roles come first."""
+
+
+@final
+class Control:
+    """One life of the process."""
+
+    def __init__(self, channel: Channel, run_dir: Path) -> None:
+        self._channel = channel
+        self._path = run_dir / SOCKET_NAME
+        self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._asked = 0
+        self._listener: socket.socket | None = None
+
+    async def run(self) -> None:
+        """Serve until the supervisor is gone."""
+        decoder: msgspec.json.Decoder[ToControl] = msgspec.json.Decoder(ToControl)
+        serving: asyncio.Task[None] | None = None
+        while (message := await self._channel.receive(decoder)) is not None:
+            match message:
+                case Serve(mode=mode, group=group):
+                    if self._listener is None:
+                        self._listener = listen(self._path, mode, group)
+                        serving = asyncio.create_task(self._serve(self._listener))
+                    else:
+                        admit(self._path, mode, group)
+                case Reply(number=number):
+                    waiting = self._open.get(number)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(message)
+            if serving is not None and serving.done():
+                serving.result()
+        if serving is not None:
+            serving.cancel()
+
+    async def ask(self, question: Question, limit: float, by: str) -> Reply:
+        """Ask the supervisor and return its answer, after *limit* seconds at most.
+
+        Raises :class:`AskError`.
+        """
+        if len(self._open) >= MAX_OPEN:
+            raise AskError("unavailable", "too many requests are open", "Try again in a moment.")
+        self._asked += 1
+        number = self._asked
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
+        try:
+            async with asyncio.timeout(limit):
+                await self._channel.send(Ask(number, question, by))
+                return await answer
+        except TimeoutError:
+            raise AskError(
+                "timed_out", f"the daemon did not answer within {limit:g} s", "It may be stuck."
+            ) from None
+        except ConnectionError:
+            raise AskError("unavailable", "the daemon is about to end") from None
+        finally:
+            del self._open[number]
+
+    async def _serve(self, listener: socket.socket) -> None:
+        await _first_connection(listener)
+        from lvskeeper.daemon.control_app import serve  # noqa: PLC0415 - aiohttp
+
+        await serve(listener, self.ask)
+
+
+def listen(path: Path, mode: int, group: str) -> socket.socket:
+    """Return a socket that listens at *path*; whatever is there already gives way.
+
+    Nobody can connect before *mode* and *group* are set. Raises ``OSError``, and ``KeyError`` for
+    a group that does not exist.
+    """
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)
+        try:
+            made.bind(str(draft))
+        finally:
+            os.umask(before)
+        made.setblocking(False)
+        made.listen(BACKLOG)
+        admit(draft, mode, group)
+        draft.replace(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def admit(path: Path, mode: int, group: str) -> None:
+    """Let those use the socket at *path* whom *mode* and *group* name."""
+    if group:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    path.chmod(mode)
+
+
+async def _first_connection(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listener, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
+def control_main(sock: socket.socket, run_dir: Path) -> int:
+    """Run the control socket in *run_dir* until the supervisor at *sock* is gone."""
+
+    async def main() -> None:
+        await Control(await Channel.connect(sock), run_dir).run()
+
+    with contextlib.suppress(OSError, ValueError):
+        os.nice(NICE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, MAX_FILES))
+    asyncio.run(main())
+    return ExitStatus.OK

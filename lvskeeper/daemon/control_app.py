@@ -1,0 +1,115 @@
+"""The paths of the control socket, on aiohttp."""
+
+import asyncio
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias, final
+
+import msgspec
+from aiohttp import web
+
+from lvskeeper.daemon.questions import AskError, Question, Reply, TakeSnapshot
+from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
+
+MAX_BODY: Final = 64 * 1024
+"""Bytes of a request's body."""
+ANSWER_LIMIT: Final = 10.0
+"""Seconds until something is answered at the latest; a role has less."""
+IDLE_LIMIT: Final = 15.0
+"""Seconds that a connection without a request is kept."""
+STOP_LIMIT: Final = 1.0
+BACKLOG: Final = 32
+
+Asker: TypeAlias = Callable[[Question, float, str], Awaitable[Reply]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path: what is asked for it."""
+
+    method: str
+    path: str
+    question: type[Question]
+    """A POST has its fields in the body, as JSON."""
+    limit: float = ANSWER_LIMIT
+
+
+ROUTES: Final = (Route("GET", "/snapshot", TakeSnapshot),)
+
+
+async def serve(listener: socket.socket, ask: Asker) -> None:
+    """Answer on *listener* for ever; *ask* has the answers."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_json])
+    for route in ROUTES:
+        app.router.add_route(route.method, f"/v{API_VERSION}{route.path}", _handler(route, ask))
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=IDLE_LIMIT, shutdown_timeout=STOP_LIMIT
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await runner.cleanup()
+
+
+def _handler(route: Route, ask: Asker) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.read() if route.method == "POST" else b""
+        try:
+            question = msgspec.json.decode(body or b"{}", type=route.question)
+        except msgspec.DecodeError as error:
+            raise AskError("bad_request", f"the body of the request: {error}") from None
+        reply = await ask(question, route.limit, _who(request))
+        if reply.problem is None:
+            return _answer(200, bytes(reply.body))
+        status = CODES.get(reply.problem.code, 500)
+        if reply.body != b"null":
+            return _answer(status, bytes(reply.body))
+        return _failure(reply.problem)
+
+    return handle
+
+
+@web.middleware
+async def _in_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Let every answer be JSON, those to a path that does not exist included."""
+    try:
+        return await handler(request)
+    except AskError as error:
+        return _failure(error.problem)
+    except web.HTTPNotFound:
+        return _failure(Problem("not_found", f"there is no {request.path}"))
+    except web.HTTPException as error:
+        problem = Failure(
+            Problem("bad_request", f"{request.method} {request.path}: {error.reason}")
+        )
+        return _answer(error.status, msgspec.json.encode(problem))
+
+
+def _failure(problem: Problem) -> web.Response:
+    return _answer(CODES.get(problem.code, 500), msgspec.json.encode(Failure(problem)))
+
+
+def _answer(status: int, body: bytes) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _who(request: web.Request) -> str:
+    """Return the user at the other end, as unix(7) tells."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    if sock is None:
+        return ""
+    form = struct.Struct("3i")
+    _pid, uid, _gid = form.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

@@ -1,0 +1,111 @@
+"""Answers what the control socket asks: from what the supervisor knows, and from its roles."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Final, final
+
+import msgspec
+
+from lvskeeper import __version__
+from lvskeeper.daemon.loader import NOTHING
+from lvskeeper.daemon.questions import (
+    Ask,
+    AskError,
+    Reply,
+    RoleQuestion,
+    TakeSnapshot,
+)
+from lvskeeper.daemon.staff import Post, Staff
+from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView
+
+ROLE_LIMIT: Final = 3.0
+"""Seconds that a role has for an answer; a beat comes every second."""
+
+
+@final
+class _Snapshot(msgspec.Struct, frozen=True):
+    """:class:`~lvskeeper.observe.snapshot.Snapshot` with the parts as the roles sent them."""
+
+    daemon: DaemonView
+    director: msgspec.Raw
+    router: msgspec.Raw
+    problems: tuple[Problem, ...]
+
+
+@final
+class Desk:
+    """Knows whom to ask for what."""
+
+    def __init__(self, staff: Staff, file: Path) -> None:
+        self._staff = staff
+        self._file = file
+        self._started = time.monotonic()
+        self._generation = 0
+        self._applied: float | None = None
+        self.last_reload = ""
+        self.rollback_at: float | None = None
+        """When the running configuration is rolled back unless it is confirmed."""
+
+    def on_applied(self, generation: int) -> None:
+        """Hear that *generation* is in force."""
+        self._generation, self._applied = generation, time.monotonic()
+
+    async def answer(self, asked: Ask) -> Reply:
+        """Return the answer to a question of the control socket."""
+        try:
+            return await self._snapshot(asked.number)
+        except AskError as error:
+            return Reply(asked.number, problem=error.problem)
+
+    async def ask_role(self, post: Post, question: RoleQuestion, by: str = "") -> Reply:
+        """Return what the role of *post* answers; raise :class:`AskError` where it does not."""
+        if post.spec == NOTHING:
+            raise AskError("not_found", f"the configuration has nothing for the {post.name}")
+        if post.role is None:
+            raise AskError(
+                "unavailable", f"no {post.name} role runs", "It is started again; try then."
+            )
+        return await post.role.query(question, ROLE_LIMIT, by)
+
+    async def _snapshot(self, number: int) -> Reply:
+        (director, worry), (router, other) = await asyncio.gather(
+            self._view(self._staff.director), self._view(self._staff.router)
+        )
+        problems = tuple(problem for problem in (worry, other) if problem is not None)
+        whole = _Snapshot(self._daemon(), director, router, problems)
+        body = msgspec.Raw(msgspec.json.encode(whole))
+        return Reply(number, body, problems[0] if problems else None)
+
+    async def _view(self, post: Post) -> tuple[msgspec.Raw, Problem | None]:
+        if post.spec == NOTHING:
+            return NOTHING, None
+        try:
+            reply = await self.ask_role(post, TakeSnapshot())
+        except AskError as error:
+            return NOTHING, error.problem
+        return reply.body, reply.problem
+
+    def _daemon(self) -> DaemonView:
+        now = time.monotonic()
+        return DaemonView(
+            taken=now,
+            time=time.time(),
+            version=__version__,
+            pid=os.getpid(),
+            age=now - self._started,
+            file=str(self._file),
+            generation=self._generation,
+            applied_age=None if self._applied is None else now - self._applied,
+            unconfirmed=None if self.rollback_at is None else max(0.0, self.rollback_at - now),
+            last_reload=self.last_reload,
+            roles=tuple(_role_view(post, now) for post in self._staff.posts.values()),
+        )
+
+
+def _role_view(post: Post, now: float) -> RoleView:
+    role = post.role
+    if role is None:
+        return RoleView(post.name, None, None, None)
+    return RoleView(post.name, role.pid, now - role.born, now - role.last_sign)

@@ -1,0 +1,145 @@
+"""The control socket of a real supervisor, asked over HTTP as commands do."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.supervised import GOOD, Running, messages, running
+from support.waiting import wait_until
+
+from lvskeeper.cli.client import Client
+from lvskeeper.daemon.channel import Applied, Apply, Beat, Stop, Stopped, encode
+from lvskeeper.daemon.questions import Ask, Reply
+from lvskeeper.errors import ExitStatus, OperatorError
+from lvskeeper.observe.snapshot import Snapshot
+from lvskeeper.observe.views import DirectorView
+
+pytestmark = pytest.mark.asyncio
+
+
+def answering(delay: float = 0.0, *, dies: bool = False) -> Callable[[socket.socket], int]:
+    """Return a director that answers questions after *delay* seconds, or dies of them."""
+
+    def main(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        while found := messages(sock):
+            message: object = found[0]
+            match message:
+                case Apply(generation=generation):
+                    sock.sendall(encode(Applied(generation, 3, 0, 1, 1)))
+                case Ask(number=number):
+                    if dies:
+                        return 1
+                    time.sleep(delay)
+                    view = msgspec.json.encode(DirectorView(time.monotonic(), "mainline"))
+                    sock.sendall(encode(Reply(number, msgspec.Raw(view))))
+                case Stop():
+                    sock.sendall(encode(Stopped(kept=False)))
+                    return 0
+                case _:
+                    pass
+        return 0
+
+    return main
+
+
+async def opened(daemon: Running) -> Client:
+    await daemon.until("daemon_ready")
+    await asyncio.to_thread(wait_until, (daemon.file.parent / "control.sock").exists)
+    return Client(daemon.file.parent)
+
+
+def control_process() -> int:
+    """Return the process of the control socket, a child of this one."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    (found,) = (pid for pid in children if "control" in Path(f"/proc/{pid}/comm").read_text())
+    return int(found)
+
+
+def is_answered(client: Client) -> bool:
+    try:
+        client.snapshot()
+    except OperatorError as error:
+        return error.status is not ExitStatus.NO_DAEMON
+    return True
+
+
+async def snapshot(client: Client) -> Snapshot:
+    return await asyncio.to_thread(client.snapshot)
+
+
+async def test_a_snapshot_tells_of_the_supervisor_and_of_each_role(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        seen = await snapshot(client)
+        assert seen.daemon.pid == os.getpid()
+        assert seen.daemon.file == str(daemon.file)
+        assert seen.daemon.generation == 1
+        assert seen.director is not None
+        assert seen.director.dialect == "mainline"
+        assert seen.router is None
+        assert seen.problems == ()
+        assert abs(time.monotonic() - seen.director.taken) < 20
+        director, router = seen.daemon.roles
+        assert (director.name, router.name, router.pid) == ("director", "router", None)
+        assert director.beat_age is not None
+        assert client.exchange("GET", "/nothing")[0] == 404
+
+
+async def test_a_stuck_role_is_a_problem_and_never_an_old_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.desk.ROLE_LIMIT", 0.2)
+    async with running(tmp_path, GOOD, answering(delay=1.0)) as daemon:
+        client = await opened(daemon)
+        seen = await snapshot(client)
+        assert seen.director is None
+        assert [problem.code for problem in seen.problems] == ["timed_out"]
+        assert "did not answer within 0.2 s" in seen.problems[0].message
+        status, body = await asyncio.to_thread(client.exchange, "GET", "/snapshot")
+        assert status == 504
+        assert json.loads(body)["director"] is None
+
+
+async def test_a_role_that_ends_meanwhile_is_a_problem(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, answering(dies=True)) as daemon:
+        client = await opened(daemon)
+        seen = await snapshot(client)
+        assert seen.director is None
+        assert [problem.code for problem in seen.problems] == ["unavailable"]
+
+
+async def test_the_socket_is_for_root_alone_and_back_after_the_end_of_its_process(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        path = tmp_path / "control.sock"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        await snapshot(client)
+        os.kill(control_process(), signal.SIGKILL)
+        await daemon.until("role_died")
+        assert not await asyncio.to_thread(is_answered, client)
+        await asyncio.to_thread(wait_until, lambda: is_answered(client))
+
+
+async def test_without_a_daemon_the_client_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="no daemon answers") as caught:
+        Client(tmp_path).snapshot()
+    assert caught.value.status is ExitStatus.NO_DAEMON
+
+
+async def test_requests_have_bounds(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        await snapshot(client)
+        status, _ = await asyncio.to_thread(client.exchange, "POST", "/snapshot", b"{}")
+        assert status == 405
