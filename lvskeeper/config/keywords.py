@@ -7,6 +7,7 @@ from functools import cache
 from typing import Final
 
 from lvskeeper.config import check_keywords as checks
+from lvskeeper.config import check_values as c
 from lvskeeper.config import fullnat_keywords as fullnat
 from lvskeeper.config import keyword as k
 from lvskeeper.config import state_sync_keywords as state_sync
@@ -161,6 +162,20 @@ _VIRTUAL: Final = (
         "sorry_server", "ADDRESS [PORT]", "Serves while the quorum is lost.", "K", v.endpoint,
         least=2, most=3,
     ),
+    k.bare("sorry_server_inhibit", "Keep the sorry server in the table with weight 0 while it does "
+           "not serve."),
+    Keyword(
+        "sorry_server_lvs_method", "METHOD", "Forwarding method of the sorry server.", "K",
+        v.forwarding, least=2, most=7, default="lb_kind",
+    ),
+    k.bare("ha_suspend", "Check real servers only while an address of the virtual server is on "
+           "this host."),
+    k.flag("smtp_alert", "Mail of gained and lost quorums.", default="smtp_alert_checker"),
+    Keyword(
+        "vip_bind_dev", "DEVICE", "Put the addresses of the virtual server on this device when the "
+        "quorum is gained, and remove them when it is lost: a routing daemon announces what is "
+        "there.", "TD", c.device, least=2,
+    ),
     k.block(
         "real_server", "ADDRESS [PORT]", "A real server; without a port it has the service's.",
         read=v.endpoint, least=2, most=3, key="real_servers",
@@ -183,6 +198,8 @@ _REAL: Final = (
     k.flag("inhibit_on_failure", _INHIBIT),
     checks.VIRTUALHOST,
     k.flag("alpha", checks.ALPHA),
+    k.flag("smtp_alert", "Mail when it comes up or goes down.",
+           default="smtp_alert_checker, else yes"),
     *checks.BLOCKS,
 )  # fmt: skip
 

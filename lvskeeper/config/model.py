@@ -40,6 +40,7 @@ class GlobalDefs(Protection):
     syn_flood_rate: int = 1000
     ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
     warnings_off: tuple[tuple[str, ...], ...] = ()
+    include_checks: tuple[tuple[str, ...], ...] = ()
 
 
 @final
@@ -108,6 +109,7 @@ class RealServer(Model):
     connect_timeout: float | None = None
     delay_loop: float | None = None
     virtualhost: str | None = None
+    smtp_alert: bool | None = None
     checks: tuple[AnyCheck, ...] = ()
 
 
@@ -159,6 +161,11 @@ class VirtualServer(Protection):
     quorum_down: Command | None = None
     weight: int = 1
     sorry_server: SorryServer | None = None
+    sorry_server_inhibit: bool = False
+    sorry_server_lvs_method: Forwarding | None = None
+    ha_suspend: bool = False
+    smtp_alert: bool | None = None
+    vip_bind_dev: str | None = None
     real_servers: tuple[RealServer, ...] = ()
 
     @property

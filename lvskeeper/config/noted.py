@@ -34,9 +34,9 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
         (
             "K",
             (
-                "smtp_alert_checker no_checker_emails checker_log_all_failures process_names "
+                "process_names "
                 "process_name vrrp_process_name checker_process_name bfd_process_name "
-                "lvs_process_name use_symlink_paths set_supplementary_groups startup_script "
+                "lvs_process_name startup_script "
                 "shutdown_script startup_script_timeout shutdown_script_timeout "
                 "max_auto_priority min_auto_priority_delay disable_local_igmp lvs_timeouts "
                 "vrrp_iptables vrrp_ipsets nftables nftables_priority nftables_ifindex "
@@ -50,12 +50,12 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
                 "vrrp_netlink_monitor_rcv_bufs_force lvs_netlink_cmd_rcv_bufs "
                 "lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs "
                 "lvs_netlink_monitor_rcv_bufs_force process_monitor_rcv_bufs "
-                "process_monitor_rcv_bufs_force lvs_notify_fifo lvs_notify_fifo_script "
+                "process_monitor_rcv_bufs_force "
                 "fifo_write_vrrp_states_on_reload snmp_socket enable_traps enable_snmp_vrrp "
                 "enable_snmp_keepalived enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 "
                 "enable_snmp_checker snmp_vs_stats_update_interval "
                 "snmp_rs_stats_update_interval enable_dbus dbus_service_name "
-                "dbus_no_interface_name rs_init_notifies vrrp_delay_after_boot umask "
+                "dbus_no_interface_name vrrp_delay_after_boot umask "
                 "random_seed reload_check_config reload_time_file reload_repeat reload_file "
                 "include_check config_save_dir tmp_config_directory data_use_instance "
                 "json_version iproute_usr_dir iproute_etc_dir state_dump_file stats_dump_file "
@@ -65,15 +65,8 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
         ("T", "plugin_dir"),
     ),
     "virtual_server": (
-        (
-            "K",
-            (
-                "hashed flag-1 flag-2 flag-3 ha_suspend sorry_server_inhibit "
-                "sorry_server_lvs_method smtp_alert snmp_name"
-            ),
-        ),
+        ("K", "hashed flag-1 flag-2 flag-3 snmp_name"),
         ("KT", "nat_mask"),
-        ("TD", "vip_bind_dev"),
         (
             "D",
             (
@@ -82,7 +75,7 @@ NOTED_SCALARS: Final[dict[str, _Listed]] = {
             ),
         ),
     ),
-    "real_server": (("K", "smtp_alert snmp_name"),),
+    "real_server": (("K", "snmp_name"),),
     "vrrp_instance": (("K", "vrf debug linkbeat_use_polling kernel_rx_buf_size"),),
     "vrrp_sync_group": (("K", "global_tracking"),),
     "HTTP_GET": (("K", "enable_sni sni_name tls_compliant"),),

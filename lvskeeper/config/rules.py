@@ -123,6 +123,10 @@ def _quorum(site: Site) -> Iterator[Diagnostic]:
 def _sorry(site: Site) -> Iterator[Diagnostic]:
     sorry = site.server.sorry_server
     if sorry is None:
+        given = {child.words[0] for child in site.at.children or ()}
+        for name in sorted(given & {"sorry_server_inhibit", "sorry_server_lvs_method"}):
+            message = f"{name} needs sorry_server"
+            yield warning(Code.NO_EFFECT, site.span(name, word=0), message)
         return
     at = site.span("sorry_server")
     # A server without a port has the service's, so that two spellings are one destination.
@@ -137,8 +141,22 @@ def _sorry(site: Site) -> Iterator[Diagnostic]:
     elif site.server.real_servers and not any(one.checks for one in site.server.real_servers):
         message = "the sorry server is never used: no real server has a check"
         yield warning(Code.SORRY, at, message, "the quorum is never lost without checks")
-    if site.server.lb_kind.method != "TUN":
+    if (site.server.sorry_server_lvs_method or site.server.lb_kind).method != "TUN":
         yield from _family(site, sorry.address, at, "sorry server")
+
+
+def _on_devices(site: Site) -> Iterator[Diagnostic]:
+    """Judge what depends on the virtual addresses of this host."""
+    server = site.server
+    marks = all(member.fwmark for member in site.members)
+    for name, given in (("ha_suspend", server.ha_suspend), ("vip_bind_dev", server.vip_bind_dev)):
+        if given and marks:
+            message = f"{name} needs an address, and a firewall mark has none"
+            yield warning(Code.NO_EFFECT, site.span(name, word=0), message)
+    if server.ha_suspend and server.vip_bind_dev and not marks:
+        message = "ha_suspend has no effect beside vip_bind_dev"
+        hint = "the address would wait for the quorum, and the checks for the address"
+        yield warning(Code.NO_EFFECT, site.span("ha_suspend", word=0), message, hint)
 
 
 def _family(site: Site, address: Address, at: Span, what: str) -> Iterator[Diagnostic]:
@@ -149,7 +167,7 @@ def _family(site: Site, address: Address, at: Span, what: str) -> Iterator[Diagn
 
 
 RULES: Final[tuple[_Rule, ...]] = (
-    _defaulted, _full_nat, _scheduling, _persistence, _quorum, _sorry,
+    _defaulted, _full_nat, _scheduling, _persistence, _quorum, _sorry, _on_devices,
 )  # fmt: skip
 
 

@@ -90,5 +90,7 @@ def site_of(
     kinds = {real.lvs_method.method for real in server.real_servers if real.lvs_method}
     if not server.real_servers or any(not real.lvs_method for real in server.real_servers):
         kinds.add(server.lb_kind.method)
+    if server.sorry_server:
+        kinds.add((server.sorry_server_lvs_method or server.lb_kind).method)
     families = {family_of(server, member) for member in members}
     return Site(server, at, real, members, frozenset(kinds), frozenset(families))

@@ -132,6 +132,10 @@ _GLOBAL_PROCESS: Final = (
             v.integer(1, 2**31 - 1), default="none; in keepalived 10000"),
     k.value("vrrp_rlimit_rtime", "MICROSECONDS", "Old name of `vrrp_rlimit_rttime`.",
             v.integer(1, 2**31 - 1), key="vrrp_rlimit_rttime"),
+    k.flag("use_symlink_paths", "Take symbolic links on the way to a script. It changes nothing: "
+           "they are followed, and each is looked at.", default="yes; in keepalived no"),
+    k.flag("set_supplementary_groups", "Give scripts the supplementary groups of their user. It "
+           "changes nothing: they have them.", default="yes; in keepalived no"),
     k.bare("enable_script_security", "Root runs no script that somebody else could write."),
 )  # fmt: skip
 
@@ -139,8 +143,14 @@ _FIFO: Final = "A named pipe that gets a line for each transition."
 _GLOBAL_TELL: Final = (
     Keyword("notify_fifo", "PATH [USER [GROUP]]", _FIFO, "K", w.fifo, least=2, most=4),
     Keyword("vrrp_notify_fifo", "PATH [USER [GROUP]]", _FIFO, "K", w.fifo, least=2, most=4),
+    Keyword("lvs_notify_fifo", "PATH [USER [GROUP]]",
+            "A named pipe that gets a line for each transition of real and virtual servers.", "K",
+            w.fifo, least=2, most=4),
     k.command("notify_fifo_script", "Started with the path of `notify_fifo` as last argument."),
     k.command("vrrp_notify_fifo_script", "The same for `vrrp_notify_fifo`."),
+    k.command("lvs_notify_fifo_script", "The same for `lvs_notify_fifo`."),
+    k.flag("rs_init_notifies", "Run `notify_up` of real servers, and write their lines, also where "
+           "they are up from the start."),
     k.flag("vrrp_notify_priority_changes", "Lines also for changes of the effective priority."),
     Keyword("notification_email", "", "Who gets mail; an address a line.", "K", most=1,
             block=True, entries=w.mail_addresses),
@@ -151,8 +161,16 @@ _GLOBAL_TELL: Final = (
     k.value("smtp_helo_name", "NAME", "Our name in the SMTP greeting.", v.header,
             default="host name"),
     k.value("smtp_connect_timeout", "SECONDS", "Limit of a mail.", v.seconds(), default="30"),
-    k.flag("smtp_alert", "Mail of all transitions."),
+    k.flag("smtp_alert", "Mail of all transitions.",
+           default="no; of real servers yes"),
     k.flag("smtp_alert_vrrp", "Mail of VRRP transitions.", default="smtp_alert"),
+    k.flag("smtp_alert_checker", "Mail of transitions of real and virtual servers.",
+           default="smtp_alert"),
+    k.flag("no_checker_emails", "No mail of a check that does not change its real server. It "
+           "changes nothing: a mail is of a real server or a virtual server always.",
+           default="yes; in keepalived no"),
+    k.flag("checker_log_all_failures", "Tell every failure of a server that is up. It changes "
+           "nothing: all are told.", default="yes; in keepalived no"),
     k.bare("no_email_faults", "No mail of transitions to FAULT."),
 )  # fmt: skip
 

@@ -251,7 +251,7 @@ def _globals(settings: VrrpGlobals, origin: VrrpOrigin, *, served: bool) -> Iter
             message = f"the director may be silent for {BEATS:g} s when it is busy"
             hint = f"at least {BEATS:g}, or 0 for never"
             yield error(Code.DIRECTOR_TIMEOUT, at, message, hint)
-    for fifo in ("notify_fifo", "vrrp_notify_fifo"):
+    for fifo in ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo"):
         if f"{fifo}_script" in given and fifo not in given:
             at = _global(origin, f"{fifo}_script", word=0)
             yield warning(Code.NO_EFFECT, at, f"{fifo}_script needs {fifo}")
@@ -266,9 +266,10 @@ def _mail(vrrp: VrrpConfig, origin: VrrpOrigin) -> Iterator[Diagnostic]:
         return
     lacks = "notification_email" if settings.smtp_server else "smtp_server"
     message = f"without {lacks} in global_defs there is no mail"
-    if settings.smtp_alert or settings.smtp_alert_vrrp:
-        name = "smtp_alert" if settings.smtp_alert else "smtp_alert_vrrp"
-        yield warning(Code.NO_EFFECT, _global(origin, name, word=0), message)
+    for name in ("smtp_alert", "smtp_alert_vrrp", "smtp_alert_checker"):
+        if getattr(settings, name):
+            yield warning(Code.NO_EFFECT, _global(origin, name, word=0), message)
+            break
     for items, key in ((vrrp.instances, "instances"), (vrrp.groups, "groups")):
         for one, at in zip(items, origin.of(key), strict=True):
             if one.smtp_alert:

@@ -81,22 +81,30 @@ class VrrpGlobals(Model):
     vrrp_garp_extra_if: float = 0.0
     notify_fifo: Fifo | None = None
     vrrp_notify_fifo: Fifo | None = None
+    lvs_notify_fifo: Fifo | None = None
     notify_fifo_script: Command | None = None
     vrrp_notify_fifo_script: Command | None = None
+    lvs_notify_fifo_script: Command | None = None
+    rs_init_notifies: bool = False
     vrrp_notify_priority_changes: bool = False
     notification_email: tuple[str, ...] = ()
     notification_email_from: str = ""
     smtp_server: MailServer | None = None
     smtp_helo_name: str = ""
     smtp_connect_timeout: float = 30.0
-    smtp_alert: bool = False
+    smtp_alert: bool | None = None
     smtp_alert_vrrp: bool | None = None
+    smtp_alert_checker: bool | None = None
+    no_checker_emails: bool = True
+    checker_log_all_failures: bool = True
     no_email_faults: bool = False
     vrrp_priority: int = 0
     vrrp_no_swap: bool = False
     vrrp_rt_priority: int = 0
     vrrp_cpu_affinity: tuple[int, ...] = ()
     vrrp_rlimit_rttime: int = 0
+    use_symlink_paths: bool = True
+    set_supplementary_groups: bool = True
     enable_script_security: bool = False
 
 

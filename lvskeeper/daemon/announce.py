@@ -1,10 +1,15 @@
-"""Tells what happened to real and virtual servers: as events, and to the operator's scripts."""
+"""Tells what happened to real and virtual servers: events, scripts, lines of pipes, mails."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never, final
 
+import msgspec
+
+from lvskeeper.daemon import alerts
+from lvskeeper.daemon.channel import Mail
 from lvskeeper.daemon.desired import server_key
-from lvskeeper.daemon.roles import RealServerSpec, Script, VirtualServerSpec
+from lvskeeper.daemon.pipes import Pipes
+from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, Script, VirtualServerSpec
 from lvskeeper.daemon.script_log import script_events
 from lvskeeper.daemon.scripts import ScriptOutcome, ScriptRunner
 from lvskeeper.health.pool import (
@@ -18,45 +23,74 @@ from lvskeeper.health.pool import (
     ServerDown,
     ServerUp,
     WeightChanged,
+    effective_quorum,
 )
+from lvskeeper.health.spec import QuorumSpec
 from lvskeeper.ipvs.types import DestKey
-from lvskeeper.observe import events
+from lvskeeper.observe import events, vrrp_events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
 
 @final
 class Announcer:
-    """Turns the effects of health into events and scripts."""
+    """Turns the effects of health into what others are told; *send* takes mails."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, send: Callable[[Mail], None]) -> None:
         self._emit = emit
-        self.router_id = ""
-        """Told to scripts, which may serve several directors."""
+        self._send = send
+        self._spec = DirectorSpec()
+        self._mail_settings = msgspec.Raw()
         self._scripts = ScriptRunner(self._on_script_done)
+        self._pipes = Pipes(lambda text: emit(vrrp_events.NotifyTroubled(text)))
+
+    def configure(self, spec: DirectorSpec) -> None:
+        """Tell whom *spec* names from now on."""
+        self._spec = spec
+        self._mail_settings = msgspec.Raw(msgspec.json.encode(spec.mail))
+        self._scripts.secure = spec.script_security
+        self._pipes.replace(spec.fifos, secure=spec.script_security)
 
     def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> None:
         """Tell *effects*, and run the scripts that belong to them."""
         for effect in effects:
             self._tell_one(virtual, effect)
 
-    def leaving(self, virtual: VirtualServerSpec, pool: Pool[DestKey]) -> None:
-        """Run the down scripts of *virtual* where it has *omega*: its service is about to go.
+    def present(self, virtual: VirtualServerSpec, server: RealServerSpec) -> None:
+        """Tell of a server that is up from its start, if that is asked for."""
+        if self._spec.init_notifies:
+            self._run(virtual, server.notify_up, {"event": "up"}, server)
+            self._write_server(virtual, server, "UP")
 
-        Only for what is up: a server or a quorum that is down has had its script.
+    def gone(self, virtual: VirtualServerSpec, server: RealServerSpec) -> None:
+        """Tell that a server which was up is no longer configured."""
+        self._server_leaves(virtual, server, "Removing", "it is taken out of the configuration")
+
+    def leaving(
+        self, virtual: VirtualServerSpec, pool: Pool[DestKey], *, stopping: bool = False
+    ) -> None:
+        """Tell that the service of *virtual* is about to go: by a reload, or by our stop.
+
+        Only of what is up: a server or a quorum that is down has been told. A stop is told with
+        *omega* only.
         """
-        if not virtual.omega:
+        if stopping and not virtual.omega:
             return
-        facts = {"reason": "the virtual server is taken out of service"}
+        what = "Shutting down" if stopping else "Removing"
+        reason = "the virtual server is taken out of service"
         for server in virtual.real_servers:
             if pool.up[server_key(server)]:
-                self._run(virtual, server.notify_down, {"event": "down", **facts}, server)
+                self._server_leaves(virtual, server, what, reason)
         if pool.has_quorum:
-            self._run(virtual, virtual.quorum_down, {"event": "quorum_down", **facts})
+            facts = {"event": "quorum_down", "reason": reason}
+            self._run(virtual, virtual.quorum_down, facts)
+            self._tell_virtual(virtual, "DOWN", what)
 
     async def close(self, deadline: float) -> None:
-        """Wait for the scripts that run, *deadline* seconds at most."""
+        """Wait for the scripts that run, *deadline* seconds at most, and for the readers."""
+        self._pipes.leave()
         await self._scripts.close(deadline)
+        await self._pipes.ended()
 
     def _tell_one(self, virtual: VirtualServerSpec, effect: PoolEffect[DestKey]) -> None:
         name = virtual.name
@@ -74,36 +108,62 @@ class Announcer:
                 self._emit(
                     events.WeightChanged(name, str(key), str(check), effect.before, effect.weight)
                 )
+            case ServerUp():
+                self._server_up(virtual, effect)
+            case ServerDown():
+                self._server_down(virtual, effect)
             case QuorumMissing(weight=weight, needed=needed):
                 self._emit(events.QuorumMissing(name, weight, needed))
-            case ServerUp(key=key, check=check):
-                reason = f"{check} succeeded" if check else "its failed check was removed"
-                self._emit(events.RealServerUp(name, str(key), reason))
-                server = _server(virtual, key)
-                self._run(virtual, server.notify_up, {"event": "up"}, server)
-            case ServerDown(key=key, check=check, result=result):
-                self._emit(
-                    events.RealServerDown(
-                        name,
-                        str(key),
-                        str(check),
-                        effect.attempts,
-                        result.phase.value,
-                        result.detail,
-                        format_duration(result.elapsed),
-                    )
-                )
-                server = _server(virtual, key)
-                facts = {"event": "down", "reason": f"{result.phase.value}: {result.detail}"}
-                self._run(virtual, server.notify_down, facts, server)
+                if virtual.sorry_server is not None and not effect.known:
+                    self._run(virtual, virtual.quorum_down, {"event": "quorum_down"})
+                    self._tell_virtual(virtual, "DOWN", _sum(virtual, effect))
             case QuorumGained(weight=weight, needed=needed):
                 self._emit(events.QuorumGained(name, weight, needed, _sorry(virtual)))
                 self._run(virtual, virtual.quorum_up, {"event": "quorum_up"})
+                self._tell_virtual(virtual, "UP", _sum(virtual, effect))
             case QuorumLost(weight=weight, needed=needed):
                 self._emit(events.QuorumLost(name, weight, needed, _sorry(virtual)))
                 self._run(virtual, virtual.quorum_down, {"event": "quorum_down"})
+                self._tell_virtual(virtual, "DOWN", _sum(virtual, effect))
             case _:
                 assert_never(effect)
+
+    def _server_up(self, virtual: VirtualServerSpec, effect: ServerUp[DestKey]) -> None:
+        check = effect.check
+        reason = f"{check} succeeded" if check else "its failed check was removed"
+        self._emit(events.RealServerUp(virtual.name, str(effect.key), reason))
+        server = _server(virtual, effect.key)
+        self._run(virtual, server.notify_up, {"event": "up"}, server)
+        self._write_server(virtual, server, "UP")
+        kind = check.kind.value.replace("_", " ") if check else "CHECK"
+        self._mail_server(virtual, server, "UP", f"=> {kind} succeed on service <=")
+
+    def _server_down(self, virtual: VirtualServerSpec, effect: ServerDown[DestKey]) -> None:
+        check, result = effect.check, effect.result
+        why = f"{result.phase.value}: {result.detail}"
+        self._emit(
+            events.RealServerDown(
+                virtual.name,
+                str(effect.key),
+                str(check),
+                effect.attempts,
+                result.phase.value,
+                result.detail,
+                format_duration(result.elapsed),
+            )
+        )
+        server = _server(virtual, effect.key)
+        self._run(virtual, server.notify_down, {"event": "down", "reason": why}, server)
+        self._write_server(virtual, server, "DOWN")
+        kind = check.kind.value.replace("_", " ")
+        self._mail_server(virtual, server, "DOWN", f"=> {kind} failed on service : {why} <=")
+
+    def _server_leaves(
+        self, virtual: VirtualServerSpec, server: RealServerSpec, what: str, reason: str
+    ) -> None:
+        self._run(virtual, server.notify_down, {"event": "down", "reason": reason}, server)
+        self._write_server(virtual, server, "DOWN")
+        self._mail_server(virtual, server, "DOWN", f"=> {what} <=")
 
     def _run(
         self,
@@ -115,11 +175,36 @@ class Announcer:
         if script is None:
             return
         subject = virtual.name
-        known = {**facts, "virtual_server": virtual.name, "router_id": self.router_id}
+        known = {**facts, "virtual_server": virtual.name, "router_id": self._spec.router_id}
         if server is not None:
             known["real_server"] = str(server_key(server))
             subject = f"{known['real_server']} of {virtual.name}"
         self._scripts.submit(subject, script, known)
+
+    def _write_server(
+        self, virtual: VirtualServerSpec, server: RealServerSpec, state: alerts.UpDown
+    ) -> None:
+        line = alerts.server_line(virtual, server, state)
+        self._pipes.write((virtual.name, server_key(server)), line)
+
+    def _mail_server(
+        self, virtual: VirtualServerSpec, server: RealServerSpec, state: alerts.UpDown, body: str
+    ) -> None:
+        if server.mail:
+            router = self._spec.router_id
+            self._mail(alerts.server_subject(router, virtual, server, state), body)
+
+    def _tell_virtual(self, virtual: VirtualServerSpec, state: alerts.UpDown, what: str) -> None:
+        """Write the line of a virtual server, and mail *what* became of it."""
+        self._pipes.write(virtual.name, alerts.virtual_line(virtual, state))
+        if virtual.mail:
+            router = self._spec.router_id
+            self._mail(alerts.virtual_subject(router, virtual, state), f"=> {what} <=")
+
+    def _mail(self, subject: str, body: str) -> None:
+        mail = self._spec.mail
+        if mail.server and mail.recipients:
+            self._send(Mail(self._mail_settings, subject, body))
 
     def _on_script_done(self, outcome: ScriptOutcome) -> None:
         for event in script_events(outcome):
@@ -132,3 +217,23 @@ def _server(virtual: VirtualServerSpec, key: DestKey) -> RealServerSpec:
 
 def _sorry(virtual: VirtualServerSpec) -> str:
     return str(server_key(virtual.sorry_server)) if virtual.sorry_server else ""
+
+
+def _quorum(virtual: VirtualServerSpec) -> QuorumSpec:
+    return effective_quorum(virtual.quorum, sum(item.weight for item in virtual.real_servers))
+
+
+def _sum(virtual: VirtualServerSpec, effect: QuorumGained | QuorumLost | QuorumMissing) -> str:
+    """Return the sum that decided, as keepalived writes it, with the right sign for a loss."""
+    used = _quorum(virtual)
+    weight, needed = effect.weight, effect.needed
+    match effect:
+        case QuorumGained():
+            return f"Gained quorum {used.quorum}+{used.hysteresis}={needed} <= {weight}"
+        case QuorumLost():
+            return f"Lost quorum {used.quorum}-{used.hysteresis}={needed} > {weight}"
+        case QuorumMissing():
+            text = f"{used.quorum}+{used.hysteresis}={needed} > {weight}"
+            return f"Starting with quorum down {text}"
+        case _:
+            assert_never(effect)

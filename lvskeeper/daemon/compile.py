@@ -20,9 +20,11 @@ from lvskeeper.config.model import (
 from lvskeeper.config.ranges import expand
 from lvskeeper.config.site import family_of, label_of
 from lvskeeper.config.state_sync_keywords import SOCKET
-from lvskeeper.config.vrrp_model import VrrpConfig
+from lvskeeper.config.vrrp_model import VrrpConfig, VrrpGlobals
+from lvskeeper.daemon.alerts import service_label
 from lvskeeper.daemon.compile_checks import Common, compile_check, first
 from lvskeeper.daemon.compile_router import synced_instance
+from lvskeeper.daemon.compile_tracked import director_fifos, mail
 from lvskeeper.daemon.roles import (
     DefenceSpec,
     DirectorSpec,
@@ -71,11 +73,16 @@ def compile_director(config: Config) -> DirectorSpec:
     groups = {group.name: group.members for group in config.virtual_server_groups}
     defs = config.global_defs
     files = {file.name: file for file in config.vrrp.files} if config.vrrp else {}
-    secure = config.vrrp is not None and config.vrrp.globals.enable_script_security
-    common = Common(defs.script_user, secure, config.ssl, files)
+    settings = config.vrrp.globals if config.vrrp else VrrpGlobals()
+    secure = settings.enable_script_security
+    mails = settings.smtp_alert_checker
+    if mails is None:
+        mails = settings.smtp_alert
+    common = Common(defs.script_user, secure, config.ssl, files, mails)
+    places = _places(config.virtual_servers)
     virtual_servers = tuple(
-        _virtual_server(server, _members(server, groups), defs, common)
-        for server in config.virtual_servers
+        _virtual_server(server, _members(server, groups), defs, common, place)
+        for server, place in zip(config.virtual_servers, places, strict=True)
     )
     names = [virtual.name for virtual in virtual_servers]
     if len(set(names)) != len(names):
@@ -91,7 +98,20 @@ def compile_director(config: Config) -> DirectorSpec:
         sync=_sync(config.vrrp) if config.vrrp else None,
         state_sync=_state_sync(config.state_sync),
         keep_on_stop=defs.lvs_keep_on_stop,
+        fifos=tuple(director_fifos(settings, defs.script_user)),
+        mail=mail(settings),
+        init_notifies=settings.rs_init_notifies,
+        script_security=secure,
     )
+
+
+def _places(servers: Iterable[VirtualServer]) -> Iterator[int]:
+    """Yield for each virtual server how many before it serve the same group."""
+    seen: dict[str, int] = {}
+    for server in servers:
+        place = seen.get(server.group, 0)
+        seen[server.group] = place + 1
+        yield place
 
 
 def _state_sync(given: StateSync | None) -> StateSyncSpec | None:
@@ -152,12 +172,17 @@ def _keys(server: VirtualServer, members: Iterable[GroupMember]) -> Iterator[Ser
 
 
 def _virtual_server(
-    server: VirtualServer, members: tuple[GroupMember, ...], defs: GlobalDefs, common: Common
+    server: VirtualServer,
+    members: tuple[GroupMember, ...],
+    defs: GlobalDefs,
+    common: Common,
+    place: int,
 ) -> VirtualServerSpec:
     user = common.user
     keys = tuple(dict.fromkeys(_keys(server, members)))
     host = max((key.family.host_prefix for key in keys), default=32)
     sorry = server.sorry_server
+    sorry_kind = server.sorry_server_lvs_method or server.lb_kind
     timeout = server.persistence_timeout or PERSISTENCE
     return VirtualServerSpec(
         name=label_of(server, members) if server.group else str(keys[0]),
@@ -182,20 +207,27 @@ def _virtual_server(
             RealServerSpec(
                 sorry.address,
                 sorry.port,
-                _FORWARD[server.lb_kind.method],
-                tunnel=_tunnel(server.lb_kind),
+                _FORWARD[sorry_kind.method],
+                tunnel=_tunnel(sorry_kind),
+                inhibit_on_failure=server.sorry_server_inhibit,
             )
             if sorry
             else None
         ),
         quorum_up=_script(server.quorum_up, user),
         quorum_down=_script(server.quorum_down, user),
+        label=f"[{server.group}]:{place}" if server.group else service_label(keys[0]),
+        mail=first(server.smtp_alert, common.mails, default=False),
+        # What the quorum puts there cannot be what the quorum waits for.
+        suspends=server.ha_suspend and not server.vip_bind_dev,
+        vip_device=server.vip_bind_dev or "",
     )
 
 
 def _kinds(server: VirtualServer) -> set[str]:
     kinds = (server.lb_kind, *(one.lvs_method for one in server.real_servers if one.lvs_method))
-    return {kind.method for kind in kinds}
+    sorry = server.sorry_server_lvs_method if server.sorry_server else None
+    return {kind.method for kind in (*kinds, sorry or server.lb_kind)}
 
 
 def _uses_pool(server: VirtualServer) -> bool:
@@ -272,6 +304,7 @@ def _real_server(
         checks=tuple(compile_check(server, one, members, check, common) for check in one.checks),
         notify_up=_script(one.notify_up, user),
         notify_down=_script(one.notify_down, user),
+        mail=first(one.smtp_alert, common.mails, default=True),
     )
 
 

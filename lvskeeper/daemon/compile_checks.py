@@ -59,6 +59,8 @@ class Common:
     ssl: Ssl
     files: "Mapping[str, TrackFile]"
     """The ``track_file`` blocks by name."""
+    mails: bool | None = None
+    """``smtp_alert_checker``, else ``smtp_alert``."""
 
 
 def compile_check(

@@ -65,7 +65,7 @@ def compile_router(config: Config) -> r.RouterSpec | None:
         director_timeout=settings.vrrp_director_timeout if config.virtual_servers else 0.0,
         startup_delay=settings.vrrp_startup_delay,
         unknown_vrids=settings.log_unknown_vrids,
-        fifos=tuple(t.fifos(settings, user)),
+        fifos=tuple(t.fifos(settings, user, director=bool(config.virtual_servers))),
         script_security=settings.enable_script_security,
         mail=t.mail(settings),
         scheduling=r.ProcessClass(
@@ -295,7 +295,7 @@ class _Compiler:
     def notifies(self, one: m.VrrpInstance | m.SyncGroup) -> r.Notifies:
         """Return what is run and told on transitions."""
         settings, user = self.settings, self.user
-        mail = first(settings.smtp_alert_vrrp, default=settings.smtp_alert)
+        mail = first(settings.smtp_alert_vrrp, settings.smtp_alert, default=False)
         changes = settings.vrrp_notify_priority_changes
         instance = one if isinstance(one, m.VrrpInstance) else None
         return r.Notifies(

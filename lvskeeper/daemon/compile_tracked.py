@@ -6,7 +6,7 @@ from lvskeeper.config import vrrp_model as m
 from lvskeeper.config.base import Command, ScriptUser
 from lvskeeper.config.vrrp_resolve import first, used_names
 from lvskeeper.daemon import router_spec as r
-from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.roles import Fifo, MailSpec, Script
 from lvskeeper.vrrp.trackers import ProcessSpec, ScriptSpec
 
 
@@ -64,23 +64,31 @@ def processes(vrrp: m.VrrpConfig) -> Iterator[r.TrackedProcess]:
             )
 
 
-def fifos(settings: m.VrrpGlobals, user: ScriptUser) -> Iterator[r.Fifo]:
-    """Yield the pipes, the general one first."""
-    for fifo, reader in (
-        (settings.notify_fifo, settings.notify_fifo_script),
-        (settings.vrrp_notify_fifo, settings.vrrp_notify_fifo_script),
-    ):
-        if fifo is not None:
-            who = (fifo.user, fifo.group) if fifo.user else (user.user, user.group)
-            yield r.Fifo(fifo.path, *who, reader=script(reader, user))
+def fifos(settings: m.VrrpGlobals, user: ScriptUser, *, director: bool) -> Iterator[Fifo]:
+    """Yield the pipes of the router, the general one first; a *director* has the reader of that."""
+    reader = None if director else settings.notify_fifo_script
+    yield from _fifo(settings.notify_fifo, reader, user)
+    yield from _fifo(settings.vrrp_notify_fifo, settings.vrrp_notify_fifo_script, user)
 
 
-def mail(settings: m.VrrpGlobals) -> r.MailSpec:
+def director_fifos(settings: m.VrrpGlobals, user: ScriptUser) -> Iterator[Fifo]:
+    """Yield the pipes of the director."""
+    yield from _fifo(settings.notify_fifo, settings.notify_fifo_script, user)
+    yield from _fifo(settings.lvs_notify_fifo, settings.lvs_notify_fifo_script, user)
+
+
+def _fifo(fifo: m.Fifo | None, reader: Command | None, user: ScriptUser) -> Iterator[Fifo]:
+    if fifo is not None:
+        who = (fifo.user, fifo.group) if fifo.user else (user.user, user.group)
+        yield Fifo(fifo.path, *who, reader=script(reader, user))
+
+
+def mail(settings: m.VrrpGlobals) -> MailSpec:
     """Return how mail is sent; without a server none is."""
     server = settings.smtp_server
     if server is None:
-        return r.MailSpec()
-    return r.MailSpec(
+        return MailSpec()
+    return MailSpec(
         server=server.host,
         port=server.port,
         helo=settings.smtp_helo_name,

@@ -111,8 +111,11 @@ def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Pri
 
 def _sorry_stands_in(virtual: VirtualServerSpec, found: Iterable[tuple[ServiceKey, Entry]]) -> bool:
     sorry = virtual.sorry_server
+    # One that rests in the table has weight 0.
     return sorry is not None and any(
-        _dest_key(sorry, key) in entry.destinations for key, entry in found
+        dest.weight > 0
+        for key, entry in found
+        if (dest := entry.destinations.get(_dest_key(sorry, key))) is not None
     )
 
 
@@ -192,11 +195,11 @@ def _members(
         for server, share in zip(virtual.real_servers, serving.servers, strict=True)
         if share.live or server.inhibit_on_failure
     ]
-    if serving.sorry and virtual.sorry_server is not None:
-        sorry = virtual.sorry_server
+    sorry = virtual.sorry_server
+    if sorry is not None and (serving.sorry or sorry.inhibit_on_failure):
         # A sorry server that is a real server too replaces it for as long as it stands in.
         members = [item for item in members if server_key(item[0]) != server_key(sorry)]
-        members.append((sorry, sorry.weight))
+        members.append((sorry, sorry.weight if serving.sorry else 0))
     return members
 
 

@@ -27,6 +27,7 @@ from lvskeeper.daemon.channel import (
     Beat,
     Channel,
     Failed,
+    Mail,
     Report,
     Stop,
     Stopped,
@@ -99,7 +100,7 @@ class Director:
         self._table: TableKeeper | None = None
         self._fullnat = FullnatKeeper(emit)
         self._addresses = AddressKeeper(emit, self._owned.addresses)
-        self._announcer = Announcer(emit)
+        self._announcer = Announcer(emit, self._post)
         self._sync = SyncKeeper(emit)
         self._state_sync = StateSyncKeeper(emit, run_dir, held=self._fullnat.held, ipvs=self._sync)
         self._sysctls = SysctlKeeper(emit)
@@ -409,6 +410,10 @@ class Director:
         with contextlib.suppress(ConnectionError):
             await self._channel.send(message)
 
+    def _post(self, mail: Mail) -> None:
+        """Have a mail sent, in the order of these calls."""
+        self._tasks.create_task(self._send(mail))
+
     async def _stop(self, *, remove: bool) -> None:
         kept = not remove or self._keep
         if not kept:
@@ -422,7 +427,7 @@ class Director:
     async def _remove_all(self) -> tuple[str, ...]:
         """Take out of the kernel what is ours, and nothing else; return what could not be."""
         for item in self._virtuals.clear():
-            self._announcer.leaving(item.spec, item.pool)
+            self._announcer.leaving(item.spec, item.pool, stopping=True)
         self._health.replace({})
         self._spec = DirectorSpec()
         left: list[str] = []

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Hashable
 from typing import Final, final
 
-from lvskeeper.daemon.router_spec import Fifo
+from lvskeeper.daemon.roles import Fifo
 
 MAX_LATE: Final = 1024
 """Lines that wait for room in a full pipe; the oldest gives way."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, assert_never, final
 
 from lvskeeper.daemon.process import describe_status, reaped, spawn
-from lvskeeper.daemon.router_spec import MailSpec
+from lvskeeper.daemon.roles import MailSpec
 from lvskeeper.vrrp.states import State
 
 MAX_WAITING: Final = 64

@@ -25,6 +25,33 @@ class Script:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Fifo:
+    """A named pipe that gets a line for each transition, and who reads it."""
+
+    path: str
+    user: str = ""
+    group: str = ""
+    reader: Script | None = None
+    """Started with the path of the pipe as its last argument."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class MailSpec:
+    """How mail alerts are sent; without a server none is."""
+
+    server: str = ""
+    port: int = 25
+    helo: str = ""
+    timeout: float = 30.0
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    faults: bool = True
+    """Also of transitions to FAULT (not ``no_email_faults``)."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class LocalAddressSpec:
     """A LIP; with *device* the director puts it there and removes it again."""
 
@@ -69,6 +96,8 @@ class RealServerSpec:
     checks: tuple[CheckSpec, ...] = ()
     notify_up: Script | None = None
     notify_down: Script | None = None
+    mail: bool = False
+    """``smtp_alert``."""
 
 
 Ports: TypeAlias = tuple[int, int]
@@ -137,8 +166,22 @@ class VirtualServerSpec:
     syn_proxy: SynProxySpec | None = None
     defence: DefenceSpec = field(default_factory=DefenceSpec)
     sorry_server: RealServerSpec | None = None
+    """With ``inhibit_on_failure`` it stays in the table with weight 0 while it does not serve."""
     quorum_up: Script | None = None
     quorum_down: Script | None = None
+    label: str = ""
+    """Its name in lines of pipes and in mails, as keepalived writes it."""
+    mail: bool = False
+    """``smtp_alert``."""
+    suspends: bool = False
+    """``ha_suspend``: its checks rest while none of its addresses is here."""
+    vip_device: str = ""
+    """``vip_bind_dev``: where its addresses are put while it has its quorum."""
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Its virtual addresses, each once; firewall marks have none."""
+        return tuple(dict.fromkeys(key.address for key in self.keys if key.address))
 
     @property
     def servers(self) -> tuple[RealServerSpec, ...]:
@@ -194,4 +237,11 @@ class DirectorSpec:
     sync: SyncSpec | None = None
     state_sync: StateSyncSpec | None = None
     keep_on_stop: bool = False
-    """Leave services, LIPs and rulesets in the kernel at a clean stop."""
+    """Leave services, LIPs, VIPs and rulesets in the kernel at a clean stop."""
+    fifos: tuple[Fifo, ...] = ()
+    """Pipes that get a line for each transition of real and virtual servers."""
+    mail: MailSpec = field(default_factory=MailSpec)
+    init_notifies: bool = False
+    """``rs_init_notifies``: tell also of real servers that are up from the start."""
+    script_security: bool = False
+    """``enable_script_security``: root runs no script that somebody else could write."""

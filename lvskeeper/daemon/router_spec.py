@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import final
 
-from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.roles import Fifo, MailSpec, Script
 from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp.holdings import HeldAddress, Route, Rule
 from lvskeeper.vrrp.packet import LOCAL_TTL
@@ -159,33 +159,6 @@ class TrackedProcess:
     full_command: bool = False
     """Compare the path of ``argv[0]`` rather than the kernel's short name."""
     spec: ProcessSpec = field(default_factory=ProcessSpec)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Fifo:
-    """A named pipe that gets a line for each transition, and who reads it."""
-
-    path: str
-    user: str = ""
-    group: str = ""
-    reader: Script | None = None
-    """Started with the path of the pipe as its last argument."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class MailSpec:
-    """How mail alerts are sent; without a server none is."""
-
-    server: str = ""
-    port: int = 25
-    helo: str = ""
-    timeout: float = 30.0
-    sender: str = ""
-    recipients: tuple[str, ...] = ()
-    faults: bool = True
-    """Also of transitions to FAULT (not ``no_email_faults``)."""
 
 
 @final

@@ -87,6 +87,8 @@ class ScriptRunner:
         self._subjects: dict[str, _Subject] = {}
         self._closed = False
         self._killing = False
+        self.secure = False
+        """``enable_script_security``: refuse to run as root what others could write."""
 
     def submit(self, subject: str, script: Script, facts: Mapping[str, str]) -> None:
         """Run *script* after all earlier ones of *subject*.

@@ -10,6 +10,7 @@ from lvskeeper.daemon.announce import Announcer
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import (
     LocalPools,
+    Prior,
     changes_service,
     entries,
     is_served,
@@ -94,16 +95,29 @@ class Virtuals:
             made.append(Virtual(item, make_pool(item, now, priors.get(item.name))))
             await breath.taken()
         # No wait from here on: what a result changes in an old pool would not be carried over.
-        self._announcer.router_id = spec.router_id
+        self._announcer.configure(spec)
         for virtual in made:
             before = self._items.get(virtual.spec.name)
             effects = virtual.pool.carry(before.pool) if before else virtual.pool.start()
+            self._tell_changed(virtual, before, priors.get(virtual.spec.name))
             self._announcer.tell(virtual.spec, effects)
         items = {virtual.spec.name: virtual for virtual in made}
         leaving = [item for name, item in self._items.items() if name not in items]
         self._items, self._groups = items, local_pools(spec)
         self._changed.clear()
         return leaving
+
+    def _tell_changed(self, virtual: Virtual, before: Virtual | None, prior: Prior | None) -> None:
+        """Tell of servers that are no longer configured, and of new ones that are up."""
+        known = before.pool.up if before else prior.live if prior else {}
+        for server in virtual.spec.real_servers:
+            key = server_key(server)
+            if key not in known and virtual.pool.up[key]:
+                self._announcer.present(virtual.spec, server)
+        for server in before.spec.real_servers if before else ():
+            key = server_key(server)
+            if known[key] and key not in virtual.pool.up:
+                self._announcer.gone(virtual.spec, server)
 
     def count_up(self) -> tuple[int, int]:
         """Return how many real servers are up, and of how many."""

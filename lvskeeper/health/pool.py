@@ -136,11 +136,13 @@ class QuorumLost:
 class QuorumMissing:
     """The pool starts below the *needed* weight, so a sorry server stands in from the start.
 
-    It is no transition. keepalived runs ``quorum_down`` here too where there is a sorry server.
+    It is no transition; yet with a sorry server it is told like one, as keepalived has it.
     """
 
     weight: int
     needed: int
+    known: bool = False
+    """It was so before, as an earlier director noted."""
 
 
 PoolEffect: TypeAlias = (

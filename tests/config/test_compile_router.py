@@ -11,13 +11,11 @@ from lvskeeper.config.load import load
 from lvskeeper.daemon.compile import compile_director
 from lvskeeper.daemon.compile_router import compile_router
 from lvskeeper.daemon.loader import NOTHING, load_file
-from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.roles import Fifo, MailSpec, Script
 from lvskeeper.daemon.router_spec import (
     ArgumentMatch,
-    Fifo,
     GroupConfig,
     InstanceConfig,
-    MailSpec,
     Notifies,
     ProcessClass,
     RouterSpec,

@@ -124,6 +124,8 @@ TABLE: dict[str, list[Row]] = {
         ("vrrp_notify_fifo", "/run/f", m.Fifo(path="/run/f"), ("", "f", "/run/f /x")),
         ("notify_fifo_script", *SCRIPT, BAD_SCRIPT),
         ("vrrp_notify_fifo_script", *SCRIPT, BAD_SCRIPT),
+        ("lvs_notify_fifo", "/run/f a", m.Fifo(path="/run/f", user="a"), ("", "f")),
+        ("lvs_notify_fifo_script", *SCRIPT, BAD_SCRIPT),
         ("notification_email_from", "a@b.example", "a@b.example", ("", '""', "$X")),
         ("smtp_server", "192.0.2.1 587", m.MailServer(host="192.0.2.1", port=587),
          ("", "é", "a 65536")),
@@ -133,7 +135,9 @@ TABLE: dict[str, list[Row]] = {
             "vrrp_min_garp vrrp_lower_prio_no_advert vrrp_higher_prio_send_advert "
             "vrrp_owner_ignore_adverts vrrp_check_unicast_src vrrp_skip_check_adv_addr "
             "v3_checksum_as_v2 log_unknown_vrids vrrp_no_swap enable_script_security "
-            "vrrp_notify_priority_changes smtp_alert smtp_alert_vrrp no_email_faults"
+            "vrrp_notify_priority_changes smtp_alert smtp_alert_vrrp no_email_faults "
+            "smtp_alert_checker no_checker_emails checker_log_all_failures rs_init_notifies "
+            "use_symlink_paths set_supplementary_groups"
         ),
         ("vrrp_strict", "no", False, BAD_FLAG),
     ],

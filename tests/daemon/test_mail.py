@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from lvskeeper.daemon.mail import MailQueue, alert
-from lvskeeper.daemon.router_spec import MailSpec
+from lvskeeper.daemon.roles import MailSpec
 from lvskeeper.vrrp.states import State
 
 pytestmark = pytest.mark.asyncio

@@ -14,8 +14,8 @@ from support.waiting import until
 
 from lvskeeper.daemon.notify import Notifier
 from lvskeeper.daemon.notify_scripts import MAX_EVENTS
-from lvskeeper.daemon.roles import Script
-from lvskeeper.daemon.router_spec import Fifo, GroupConfig, InstanceConfig, Notifies, RouterSpec
+from lvskeeper.daemon.roles import Fifo, Script
+from lvskeeper.daemon.router_spec import GroupConfig, InstanceConfig, Notifies, RouterSpec
 from lvskeeper.daemon.scripts import ScriptOutcome
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import State
@@ -630,8 +630,8 @@ async def test_a_reader_dies_with_us(pipe: Path, tmp_path: Path) -> None:
     code = f"""
 import asyncio
 from lvskeeper.daemon.notify import Notifier
-from lvskeeper.daemon.roles import Script
-from lvskeeper.daemon.router_spec import Fifo, RouterSpec
+from lvskeeper.daemon.roles import Fifo, Script
+from lvskeeper.daemon.router_spec import RouterSpec
 
 async def main():
     script = Script(("/bin/sh", "-c", "echo $$ >> {tmp_path}/pids; exec sleep 60"))

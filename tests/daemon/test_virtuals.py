@@ -41,7 +41,7 @@ async def test_scripts_of_a_reload_get_the_router_id_of_that_reload(tmp_path: Pa
     client = IpvsClient(kernel.socket, load=lambda: None, sysctls=kernel.sysctls)
     client.open()
     table = TableKeeper(client, told.append)
-    announcer = Announcer(told.append)
+    announcer = Announcer(told.append, lambda _mail: None)
     virtuals = Virtuals(told.append, announcer)
     await virtuals.adopt(spec_of(tmp_path, "d1", "TCP_CHECK {\n    }"), table, {})
     await virtuals.adopt(spec_of(tmp_path, "d2", ""), table, {})
