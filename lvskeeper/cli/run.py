@@ -2,22 +2,35 @@
 
 import argparse
 import asyncio
+import contextlib
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from lvskeeper.cli.check import add_reading
+from lvskeeper.cli.keepalived_options import add_keepalived
+from lvskeeper.errors import ExitStatus, OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvskeeper.daemon.role import RoleName
+    from lvskeeper.observe.outlets import Log, LogSettings
 
 DEFAULT_FILE: Final = Path("/etc/lvskeeper/lvskeeper.conf")
 DEFAULT_RUN_DIR: Final = Path("/run/lvskeeper")
+
+LOG_PATIENCE: Final = 1.0
+"""Seconds that the last lines get at the end, where nobody reads them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``run``."""
     parser.add_argument(
-        "-f", "--file", type=Path, default=DEFAULT_FILE, metavar="FILE",
+        "-f", "--file", "--use-file", type=Path, default=DEFAULT_FILE, metavar="FILE",
         help="configuration: keepalived.conf syntax, or YAML by its suffix (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -25,19 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the pid file and the state over restarts live (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--log-format", choices=("auto", "console", "json", "keyvalue"), default="auto",
-        help="auto: console on a terminal, key=value under the journal, else JSON",
-    )  # fmt: skip
-    parser.add_argument(
-        "--log-level", choices=("error", "warning", "notice", "info", "debug"), default="info",
-        help="least urgent events to tell (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
         "--allow-empty", action="store_true",
         help="take a configuration without a virtual server or anything of VRRP, at a reload too: "
         "all that was served is taken away",
     )  # fmt: skip
     add_reading(parser)
+    _add_log(parser)
+    add_keepalived(parser)
     parser.epilog = (
         "SIGHUP reloads the file: one with errors changes nothing. SIGUSR1 tells in the log how "
         "every VRRP instance is, and what SYN cookies were counted to do. SIGTERM and SIGINT stop "
@@ -45,35 +52,151 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("log")
+    forms = ("auto", "console", "json", "keyvalue", "text")
+    group.add_argument(
+        "--log-format", choices=forms, default="auto",
+        help="auto: console on a terminal, key=value under the journal, else JSON",
+    )  # fmt: skip
+    group.add_argument(
+        "--log-level", choices=("error", "warning", "notice", "info", "debug"), default="info",
+        help="least urgent events to tell (default: %(default)s); debug leaves out no repeats",
+    )  # fmt: skip
+    group.add_argument(
+        "-g", "--log-file", nargs="?", const=Path("/var/log/lvskeeper/lvskeeper.log"), type=Path,
+        metavar="FILE", help="write to FILE as well; it may be moved away at any time (logrotate)",
+    )  # fmt: skip
+    group.add_argument(
+        "--log-file-format", choices=forms[2:], default="text",
+        help="form of the file's lines (default: %(default)s: time, level, key=value)",
+    )  # fmt: skip
+    group.add_argument(
+        "-S", "--log-facility", metavar="NAME",
+        help="send to syslog as well: daemon, user, local0 to local7, or 0 to 7",
+    )  # fmt: skip
+    group.add_argument(
+        "--log-compat", choices=("keepalived", "keepalived-only"),
+        help="write the lines that monitors of keepalived look for, beside ours or alone",
+    )  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
+    if args.config_test is not None:
+        return _test(args)
     # A reload that is asked for during the imports would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from lvskeeper.observe.log_file import await_writer, start_writer  # noqa: PLC0415 - seldom
+
+    writer, pid = start_writer(args.log_file) if args.log_file else (-1, -1)
+    try:
+        return _serve(args, writer)
+    finally:
+        if writer >= 0:
+            os.close(writer)
+            await_writer(pid)
+
+
+def _serve(args: argparse.Namespace, writer: int) -> int:
     import lvskeeper.daemon.roles  # noqa: F401, PLC0415 - all children need it, and share it so
     from lvskeeper.daemon.role import RoleName  # noqa: PLC0415 - asyncio
     from lvskeeper.daemon.supervisor import Settings, Supervisor  # noqa: PLC0415 - asyncio
-    from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
-    from lvskeeper.observe.log import LogFormat, make_emit  # noqa: PLC0415 - structlog
-    from lvskeeper.observe.stream import RoleStream  # noqa: PLC0415 - asyncio
+    from lvskeeper.observe.outlets import Log  # noqa: PLC0415 - structlog
 
-    log_format = LogFormat(args.log_format)
-    level = Level[args.log_level.upper()]
+    settings = _log_settings(args, writer)
 
     def director(sock: socket.socket) -> int:
         from lvskeeper.daemon.director import director_main  # noqa: PLC0415 - in the child only
 
-        emit = make_emit("director", log_format, level, RoleStream())
-        return director_main(sock, args.run_dir, emit)
+        return _play("director", settings, args.checkers_pid, lambda log: director_main(
+            sock, args.run_dir, log.emit
+        ))  # fmt: skip
 
     def router(sock: socket.socket) -> int:
         from lvskeeper.daemon.router import router_main  # noqa: PLC0415 - in the child only
 
-        return router_main(sock, args.run_dir, make_emit("router", log_format, level, RoleStream()))
+        return _play("router", settings, args.vrrp_pid, lambda log: router_main(
+            sock, args.run_dir, log.emit
+        ))  # fmt: skip
 
+    log = Log("supervisor", settings)
     supervisor = Supervisor(
-        Settings(args.file, args.run_dir, args.allow_empty, args.config_id, tuple(args.off)),
+        Settings(
+            args.file, args.run_dir, args.allow_empty, args.config_id, tuple(args.off),
+            only=_only(args, RoleName.DIRECTOR, RoleName.ROUTER),
+            keep_services=args.dont_release_ipvs,
+            keep_vips=args.dont_release_vrrp,
+            pid_file=args.pid,
+        ),
         {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
-        make_emit("supervisor", log_format, level),
-        sys.stderr,
+        log.emit,
+        cast("TextIO", log),
+    )  # fmt: skip
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        log.finish(LOG_PATIENCE)
+
+
+def _play(
+    role: str, settings: "LogSettings", pid_file: Path | None, work: "Callable[[Log], int]"
+) -> int:
+    """Let this process be *role*: with its log, and its pid file while it lives."""
+    from lvskeeper.daemon.run_dir import remove_pid_file, write_pid_file  # noqa: PLC0415 - in a role
+    from lvskeeper.observe.outlets import Log  # noqa: PLC0415 - structlog
+
+    log = Log(role, settings)
+    with contextlib.suppress(OperatorError):  # no reason not to serve
+        write_pid_file(pid_file)
+    try:
+        return work(log)
+    finally:
+        remove_pid_file(pid_file)
+        log.finish(LOG_PATIENCE)
+
+
+def _only(args: argparse.Namespace, director: "RoleName", router: "RoleName") -> "RoleName | None":
+    if args.vrrp:
+        return router
+    return director if args.check else None
+
+
+def _log_settings(args: argparse.Namespace, writer: int) -> "LogSettings":
+    from lvskeeper.observe.compat import Compat  # noqa: PLC0415 - with the supervisor
+    from lvskeeper.observe.events import Level  # noqa: PLC0415 - with the supervisor
+    from lvskeeper.observe.log import LogFormat  # noqa: PLC0415 - structlog
+    from lvskeeper.observe.outlets import LogSettings  # noqa: PLC0415 - structlog
+    from lvskeeper.observe.syslog import facility  # noqa: PLC0415 - seldom needed
+
+    compat = {
+        None: Compat.OFF, "keepalived": Compat.BESIDE, "keepalived-only": Compat.INSTEAD,
+    }[args.log_compat]  # fmt: skip
+    return LogSettings(
+        LogFormat("console" if args.log_console else args.log_format),
+        Level.DEBUG if args.log_detail else Level[args.log_level.upper()],
+        file=writer,
+        file_format=LogFormat(args.log_file_format),
+        syslog=-1 if args.log_facility is None else facility(args.log_facility),
+        compat=compat,
     )
-    return asyncio.run(supervisor.run())
+
+
+def _test(args: argparse.Namespace) -> int:
+    """Check the file as ``keepalived -t`` does: nothing is said of a good one."""
+    from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
+
+    loaded = load_file(
+        str(args.file), config_id=args.config_id, allow_empty=args.allow_empty,
+        off=tuple(args.off),
+    )  # fmt: skip
+    if args.config_test:
+        try:
+            Path(args.config_test).write_text(loaded.report, encoding="utf-8")
+        except OSError as error:
+            raise OperatorError(
+                f"{args.config_test}: {error.strerror}", status=ExitStatus.PERMISSION
+            ) from error
+    else:
+        sys.stderr.write(loaded.report)
+    return ExitStatus.CONFIG if loaded.errors else ExitStatus.OK

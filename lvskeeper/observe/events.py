@@ -437,6 +437,21 @@ class LogLinesLost(Event, frozen=True):
     lines: Annotated[int, "lines that were dropped"]
 
 
+@final
+class RepeatsSuppressed(Event, frozen=True):
+    """The same was told several times within a minute; from then on it was only counted.
+
+    `--log-level debug` tells all of them.
+    """
+
+    NAME: ClassVar = "repeats_suppressed"
+    LEVEL: ClassVar = Level.NOTICE
+    of: Annotated[str, "name of the event"]
+    times: Annotated[int, "how often it happened without being told"]
+    during: Annotated[str, "time from the first one to here"]
+    latest: Annotated[str, "the fields of the latest one"]
+
+
 def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
     # Their classes register themselves

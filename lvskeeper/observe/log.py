@@ -1,18 +1,23 @@
-"""Events to standard error: console for eyes, JSON or key=value for machines."""
+"""Events as lines: console for eyes, JSON or key=value for machines, syslog, keepalived's words."""
 
+import asyncio
 import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, TextIO, TypeAlias, cast, final
+from typing import Final, Protocol, TextIO, TypeAlias, cast, final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from lvskeeper.observe.compat import Compat, Line, lines_of
 from lvskeeper.observe.events import Event, Level, LogLinesLost
+from lvskeeper.observe.repeats import Repeats
 from lvskeeper.observe.stream import RoleStream
+from lvskeeper.observe.syslog import SyslogStream
 
 Emit: TypeAlias = Callable[[Event], None]
 """Where a role sends its events."""
@@ -24,6 +29,7 @@ LEVEL_NAMES: Final = {
     Level.INFO: "info",
     Level.DEBUG: "debug",
 }
+_LEVELS: Final = {name: level for level, name in LEVEL_NAMES.items()}
 
 
 @final
@@ -35,6 +41,24 @@ class LogFormat(Enum):
     CONSOLE = "console"
     JSON = "json"
     KEYVALUE = "keyvalue"
+    """Without a time, with the journal's priority in front."""
+    TEXT = "text"
+    """Time, level, and key=value: for files."""
+    SYSLOG = "syslog"
+    """For a :class:`SyslogStream` only, which adds what is in front."""
+
+
+class Stream(Protocol):
+    """What lines are written to: a file, or what never makes its writer wait."""
+
+    def write(self, text: str, /) -> int:
+        """Write *text*; raise ``OSError`` or ``ValueError`` where that cannot be."""
+
+    def flush(self) -> None:
+        """See that it is written."""
+
+    def isatty(self) -> bool:
+        """Tell whether a terminal reads it."""
 
 
 def event_fields(event: Event) -> dict[str, object]:
@@ -47,11 +71,13 @@ def make_emit(
     role: str,
     log_format: LogFormat = LogFormat.AUTO,
     level: Level = Level.INFO,
-    stream: TextIO | RoleStream | None = None,
+    stream: TextIO | RoleStream | SyslogStream | None = None,
+    compat: Compat = Compat.OFF,
 ) -> Emit:
     """Return the function by which *role* tells its events, down to *level*, on *stream*.
 
-    What a :class:`RoleStream` had to drop is told as soon as there is room again.
+    What the stream had to drop is told as soon as there is room again. *compat* says whether
+    keepalived's lines are written as well.
     """
     stream = stream or sys.stderr
     chosen = _resolve(log_format, stream)
@@ -66,10 +92,15 @@ def make_emit(
     def write(event: Event) -> None:
         # A log that cannot be written (disk full, reader gone) must not stop what it tells about.
         with contextlib.suppress(OSError, ValueError):
-            logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
+            if compat is not Compat.INSTEAD:
+                logger.msg(event.NAME, level=LEVEL_NAMES[event.LEVEL], **event_fields(event))
+            if compat is not Compat.OFF:
+                for line in lines_of(event):
+                    stream.write(_compat_line(line, role, chosen))
+                stream.flush()
 
     def emit(event: Event) -> None:
-        if isinstance(stream, RoleStream) and (lost := stream.take_lost()):
+        if isinstance(stream, RoleStream | SyslogStream) and (lost := stream.take_lost()):
             write(LogLinesLost(lost))
         if level >= event.LEVEL:
             write(event)
@@ -77,7 +108,34 @@ def make_emit(
     return emit
 
 
-def _resolve(log_format: LogFormat, stream: TextIO | RoleStream) -> LogFormat:
+def without_repeats(emit: Emit) -> Emit:
+    """Return *emit* for which the same, told again and again, is counted after a few times."""
+    repeats = Repeats()
+    timer: list[asyncio.TimerHandle] = []
+
+    def settle() -> None:
+        timer.clear()
+        for event in repeats.settle(time.monotonic()):
+            emit(event)
+        arm()
+
+    def arm() -> None:
+        if timer or repeats.deadline > sys.maxsize:
+            return
+        with contextlib.suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+            wait = max(0.0, repeats.deadline - time.monotonic())
+            timer.append(loop.call_later(wait, settle))
+
+    def tell(event: Event) -> None:
+        for one in repeats.admit(event, time.monotonic()):
+            emit(one)
+        arm()
+
+    return tell
+
+
+def _resolve(log_format: LogFormat, stream: Stream) -> LogFormat:
     if log_format is not LogFormat.AUTO:
         return log_format
     if stream.isatty():
@@ -88,8 +146,10 @@ def _resolve(log_format: LogFormat, stream: TextIO | RoleStream) -> LogFormat:
 def _processors(log_format: LogFormat, *, colors: bool) -> list[Processor]:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     match log_format:
-        case LogFormat.KEYVALUE:
+        case LogFormat.KEYVALUE | LogFormat.SYSLOG:
             return [_journal]
+        case LogFormat.TEXT:
+            return [stamp, _text]
         case LogFormat.CONSOLE:
             clock = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
             return [clock, structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)]
@@ -105,12 +165,40 @@ def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render ``<5>event key=value``: the journal takes the priority from the prefix."""
-    priority = {name: level for level, name in LEVEL_NAMES.items()}[event.pop("level")]
+    priority = _LEVELS[event.pop("level")]
+    return f"<{priority:d}>{_pairs(event)}"
+
+
+def _text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Render ``time level event key=value``."""
+    return f"{event.pop('timestamp')} {event.pop('level')} {_pairs(event)}"
+
+
+def _pairs(event: EventDict) -> str:
     name = event.pop("event")
-    pairs = " ".join(f"{key}={_value(value)}" for key, value in event.items())
-    return f"<{priority:d}>{name} {pairs}"
+    return " ".join([name, *(f"{key}={_value(value)}" for key, value in event.items())])
 
 
 def _value(value: object) -> str:
     text = str(value)
     return json.dumps(text) if not text or any(c in text for c in ' "=\n') else text
+
+
+def _compat_line(line: Line, role: str, log_format: LogFormat) -> str:
+    """Return *line* as keepalived's would stand in such a log."""
+    text = line.text.replace("\n", " ")
+    match log_format:
+        case LogFormat.KEYVALUE:
+            return f"<{line.level:d}>{text}\n"
+        case LogFormat.SYSLOG:
+            return f"<{line.level:d}>{line.identity}\0{text}\n"
+        case LogFormat.CONSOLE | LogFormat.TEXT:
+            moment = time.strftime("%b %e %H:%M:%S")
+            return f"{moment} {os.uname().nodename} {line.identity}[{os.getpid()}]: {text}\n"
+        case LogFormat.JSON | LogFormat.AUTO:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            fields = {
+                "timestamp": stamp, "level": LEVEL_NAMES[line.level], "event": "keepalived",
+                "role": role, "identity": line.identity, "message": text,
+            }  # fmt: skip
+            return f"{json.dumps(fields)}\n"

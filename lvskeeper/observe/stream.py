@@ -52,6 +52,19 @@ class RoleStream:
         self._push()
         return len(text)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for the reader."""
+        return bool(self._kept)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is written to."""
+        return self._number
+
+    def push(self) -> None:
+        """Write of what waits as much as goes at once."""
+        self._push_quietly()
+
     def flush(self) -> None:
         """Do nothing: what could be written was."""
 
