@@ -67,12 +67,12 @@ def _quorum(virtual: VirtualView, delay: float) -> Reason:
     since = format_age(virtual.for_seconds + delay)
     if virtual.quorum:
         return Reason(
-            f"its quorum is there for {since}: the weight of its live servers is {virtual.live}, "
+            f"it has had its quorum for {since}: the weight of its live servers is {virtual.live}, "
             f"it is lost below {virtual.lose_below}"
         )
     return Reason(
-        f"its quorum is missing for {since}: the weight of its live servers is {virtual.live}, it "
-        f"takes {virtual.gain_at}"
+        f"its quorum has been missing for {since}: the weight of its live servers is "
+        f"{virtual.live}, it takes {virtual.gain_at}"
     )
 
 
@@ -88,7 +88,7 @@ def _servers(virtual: VirtualView, delay: float) -> list[Reason]:
     for server in down[:MAX_SERVERS]:
         since = format_age(server.for_seconds + delay)
         failing = tuple(_check(check, delay) for check in server.failing)
-        reasons.append(Reason(f"{server.name} is down for {since}", failing))
+        reasons.append(Reason(f"{server.name} has been down for {since}", failing))
     if len(down) > MAX_SERVERS:
         reasons.append(
             Reason(f"{len(down) - MAX_SERVERS} more are down: see `lvskeeper status rs`")
@@ -164,7 +164,7 @@ def _when_asked(server: ServerView, delay: float) -> str:
     if not failing:
         return "it has no check that fails"
     waits = [max(0.0, check.due - delay) for check in failing if check.due is not None]
-    when = f"asked again in {format_age(max(waits))}" if waits else "it is being asked now"
+    when = f"it is asked again in {format_age(max(waits))}" if waits else "it is being asked now"
     need = "one good answer lets it in" if len(failing) == 1 else "each of its checks has to answer"
     return f"{when}, and {need}"
 
@@ -173,11 +173,11 @@ def explain_server(server: ServerView, virtual: VirtualView, delay: float = 0.0)
     """Explain a real server of *virtual*; *delay* seconds have passed since the views."""
     since = format_age(server.for_seconds + delay)
     if not server.up:
-        how = f"is down for {since}, and gets no new connections"
+        how = f"has been down for {since}, and gets no new connections"
     elif server.serving:
-        how = f"is up for {since}, and serves with weight {server.weight} by {server.forward}"
+        how = f"has been up for {since}, and serves with weight {server.weight} by {server.forward}"
     else:
-        how = f"is up for {since}, but {_why_idle(server, virtual)}"
+        how = f"has been up for {since}, but {_why_idle(server, virtual)}"
     because = [_check(check, delay) for check in server.checks]
     if not server.checks:
         because.append(Reason("it has no check, and so it is always up"))

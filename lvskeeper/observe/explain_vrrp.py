@@ -32,9 +32,11 @@ _CURES: Final = {
 def explain_instance(instance: InstanceView, router: RouterView, delay: float = 0.0) -> Explanation:
     """Explain *instance*; *delay* seconds have passed since the views were taken."""
     since = instance.for_seconds
-    how = f"{instance.name} ({instance.key}) is {instance.state}"
-    if since is not None:
-        how += f" for {format_age(since + delay)}"
+    how = f"{instance.name} ({instance.key})"
+    if since is None:
+        how += f" is {instance.state}"
+    else:
+        how += f" has been {instance.state} for {format_age(since + delay)}"
     match instance.state:
         case "MASTER":
             because, changes = _master(instance, delay), _master_changes(instance)
