@@ -1,7 +1,8 @@
 #!/bin/bash
 # The test layers, and what became of each: lint, the host's tests, and those that need ip_vs on the
 # oldest kernel that is here. `test.sh kernels` runs all of these that need ip_vs, those marked `long`
-# included, on that kernel and on the newest one that Debian offers; that is for a night.
+# included, on that kernel and on the newest one that Debian offers, and the host's long ones before:
+# they boot VMs, which delays whatever is timed beside them. That is for a night.
 # A layer that cannot run is counted as skipped, with its reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -70,9 +71,10 @@ ipvs_files() {
 
 if [ -n "$all_kernels" ]; then
     packaging/kernel.sh 2>&1 | tee "$work/kernel"
+    layer long "this machine" "${pytest[@]}" -m "long and not ipvs"
 else
     layer lint "this machine" packaging/lint.sh
-    layer host "this machine" "${pytest[@]}" -m "not ipvs" \
+    layer host "this machine" "${pytest[@]}" -m "not ipvs and not long" \
         --numprocesses $workers --no-loadscope-reorder
     [ "$(id -u)" = 0 ] || skip root "not root: its tests are among the skipped ones of layer host"
 fi
