@@ -16,7 +16,7 @@ def test_it_loads_with_warnings() -> None:
     skipped = {
         one.message.split("'")[1] for one in loaded.diagnostics if one.code.number == "LK0203"
     }
-    assert skipped == {"ha_suspend", "smtp_alert"}
+    assert not skipped
     others = [one for one in loaded.diagnostics if one.code.number != "LK0203"]
     assert [one.code.number for one in others] == ["LK0423"]
     assert others[0].message.startswith("in the group 'VG_1' weights do not count")
