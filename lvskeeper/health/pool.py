@@ -173,7 +173,8 @@ class Serving(Generic[K]):
     """Who serves: every real server in the order of the configuration, and the sorry server.
 
     A server that is not live is to leave the table, or to stay with weight 0 where it has
-    ``inhibit_on_failure``. While *sorry* holds no server is live.
+    ``inhibit_on_failure``. While *sorry* holds no server is live but those whose weight an operator
+    has set to 0: they keep their connections.
     """
 
     servers: tuple[Share[K], ...]
@@ -205,14 +206,16 @@ class Pool(Generic[K]):
         sorry: bool = False,
         priors: Mapping[K, bool] = MappingProxyType({}),
         weights: Mapping[K, int] = MappingProxyType({}),
+        ordered: Mapping[K, int] = MappingProxyType({}),
         had_quorum: bool | None = None,
     ) -> None:
         """Make a pool at the time *now*.
 
         *sorry* tells whether there is a sorry server. *priors* gives the present state of servers
-        that the kernel's table knows, *weights* what checks had given them, *had_quorum* that of
-        the quorum (``None``: by alpha and weight). Of two checks of a server with the same target
-        the first counts. Raise ``ValueError`` where two servers have the same key.
+        that the kernel's table knows, *weights* what checks had given them, *ordered* what an
+        operator wants in place of that, *had_quorum* the state of the quorum (``None``: by alpha
+        and weight). Of two checks of a server with the same target the first counts. Raise
+        ``ValueError`` where two servers have the same key.
         """
         self._servers: dict[K, Server[K]] = {}
         self._ids: dict[K, tuple[CheckId[K], ...]] = {}
@@ -233,6 +236,7 @@ class Pool(Generic[K]):
         self._quorum = effective_quorum(quorum, sum(s.weight for s in self._servers.values()))
         self._up = {key: self._is_up(key) for key in self._servers}
         self._adopted = dict(weights)
+        self._ordered = dict(ordered)
         self._weights = {key: self._weigh(key) for key in self._servers}
         self._since = dict.fromkeys(self._servers, now)
         self._quorum_since = now
@@ -302,7 +306,7 @@ class Pool(Generic[K]):
         sorry = self._sorry and not self._has_quorum
         shares = []
         for key, weight in self._weights.items():
-            live = self._up[key] and not sorry
+            live = self._up[key] and (not sorry or self._ordered.get(key) == 0)
             shares.append(Share(key, live, weight if live else 0))
         return Serving(tuple(shares), sorry)
 
@@ -348,6 +352,12 @@ class Pool(Generic[K]):
         self._has_quorum = old.has_quorum
         moved, self._quorum_since = self._quorum_since, old.quorum_since
         return effects + self._settle_quorum(moved)
+
+    def order(self, weights: Mapping[K, int], now: float) -> list[PoolEffect[K]]:
+        """Let servers have the *weights* that an operator orders, and all others their own."""
+        self._ordered = dict(weights)
+        self._weights = {key: self._weigh(key) for key in self._servers}
+        return self._settle_quorum(now)
 
     def on_start(self, check_id: CheckId[K], now: float) -> None:
         """Note that a probe starts; raise ``KeyError`` for a check that is not in the pool."""
@@ -397,7 +407,9 @@ class Pool(Generic[K]):
         return all(self._checkers[check_id].up for check_id in self._ids[key])
 
     def _weigh(self, key: K) -> int:
-        """Return the weight of a server with what its checks give it."""
+        """Return the weight of a server: what is ordered, or else what its checks give it."""
+        if (ordered := self._ordered.get(key)) is not None:
+            return ordered
         base = self._servers[key].weight
         checkers = [self._checkers[check_id] for check_id in self._ids[key]]
         shifts = [checker.weight - base for checker in checkers if checker.weight is not None]
