@@ -180,6 +180,7 @@ class Director:
             capacity=self._capacity.snapshot,
             cookies=self._counters.snapshot,
             tally=self._health.tally,
+            state_sync=self._state_sync.view(now),
         )
         await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view))))
 

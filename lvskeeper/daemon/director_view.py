@@ -21,6 +21,7 @@ from lvskeeper.observe.views import (
     PoolView,
     ProbesView,
     ServerView,
+    StateSyncView,
     VirtualView,
 )
 from lvskeeper.units import format_address
@@ -34,6 +35,7 @@ async def view_director(
     capacity: Capacity | None = None,
     cookies: Cookies | None = None,
     tally: ProbeTally | None = None,
+    state_sync: StateSyncView | None = None,
 ) -> DirectorView:
     """Return how *virtuals* are at the time *now*, and what surrounds them.
 
@@ -56,6 +58,7 @@ async def view_director(
         syn_cookies=dict(cookies.values) if cookies else None,
         repairs=table.repairs if table else 0,
         probes=tuple(_view_probes(tally)) if tally else (),
+        state_sync=state_sync,
     )
 
 

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
@@ -31,6 +31,7 @@ from lvskeeper.kernel import conntrackd as kernel
 from lvskeeper.kernel.conntrackd import Conntrackd, Request
 from lvskeeper.observe import fullnat_events as told
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import format_address, format_duration
 
 STATE_SYNC_INTERVAL: Final = 1.0
@@ -48,20 +49,6 @@ POLL: Final = 0.02
 
 Starter: TypeAlias = Callable[[Path, Path], int]
 """Starts conntrackd with a configuration and a log; returns its process id."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class StateSyncStatus:
-    """What the last look found."""
-
-    configured: bool = False
-    running: bool = False
-    peer: bool | None = None
-    """Whether the peer's conntrackd is there; ``None``: not known yet."""
-    figures: Figures = field(default_factory=Figures)
-    reason: str = ""
-    """Why a fail-over now would cut connections; empty where it would not."""
 
 
 @final
@@ -106,18 +93,30 @@ class StateSyncKeeper:
         self._reported = Figures()
         self._reported_at = 0.0
         self._next_refresh = 0.0
+        self._looked = float("-inf")
+        """When conntrackd told its figures last."""
         self._reason = ""
 
-    @property
-    def status(self) -> StateSyncStatus:
-        """What is known now."""
+    def view(self, now: float) -> StateSyncView | None:
+        """Return how it is at the time *now*; ``None`` where it is not configured."""
         if self._spec is None:
-            return StateSyncStatus()
-        doubts = (Doubt.SILENT,) if self._outlook.doubts is None else self._outlook.doubts
-        return StateSyncStatus(
-            configured=True, running=self._running, peer=self._watch.there,
-            figures=self._figures, reason=self._in_words(doubts),
+            return None
+        figures, doubts = self._figures, self._outlook.doubts
+        return StateSyncView(
+            link=_link_text(self._spec),
+            age=max(0.0, now - self._looked) if isfinite(self._looked) else None,
+            running=self._running, peer=self._watch.there, active=self._active,
+            keeps=None if doubts is None else not doubts,
+            doubts=tuple(self._words(doubts or ())),
+            own=figures.own, from_peer=self._from_peer(), behind=figures.unconfirmed,
+            sent=figures.sent, received=figures.received, lost=figures.lost,
+            refused=figures.failed, errors=figures.errors, overruns=figures.overruns,
+            ipvs=self._ipvs.running,
         )  # fmt: skip
+
+    def _from_peer(self) -> int:
+        # What conntrackd has counted says less: some entries come as updates, and some have ended.
+        return max(kernel.entries() - self._figures.own, 0)
 
     def configure(self, spec: StateSyncSpec | None) -> None:
         """Go by *spec* from the next look on."""
@@ -159,12 +158,9 @@ class StateSyncKeeper:
 
     def _tell_take_over(self, spec: StateSyncSpec) -> None:
         now = asyncio.get_running_loop().time()
-        own = self._figures.own
-        # What conntrackd has counted says less: some entries come as updates, and some have ended.
-        known = kernel.entries() - own
         self._emit(
             told.StateSyncTookOver(
-                max(known, 0), own, self._ipvs.running,
+                self._from_peer(), self._figures.own, self._ipvs.running,
                 self._holds.begin(spec.hold, now), self._in_words(self._outlook.doubts or ()),
             )
         )  # fmt: skip
@@ -204,8 +200,12 @@ class StateSyncKeeper:
             self._emit(told.StateSyncKeeps(self._figures.own))
 
     def _in_words(self, doubts: Iterable[Doubt]) -> str:
-        words = {Doubt.ABSENT: f"{Doubt.ABSENT}: {self._reason}" if self._reason else Doubt.ABSENT}
-        return "; ".join(words.get(doubt, doubt) for doubt in doubts)
+        return "; ".join(self._words(doubts))
+
+    def _words(self, doubts: Iterable[Doubt]) -> Iterator[str]:
+        for doubt in doubts:
+            absent = doubt is Doubt.ABSENT and self._reason
+            yield f"{doubt}: {self._reason}" if absent else str(doubt)
 
     async def stop(self) -> None:
         """Stop our conntrackd for a clean stop; an external one is let be."""
@@ -314,6 +314,7 @@ class StateSyncKeeper:
 
     async def _take_figures(self, now: float) -> None:
         figures = self._figures = await self._control.figures()
+        self._looked = now
         news = self._watch.on_figures(figures, now)
         if news is True:
             self._emit(told.StateSyncPeerFound(figures.own))

@@ -39,6 +39,7 @@ from lvskeeper.kernel.hold_switch import HoldSwitch
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.observe import fullnat_events as told
 from lvskeeper.observe.events import Event
+from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import parse_address
 
 E = TypeVar("E", bound=Event)
@@ -97,6 +98,12 @@ class Side:
     def names(self) -> list[str]:
         return [event.NAME for event in self.events]
 
+    @property
+    def view(self) -> StateSyncView:
+        view = self.keeper.view(asyncio.get_running_loop().time())
+        assert view is not None
+        return view
+
     def process(self) -> int:
         return Conntrackd(self.folder / "conntrackd.ctl").process()
 
@@ -153,7 +160,7 @@ async def serving(pair: Pair) -> AsyncIterator[Servers]:
 async def both(pair: Pair, **more: Any) -> AsyncIterator[dict[str, Side]]:
     sides = {name: Side(pair, name, **more) for name in ("a", "b")}
     try:
-        await until(lambda: all(side.keeper.status.peer for side in sides.values()))
+        await until(lambda: all(side.told(told.StateSyncPeerFound) for side in sides.values()))
         yield sides
     finally:
         for side in sides.values():
@@ -274,12 +281,12 @@ def test_who_gives_up_forgets_and_takes_nothing_from_either_kernel(pair: Pair) -
         async with serving(pair) as servers, both(pair) as sides:
             flow = Flow(pair, servers, ECHO, 0)
             await flow.open()
-            await until(lambda: sides["a"].keeper.status.figures.own)
+            await until(lambda: sides["a"].view.own)
             await until(lambda: pair.entries("b") == 1)
             sides["b"].keeper.follow(active=True)
-            await until(lambda: sides["b"].keeper.status.figures.own)
+            await until(lambda: sides["b"].view.own)
             sides["a"].keeper.follow(active=False)
-            await until(lambda: sides["a"].keeper.status.figures.own == 0)
+            await until(lambda: sides["a"].view.own == 0)
             assert (pair.entries("a"), pair.entries("b")) == (1, 1)
             await flow.close()
 
@@ -299,14 +306,14 @@ def test_an_entry_that_runs_out_where_nobody_serves_any_more_lives_on_at_the_pee
             # The control: who serves tells the peer what ended.
             pair.run("a", f"conntrack -D -p tcp --sport {ports[0]}")
             await until(lambda: pair.entries("b") == 1)
-            await until(lambda: sides["a"].keeper.status.figures.own == 1)
+            await until(lambda: sides["a"].view.own == 1)
             sides["a"].keeper.follow(active=False)
             pair.serve_by("b")
             sides["b"].keeper.follow(active=True)
-            await until(lambda: sides["a"].keeper.status.figures.own == 0)
+            await until(lambda: sides["a"].view.own == 0)
             pair.run("a", f"conntrack -D -p tcp --sport {ports[1]}")
-            heard = sides["b"].keeper.status.figures.received
-            await until(lambda: sides["b"].keeper.status.figures.received > heard + 1)
+            heard = sides["b"].view.received
+            await until(lambda: sides["b"].view.received > heard + 1)
             assert pair.entries("b") == 1
             for flow in flows:
                 await flow.close()
@@ -386,13 +393,19 @@ def test_it_tells_whether_a_fail_over_would_keep_connections(
             await until(lambda: sides["a"].told(told.StateSyncKeeps))
             assert not sides["a"].told(told.StateSyncCuts)
             sides["a"].keeper.report()
+            view = sides["a"].view
+            assert (view.keeps, view.peer, view.running, view.active) == (True, True, True, None)
+            assert view.age is not None
+            assert view.age < PATIENCE
+            assert view.link == f"{SYNC_DEVICE} {SYNC['a']} to {SYNC['b']}"
             (report,) = sides["a"].told(told.StateSyncReport)
             assert (report.keeps, report.peer, report.serves) == ("yes", "yes", "unknown")
             await sides["b"].leave()
             os.kill(sides["b"].process(), signal.SIGKILL)
             await until(lambda: sides["a"].told(told.StateSyncCuts))
             (cuts,) = sides["a"].told(told.StateSyncCuts)
-            assert cuts.reasons == sides["a"].keeper.status.reason == Doubt.SILENT
+            assert sides["a"].view.doubts == (cuts.reasons,) == (Doubt.SILENT,)
+            assert not sides["a"].view.keeps
             sides["b"] = Side(pair, "b")
             await until(lambda: len(sides["a"].told(told.StateSyncKeeps)) == 2)
 
@@ -485,7 +498,7 @@ def test_an_absent_program_is_told_once(pair: Pair, monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0.5)
         assert side.names == ["state_sync_lost", "state_sync_cuts"]
         assert "install the package conntrackd" in str(side.events[0])
-        assert "not there" in side.keeper.status.reason
+        assert "not there" in side.view.doubts[0]
         await side.stop()
 
     run(work())
@@ -510,7 +523,7 @@ def test_an_external_conntrackd_is_watched_and_left_alone(pair: Pair) -> None:
             await sides["a"].leave()
             watcher = Side(pair, "a", "watcher")
             watcher.keeper.configure(StateSyncSpec(external=True, socket=str(path)))
-            await until(lambda: watcher.keeper.status.peer)
+            await until(lambda: watcher.told(told.StateSyncPeerFound))
             await watcher.stop()
             assert [one.how for one in watcher.told(told.StateSyncStarted)] == ["external"]
             assert sides["a"].process() == process
