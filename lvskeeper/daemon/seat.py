@@ -78,7 +78,10 @@ class Seat:
         self.change: StateChanged | None = None
         """The last transition."""
         self.sequence = 0
-        """The highest one of an authentication header that was heard or sent."""
+        """The highest one of an authentication header, heard or sent: ours go on from it."""
+        self.heard_sequence = 0
+        """The highest one that was accepted. What crosses ours on the wire may have the same number
+        as ours, and is no replay."""
         self.hmac_sequence: int | None = None
         """The last one that we signed with."""
         self._guard: Final = ReplayGuard()
@@ -171,14 +174,15 @@ class Seat:
         verdict = validate(
             received,
             self.config.rules,
-            sequence=self.sequence,
+            sequence=self.heard_sequence,
             skip_addresses=self.config.skip_addresses and received.source == master != NO_ADDRESS,
             wall=wall,
             guard=self._guard,
         )
         if isinstance(verdict, Accepted):
             if verdict.sequence is not None:
-                self.sequence = verdict.sequence
+                self.heard_sequence = verdict.sequence
+                self.sequence = max(self.sequence, verdict.sequence)
             elif not verdict.notes and self.config.rules.hmac is None:
                 self._memo, self._remembered = received, verdict
         return verdict

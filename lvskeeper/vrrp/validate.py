@@ -74,7 +74,7 @@ class Accepted:
     source: Address
     ttl: int
     sequence: int | None = None
-    """Of an authentication header; the highest one is the next call's *sequence*."""
+    """Of an authentication header: the next call's *sequence*."""
     key: int | None = None
     """Number of the ``auth_hmac`` key that signed it."""
     notes: tuple[Note, ...] = ()
@@ -193,8 +193,8 @@ def validate(
 ) -> Accepted | Reject:
     """Return the advert in *received*, or why it does not count.
 
-    *sequence* is the highest number of an authentication header that the instance has accepted or
-    sent. *skip_addresses* leaves the addresses uncompared (``skip_check_adv_addr``, for packets of
+    *sequence* is the highest number of an authentication header that the instance has accepted.
+    *skip_addresses* leaves the addresses uncompared (``skip_check_adv_addr``, for packets of
     the known master). ``owner_ignore_adverts`` is the caller's: it drops what is accepted here.
 
     With ``auth_hmac`` *wall* is the time of day and *guard* what the instance keeps of its senders:
