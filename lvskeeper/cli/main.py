@@ -14,7 +14,8 @@ COMMANDS: Final = {
     "run": "run the daemon in the foreground",
     "check": "check a configuration file",
     "convert": "write a configuration in the other form: keepalived.conf or YAML",
-    "explain": "tell what a code of check means, and what helps",
+    "status": "show how a running daemon is",
+    "explain": "tell why something is in its state, or what a code of check means",
     "plan": "show what a configuration would change in this kernel's table",
     "demo": "watch lvskeeper work, in a laboratory that leaves no trace",
 }
@@ -22,12 +23,16 @@ COMMANDS: Final = {
 _STATUSES: Final = """\
 exit status:
   0   done; plan: nothing would change
-  1   check --strict: warnings; plan: there are changes; demo: a step failed
+  1   check --strict: warnings; plan: changes; demo: a failed step; status --is-master: no
   2   the configuration or the command line is refused
   3   a privilege is missing (root, or CAP_NET_ADMIN)
   4   the kernel lacks ip_vs, or another feature that is needed
   5   the kernel or a helper program refused or did not answer
   6   another lvskeeper uses the runtime directory
+  7   no daemon answers
+  8   the daemon refuses what was asked
+  9   there is nothing of this name
+  10  the daemon, or a part of it, did not answer in time
   70  a bug in lvskeeper
   130 Ctrl-C ended the command
 """
