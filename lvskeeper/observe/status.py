@@ -56,6 +56,8 @@ def render_status(snapshot: Snapshot, now: float, *, wide: bool = False) -> str:
         parts.append(str(virtual_section(snapshot, now, wide=wide)))
     if director is not None and director.pools:
         parts.append(str(pool_section(snapshot, now, wide=wide)))
+    if director is not None and director.state_sync is not None:
+        parts.append(str(state_sync_section(snapshot, now, wide=wide)))
     return "\n".join(parts)
 
 
@@ -248,6 +250,28 @@ def pool_section(snapshot: Snapshot, now: float, *, wide: bool = False) -> Secti
     return Section("Local addresses", head, rows, _age(director, now), empty)
 
 
+def state_sync_section(snapshot: Snapshot, now: float, *, wide: bool = False) -> Section:
+    """Return whether a fail-over now would keep connections, and what is known on both sides."""
+    head: tuple[str, ...] = ("KEEPS", "PEER", "OWN", "FROM PEER", "BEHIND", "REFUSED", "ERRORS")
+    if wide:
+        head += ("LINK", "SERVES", "SENT", "RECEIVED", "LOST", "OVERRUNS", "IPVS")
+    director = snapshot.director
+    sync = director.state_sync if director else None
+    rows: list[list[str]] = []
+    if sync is not None:
+        numbers = (sync.own, sync.from_peer, sync.behind, sync.refused, sync.errors)
+        row = [_whether(sync.keeps), _whether(sync.peer, "heard", "silent"), *map(str, numbers)]
+        if wide:
+            counts = map(str, (sync.sent, sync.received, sync.lost, sync.overruns))
+            row += [sync.link, _whether(sync.active), *counts, sync.ipvs]
+        rows.append([*row, "; ".join(sync.doubts)])
+    return Section("State sync", (*head, "WHY NOT"), rows, _age(director, now), "not configured")
+
+
+def _whether(known: bool | None, yes: str = "yes", no: str = "no") -> str:
+    return "unknown" if known is None else yes if known else no
+
+
 def _virtuals(snapshot: Snapshot) -> Iterable[VirtualView]:
     return snapshot.director.virtual_servers if snapshot.director else ()
 
@@ -262,6 +286,7 @@ SECTIONS: Final[dict[str, Callable[..., Section]]] = {
     "vrrp": vrrp_section,
     "checks": check_section,
     "lips": pool_section,
+    "sync": state_sync_section,
 }
 """The tables by the word that asks for them."""
 

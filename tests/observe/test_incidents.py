@@ -12,12 +12,14 @@ from support.incidents import Incident
 
 from lvskeeper.fullnat.capacity import Load, Place, PoolUse, State
 from lvskeeper.fullnat.capacity import Snapshot as Capacity
+from lvskeeper.fullnat.outlook import Doubt
 from lvskeeper.health.spec import Phase
 from lvskeeper.ipvs.types import DestKey, Protocol
 from lvskeeper.observe.explain import explain_server, explain_virtual
 from lvskeeper.observe.explain_vrrp import explain_instance
 from lvskeeper.observe.snapshot import Problem, Snapshot
 from lvskeeper.observe.status import SECTIONS, render_status
+from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import parse_address
 from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.states import Fault, FaultKind
@@ -91,9 +93,18 @@ def pool_full(it: Incident) -> None:
     it.capacity = Capacity((PoolUse("pool", 190_500, load, State.NEARLY_FULL),))
 
 
+def peer_silent(it: Incident) -> None:
+    all_well(it)
+    it.state_sync = StateSyncView(
+        link="eth2 10.255.0.1 to 10.255.0.2", age=0.4, running=True, peer=False, active=True,
+        keeps=False, doubts=(str(Doubt.SILENT),), own=8123, from_peer=12, behind=377,
+        sent=90_210, received=4711, lost=2, refused=0, errors=1, overruns=0, ipvs="master",
+    )  # fmt: skip
+
+
 STORIES: list[Callable[[Incident], None]] = [
     all_well, server_down, servers_back_but_sorry, a_stronger_master, script_failed,
-    interface_down, two_masters, router_gone, pool_full,
+    interface_down, two_masters, router_gone, pool_full, peer_silent,
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView, Snapshot
+from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import parse_address
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
@@ -107,6 +108,7 @@ class Incident:
     told: list[Event] = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
     capacity: Capacity = field(default_factory=Capacity)
+    state_sync: StateSyncView | None = None
 
     def __post_init__(self) -> None:
         loaded = load("site.conf", MemoryFiles({"site.conf": self.text}))
@@ -185,7 +187,11 @@ class Incident:
     async def snapshot(self) -> Snapshot:
         """Return what the control socket would tell now."""
         director = await view_director(
-            self.virtuals, self.now, capacity=self.capacity, tally=self.tally
+            self.virtuals,
+            self.now,
+            capacity=self.capacity,
+            state_sync=self.state_sync,
+            tally=self.tally,
         )
         age = self.now - START
         roles = (
