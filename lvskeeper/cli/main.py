@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from lvskeeper import __version__
+from lvskeeper.cli.keepalived_options import add_signum
 from lvskeeper.errors import ExitStatus, OperatorError
 
 COMMANDS: Final = {
     "run": "run the daemon in the foreground",
     "check": "check a configuration file",
     "convert": "write a configuration in the other form: keepalived.conf or YAML",
+    "schema": "print the JSON schema of the YAML form",
     "status": "show how a running daemon is",
     "explain": "tell why something is in its state, or what a code of check means",
     "plan": "show what a configuration would change in this kernel's table",
+    "cleanup": "take out of the kernel what a dead daemon has left there",
     "demo": "watch lvskeeper work, in a laboratory that leaves no trace",
 }
 
@@ -46,6 +49,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_signum(parser)
     parser.add_argument("--version", action="version", version=f"lvskeeper {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():

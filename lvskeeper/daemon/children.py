@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from lvskeeper.kernel.capabilities import without_ambient
+
 MAX_OUTPUT: Final = 4096
 """Bytes of output that are kept, the last ones."""
 READ_SIZE: Final = 65536
@@ -108,19 +110,20 @@ class Child:
         inherits the descriptors *keep* as well.
         """
         # No waiting inside: Popen returns when the child runs the program, or could not.
-        self._process: Final = subprocess.Popen(  # noqa: S603 - no shell
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env=dict(environment),
-            start_new_session=True,
-            pass_fds=keep,
-            user=who.user,
-            group=who.group,
-            extra_groups=who.extra_groups,
-        )
+        with without_ambient():
+            self._process: Final = subprocess.Popen(  # noqa: S603 - no shell
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=dict(environment),
+                start_new_session=True,
+                pass_fds=keep,
+                user=who.user,
+                group=who.group,
+                extra_groups=who.extra_groups,
+            )
         self.pid: Final = self._process.pid
         self._loop: Final = asyncio.get_running_loop()
         self.ended: Final[asyncio.Future[int]] = self._loop.create_future()

@@ -13,6 +13,7 @@ from lvskeeper.daemon.children import KILL_DELAY, environment, explain, identity
 from lvskeeper.daemon.process import Child, describe_status, spawn
 from lvskeeper.daemon.roles import Script
 from lvskeeper.daemon.script_security import root_risk
+from lvskeeper.kernel.capabilities import drop_ambient
 from lvskeeper.units import format_duration
 
 PAUSE_FIRST: Final = 1.0
@@ -163,6 +164,7 @@ def _main(script: Script, path: str) -> Callable[[socket.socket], int]:
             for number in range(3):
                 os.dup2(null, number)
             _become(script)
+            drop_ambient()
             # Not before: a change of user takes this back.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
