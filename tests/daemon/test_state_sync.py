@@ -52,6 +52,8 @@ pytestmark = [
 ]
 
 PATIENCE: Final = 15.0
+START_TIME: Final = 60.0
+"""Seconds for a daemon to start, or to start a role again, on a busy machine."""
 EACH: Final = 2
 SILENCE: Final = 2.5
 """Seconds after which a peer that says something each second is lost."""
@@ -134,8 +136,8 @@ state_sync {{
 """
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
+async def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    async with asyncio.timeout(patience):
         while not condition():  # noqa: ASYNC110 - of other processes there are no news
             await asyncio.sleep(0.05)
 
@@ -542,19 +544,19 @@ def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: P
         daemon = subprocess.Popen(command, stdout=output, stderr=output)
 
     async def work() -> None:
-        await until(control.process)
+        await until(control.process, START_TIME)
         before = control.process()
-        await until(lambda: log.read_text().count("state_sync_started") == 1)
+        await until(lambda: log.read_text().count("state_sync_started") == 1, START_TIME)
         daemon.send_signal(signal.SIGUSR1)
-        await until(lambda: "state_sync_report" in log.read_text())
+        await until(lambda: "state_sync_report" in log.read_text(), START_TIME)
         status = Path("/proc", str(before), "status").read_text()  # noqa: ASYNC240 - in memory
         os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
-        await until(lambda: log.read_text().count("state_sync_started") == 2)
+        await until(lambda: log.read_text().count("state_sync_started") == 2, START_TIME)
         assert "adopted" in log.read_text()
         assert control.process() == before
         daemon.terminate()
-        await until(lambda: not control.process())
-        await until(lambda: daemon.poll() is not None)
+        await until(lambda: not control.process(), START_TIME)
+        await until(lambda: daemon.poll() is not None, START_TIME)
 
     try:
         run(work())
