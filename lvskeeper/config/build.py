@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 MAX_ERRORS: Final = 1000
 """Most errors of one configuration; to look for what each may mean takes its time."""
 
-_OWNERS: Final = {"K": "keepalived", "T": "the FULLNAT fork", "D": "DPVS"}
-
 
 @final
 @dataclass(slots=True)
@@ -77,8 +75,10 @@ class Builder:
         self.files = files
         self.diagnostics: list[Diagnostic] = []
         self.origin = Origin()
-        self.noted: dict[str, list[Directive]] = {}
+        self.noted: dict[tuple[str, str], list[Directive]] = {}
         self.errors = 0
+        self.refusals = 0
+        """Errors for keywords that are refused: they spoil no block."""
         self.checks: dict[tuple[tuple[object, ...], ...], TcpCheck] = {}
 
     def error(
@@ -86,7 +86,7 @@ class Builder:
     ) -> None:
         """Add an error at word *index* of *directive*."""
         self.errors += 1
-        if self.errors > MAX_ERRORS:
+        if self.errors + self.refusals > MAX_ERRORS:
             raise LimitError(directive.span(index), f"more than {MAX_ERRORS} errors")
         self.diagnostics.append(error(code, directive.span(index), message, hint))
 
@@ -208,8 +208,8 @@ class Builder:
 
     def fits(self, directive: Directive, keyword: Keyword, block: str) -> bool:
         """Tell whether a directive has the form of its keyword; report it where it has not."""
-        if keyword.status is not Status.SERVED:
-            self.unserved(directive, keyword)
+        if keyword.status is Status.REFUSED:
+            self.refuse(directive, keyword)
             return False
         count = len(directive.words)
         if count < keyword.least:
@@ -221,7 +221,36 @@ class Builder:
             return False
         if count > keyword.most:
             self.surplus(directive, keyword, block)
+        if keyword.status is Status.NOTED:
+            self.note(directive, keyword)
+            return False
         return True
+
+    def refuse(self, directive: Directive, keyword: Keyword) -> None:
+        """Report a keyword that is refused; what stands around it is judged all the same."""
+        before = self.errors
+        message = f"'{keyword.name}' is refused"
+        self.error(Code.REFUSED, directive, 0, message, keyword.reason)
+        self.refusals += self.errors - before
+        self.errors = before
+
+    def note(self, directive: Directive, keyword: Keyword) -> None:
+        """Read a keyword that nothing acts on: what is wrong with it is told all the same."""
+        self.noted.setdefault((keyword.name, keyword.reason), []).append(directive)
+        if keyword.read is not None:
+            try:
+                keyword.read(directive.words)
+            except BadValueError as bad:
+                self.bad(directive, bad)
+        if keyword.entries is not None:
+            from lvskeeper.config.vrrp_build import entries  # noqa: PLC0415 - seldom needed
+
+            entries(self, directive, keyword)
+        elif keyword.block:
+            told = self.noted
+            self.noted = {}  # that the block is passed over says it of all within
+            self.block(keyword.name, directive.children or (), {})
+            self.noted = told
 
     def bad(self, directive: Directive, bad: BadValueError, name: str = "") -> None:
         """Report a value that a reader refused; *name* is its keyword where it has another."""
@@ -279,14 +308,6 @@ class Builder:
         if directive.children is not None:
             hint = f"{hint} Its block is skipped.".strip()
         self.error(Code.UNKNOWN, directive, 0, f"unknown keyword '{name}'", hint)
-
-    def unserved(self, directive: Directive, keyword: Keyword) -> None:
-        """Report a keyword that is known and not served."""
-        if keyword.status is Status.REFUSED:
-            message = f"'{keyword.name}' is refused"
-            self.error(Code.REFUSED, directive, 0, message, keyword.reason)
-        else:
-            self.noted.setdefault(keyword.name, []).append(directive)
 
     def surplus(self, directive: Directive, keyword: Keyword, block: str) -> None:
         """Report words that keepalived would pass over in silence."""
@@ -409,9 +430,8 @@ class Builder:
 
     def finish(self) -> None:
         """Report what was collected over the whole file: one warning a keyword, not one a line."""
-        for name, places in self.noted.items():
-            what = "its block is skipped" if places[0].children is not None else "it is ignored"
+        for (name, reason), places in self.noted.items():
+            what = "its block is passed over" if places[0].children is not None else "it is ignored"
             more = f" ({len(places)} places)" if len(places) > 1 else ""
-            owner = _OWNERS[BLOCKS[homes(name)[0]][name].origin[0]]
-            message = f"'{name}' is a keyword of {owner} that is not served yet; {what}{more}"
-            self.warn(Code.NOTED, places[0], 0, message)
+            message = f"'{name}' is not acted on: {what}{more}"
+            self.warn(Code.NOTED, places[0], 0, message, reason)

@@ -70,7 +70,8 @@ _CHECK: Final = (*_CONNECTION, *TIMING, *_START)
 
 _HTTP: Final = (
     *_CHECK,
-    Keyword("nb_get_retry", "N", "Old name of `retry`.", "K", _RETRY, least=2, key="retry"),
+    Keyword("nb_get_retry", "N", "Old name of `retry`.", "K", _RETRY, least=2, key="retry",
+            instead="retry"),
     k.text("virtualhost", "NAME", "`Host` of urls that give none.", v.header,
           default="the real server's"),
     k.value(
@@ -211,8 +212,8 @@ BLOCKS: Final = (
     ),
     k.block("FILE_CHECK", "", "The number in a file weighs the server, or takes it down.",
             key="checks"),
-    k.refused(
-        "BFD_CHECK", "Up while a BFD session is.",
+    k.refuse(
+        k.block("BFD_CHECK", "", "Up while a BFD session is.", key="checks"),
         "BFD is not spoken here, so a session would never come up; another check finds a dead "
         "server, and delay_loop says how soon",
     ),

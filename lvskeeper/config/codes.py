@@ -82,8 +82,8 @@ class Code(Enum):
     MISPLACED = "LK0202", "A keyword stands in a block where it has no meaning."
     NOTED = (
         "LK0203",
-        "A keyword of keepalived that is not served yet; it is skipped.",
-        "remove the line where it is not needed; nothing acts on it",
+        "A keyword that is known and that nothing acts on; it is passed over.",
+        "the hint says why, and what does its work here; then the line can go",
     )
     REFUSED = "LK0204", "A keyword that is refused on purpose."
     NO_VALUE = (

@@ -6,12 +6,15 @@ without it would take services away. ``includer`` is the form for a file that ma
 """
 
 import posixpath
+from collections.abc import Sequence
 from typing import Final
 
+from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.braces import expand_braces
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.source import Files, Source, Span
+from lvskeeper.config.value_type import Kind, typed
 
 INCLUDES: Final = frozenset({"include", "includer", "includem", "includew", "includeb", "includea"})
 
@@ -24,6 +27,32 @@ MAX_FILES: Final = 10_000
 _MAY_MISS: Final = frozenset({"includer", "includeb"})
 _WILD: Final = frozenset({"includew", "includea"})
 _BRACES: Final = frozenset({"includeb", "includea"})
+
+CHECKS: Final = ("read", "match", "wildcard_match", "brace_match")
+"""What ``include_check`` can ask of a plain ``include``; the first two hold here in any case."""
+
+
+def checks_of(words: Sequence[str], before: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Return what an ``include_check [+|-]CHECK ...`` leaves of the checks *before*.
+
+    Alone it asks for all. Raises :class:`BadValueError`.
+    """
+    if len(words) == 1:
+        return frozenset(CHECKS)
+    found = before if words[1][:1] in {"+", "-"} else frozenset()
+    for index, word in enumerate(words[1:], 1):
+        name = word.lstrip("+-")
+        if name not in CHECKS or len(word) - len(name) > 1:
+            hint = f"one of {', '.join(CHECKS)}, with + or - to add or take one"
+            raise BadValueError(index, f"'{word}' is not known here", hint)
+        found = found - {name} if word.startswith("-") else found | {name}
+    return found
+
+
+@typed(Kind.WORDS, ("", "read match", "+wildcard_match -brace_match"), ("all", "--read", "+"))
+def include_check(words: Sequence[str]) -> tuple[str, ...]:
+    """Read ``include_check``: it has done its work when the file was read."""
+    return tuple(sorted(checks_of(words)))
 
 
 def open_source(
@@ -67,10 +96,21 @@ def open_source(
     return source
 
 
+def asked(keyword: str, checks: frozenset[str]) -> frozenset[str]:
+    """Return what an include asks of its pattern; *checks* are those of ``include_check``."""
+    if keyword == "include":
+        return checks
+    wild = {"wildcard_match"} if keyword in _WILD else set[str]()
+    return frozenset(wild | ({"brace_match"} if keyword in _BRACES else set()))
+
+
 def resolve_include(
-    keyword: str, pattern: str, span: Span, files: Files, found: list[Diagnostic]
+    checks: frozenset[str], pattern: str, span: Span, files: Files, found: list[Diagnostic]
 ) -> list[str]:
-    """Return the paths that an include names; what is missing is added to *found*."""
+    """Return the paths that an include names; what is missing is added to *found*.
+
+    *checks* are what it asks of its pattern.
+    """
     base = posixpath.dirname(span.source.path)
     full = posixpath.join(base, pattern)
     wild = any(char in pattern for char in "*?[{")
@@ -81,9 +121,9 @@ def resolve_include(
         found.append(error(Code.UNREADABLE, span, f"cannot look for {full}: {reason}"))
         return []
     paths = sorted({path for _, matched in branches for path in matched}) if wild else [full]
-    if not paths and keyword in _WILD:
+    if not paths and "wildcard_match" in checks:
         found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{pattern}'"))
-    elif keyword in _BRACES and len(branches) > 1:
+    elif "brace_match" in checks and len(branches) > 1:
         for branch, matched in branches:
             if not matched:
                 found.append(error(Code.INCLUDE_MISSING, span, f"no file matches '{branch}'"))

@@ -71,6 +71,11 @@ def noted(keyword: Keyword, reason: str) -> Keyword:
     return replace(keyword, status=Status.NOTED, reason=reason)
 
 
+def refuse(keyword: Keyword, reason: str) -> Keyword:
+    """Return *keyword* as one that is refused for *reason*."""
+    return replace(keyword, status=Status.REFUSED, reason=reason)
+
+
 def old(keyword: Keyword, name: str, *, origin: str = "") -> Keyword:
     """Return the deprecated *name* of *keyword*."""
     doc = f"Old name of `{keyword.name}`."

@@ -11,11 +11,14 @@ from lvskeeper.config import check_values as c
 from lvskeeper.config import fullnat_keywords as fullnat
 from lvskeeper.config import keyword as k
 from lvskeeper.config import state_sync_keywords as state_sync
+from lvskeeper.config import unserved_keywords as unserved
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_keywords as vrrp
-from lvskeeper.config.keyword import Keyword, Status
-from lvskeeper.config.noted import NOTED_BLOCKS, NOTED_SCALARS
+from lvskeeper.config.include import include_check
+from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.off import codes_off
+from lvskeeper.config.since import dated
+from lvskeeper.config.unserved_values import listed_address
 from lvskeeper.ipvs.types import SCHEDULERS
 
 ROOT: Final = ""
@@ -67,6 +70,13 @@ _GLOBAL: Final = (
         "lvs_keep_on_stop", "Leave services and rules in the kernel at a clean stop.", "L",
     ),
     Keyword(
+        "include_check", "[[+|-]CHECK ...]",
+        "What a plain `include` behind this line asks for, beside a file that can be read: "
+        "`wildcard_match`, that a pattern matches a file, `brace_match`, that each choice in "
+        "braces does. `read` and `match` hold in any case. Alone it asks for all; `+` and `-` add "
+        "and take one.", "K", include_check, most=9, many=True, key="include_checks",
+    ),
+    Keyword(
         "warnings_off", "CODE ...", "Warnings that are not told, as LK0324; errors always are.",
         "L", codes_off, least=2, most=99, many=True,
     ),
@@ -78,7 +88,7 @@ _GLOBAL: Final = (
         "survive a restart; remove the line",
     ),
     k.refused("lvs_flush_on_stop", "Empty the IPVS table at stop.", _NO_FLUSH_ON_STOP),
-    k.refused("lvs_flush_onstop", "Old name of `lvs_flush_on_stop`.", _NO_FLUSH_ON_STOP),
+    k.old(k.refused("lvs_flush_on_stop", "", _NO_FLUSH_ON_STOP), "lvs_flush_onstop"),
 )  # fmt: skip
 
 _INHIBIT: Final = "Keep a failed real server in the table with weight 0."
@@ -90,20 +100,20 @@ _VIRTUAL: Final = (
         v.choice("TCP", "UDP", "SCTP", fold=True),
     ),
     Keyword(
-        "lb_algo", "SCHEDULER", f"Scheduler: {', '.join(SCHEDULERS)}.", "KTD", v.scheduler,
+        "lb_algo", "SCHEDULER", f"Scheduler: {', '.join(SCHEDULERS)}.", "K", v.scheduler,
         least=2, default="wlc",
     ),
     Keyword(
-        "lvs_sched", "SCHEDULER", "The same as `lb_algo`.", "KTD", v.scheduler, least=2,
+        "lvs_sched", "SCHEDULER", "The same as `lb_algo`.", "K", v.scheduler, least=2,
         key="lb_algo",
     ),
     Keyword(
         "lb_kind", "NAT | DR | FNAT | TUN [type ipip|gue|gre] [port N] [nocsum|csum|remcsum]",
         "Forwarding method. FNAT is FULLNAT: it also translates the source, to a local address.",
-        "KTD", v.forwarding, least=2, most=7, default="NAT",
+        "K", v.forwarding, least=2, most=7, default="NAT",
     ),
     Keyword(
-        "lvs_method", "METHOD", "The same as `lb_kind`.", "KTD", v.forwarding, least=2, most=7,
+        "lvs_method", "METHOD", "The same as `lb_kind`.", "K", v.forwarding, least=2, most=7,
         key="lb_kind",
     ),
     Keyword(
@@ -205,29 +215,26 @@ _REAL: Final = (
 
 
 def _table(block: str, served: tuple[Keyword, ...]) -> dict[str, Keyword]:
-    noted = [
-        Keyword(name, "", "", origin, most=99, status=Status.NOTED, block=has_block)
-        for names, has_block in ((NOTED_SCALARS, False), (NOTED_BLOCKS, True))
-        for origin, listed in names.get(block, ())
-        for name in listed.split()
-    ]
-    return {keyword.name: keyword for keyword in (*served, *noted)}
+    known = (*served, *unserved.TABLES.get(block, ()))
+    return {one.name: dated(block, one) for one in known}
 
+
+_SERVED: Final = (
+    (ROOT, _ROOT),
+    ("global_defs", _GLOBAL),
+    ("ipvs_sysctls", fullnat.SYSCTL_BLOCK),
+    ("virtual_server", _VIRTUAL),
+    ("real_server", _REAL),
+    *checks.TABLES,
+    (state_sync.BLOCK, state_sync.KEYWORDS),
+    *vrrp.TABLES,
+)
 
 BLOCKS: Final[dict[str, dict[str, Keyword]]] = {
-    name: _table(name, served)
-    for name, served in (
-        (ROOT, _ROOT),
-        ("global_defs", _GLOBAL),
-        ("ipvs_sysctls", fullnat.SYSCTL_BLOCK),
-        ("virtual_server", _VIRTUAL),
-        ("real_server", _REAL),
-        *checks.TABLES,
-        (state_sync.BLOCK, state_sync.KEYWORDS),
-        *vrrp.TABLES,
-    )
+    **{block: _table(block, served) for block, served in _SERVED},
+    **{block: _table(block, ()) for block in unserved.BLOCKS},
 }
-"""Keywords of every served block that holds keywords."""
+"""Keywords of every block that holds keywords, those that are passed over included."""
 
 NESTED: Final[dict[str, frozenset[str]]] = {
     name: frozenset(keyword.name for keyword in table.values() if keyword.block)
@@ -238,6 +245,8 @@ NESTED: Final[dict[str, frozenset[str]]] = {
 ENTRY_BLOCKS: Final = {
     "local_address_group": v.local_address,
     "virtual_server_group": v.group_member,
+    "deny_address_group": listed_address,
+    "allow_address_group": listed_address,
 }
 """Blocks that hold entries in place of keywords."""
 

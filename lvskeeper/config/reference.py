@@ -71,7 +71,11 @@ The same keywords with the same values. Every plain value is read as the keyword
 ## Keywords
 
 *From* tells who has the keyword: K keepalived, T the FULLNAT fork of Taobao, D DPVS, L lvskeeper
-alone.
+alone. *Since* is the first version of keepalived that has it, of 1.2.2, 2.0.19, 2.2.7 and 2.4.3.
+
+Every keyword of keepalived 2.4.3 and of both forks is known. What is *passed over* has its value
+read, and a warning says that nothing acts on it, and why. To pass over what is *refused* would
+change what is served, so that it is an error.
 
 A check takes a time or a count from the innermost block that gives it: the check, the real server,
 the virtual server, else the default. The first check comes after a random time up to `warmup`.
@@ -84,30 +88,40 @@ and changes nothing about the server. Of weights that checks give, each adds its
 configured one.
 """
 
+_HEADS: Final = {
+    Status.SERVED: "| Keyword | Default | Meaning | From | Since |",
+    Status.NOTED: "| Passed over | Meaning | Why | From | Since |",
+    Status.REFUSED: "| Refused | Meaning | Why | From | Since |",
+}
+
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _row(keyword: Keyword) -> str:
+def _usage(keyword: Keyword) -> str:
     usage = _cell(f"{keyword.name} {keyword.args}".strip())
-    block = " { }" if keyword.block else ""
-    origin = ", ".join(keyword.origin)
-    return f"| `{usage}{block}` | {_cell(keyword.default)} | {_cell(keyword.doc)} | {origin} |"
+    return f"`{usage}{' { }' if keyword.block else ''}`"
+
+
+def _row(keyword: Keyword) -> str:
+    told = (keyword.default, keyword.doc, ", ".join(keyword.origin), keyword.since)
+    return f"| {_usage(keyword)} | {' | '.join(map(_cell, told))} |"
+
+
+def _why(keyword: Keyword) -> str:
+    told = (keyword.doc, keyword.reason, ", ".join(keyword.origin), keyword.since)
+    return f"| {_usage(keyword)} | {' | '.join(map(_cell, told))} |"
 
 
 def _section(block: str) -> list[str]:
     keywords = BLOCKS[block].values()
-    lines = ["", f"### {block or 'Top level'}", "", "| Keyword | Default | Meaning | From |"]
-    lines.append("| --- | --- | --- | --- |")
-    lines += [_row(keyword) for keyword in keywords if keyword.status is Status.SERVED]
-    for keyword in keywords:
-        if keyword.status is Status.REFUSED:
-            lines += ["", f"`{keyword.name}` is refused: {keyword.reason}."]
-    noted = [f"`{keyword.name}`" for keyword in keywords if keyword.status is Status.NOTED]
-    if noted:
-        text = "Known and not served yet; a warning tells that it is skipped"
-        lines += ["", f"{text}: {', '.join(noted)}."]
+    lines = ["", f"### {block or 'Top level'}"]
+    for status, head in _HEADS.items():
+        found = [one for one in keywords if one.status is status]
+        if found:
+            row = _row if status is Status.SERVED else _why
+            lines += ["", head, "| --- | --- | --- | --- | --- |", *map(row, found)]
     return lines
 
 

@@ -4,15 +4,24 @@ The parser is the hot path of a big file, so a directive keeps two integers and 
 a word again only when somebody asks for its span.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Final, final
 
+from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, LimitError, error
 from lvskeeper.config.expand import DEFINES, MAX_LINE, At, Expander
-from lvskeeper.config.include import INCLUDES, MAX_FILES, open_source, resolve_include
+from lvskeeper.config.include import (
+    INCLUDES,
+    MAX_FILES,
+    asked,
+    checks_of,
+    open_source,
+    resolve_include,
+)
 from lvskeeper.config.keywords import NESTED, ROOT
 from lvskeeper.config.lexer import SPECIAL, Kind, Token, scan, tokens
 from lvskeeper.config.line import Line, decomment
@@ -97,6 +106,9 @@ class Parser:
         self.size = 0
         self.lines = 0
         self.full = False
+        self.seen = 0
+        self.globals: list[Directive] = []
+        """The ``global_defs`` among the first *seen* directives of the top level."""
 
     def read(
         self,
@@ -138,13 +150,27 @@ class Parser:
         """Append what an include directive names."""
         span = directive.span(1)
         keyword = directive.words[0]
-        for path in resolve_include(keyword, pattern, span, self.files, self.tree.diagnostics):
+        told, checks = self.tree.diagnostics, asked(keyword, self.include_checks())
+        for path in resolve_include(checks, pattern, span, self.files, told):
             if self.order < MAX_FILES:
                 self.read(path, (keyword, span), into, block)
             elif not self.full:
                 self.full = True
                 message = f"the configuration has more than {MAX_FILES} files"
-                self.tree.diagnostics.append(error(Code.INCLUDE_DEPTH, span, message))
+                told.append(error(Code.INCLUDE_DEPTH, span, message))
+
+    def include_checks(self) -> frozenset[str]:
+        """Return what the lines ``include_check`` so far ask of a plain include."""
+        root = self.tree.directives
+        self.globals += [one for one in root[self.seen :] if one.words[0] == "global_defs"]
+        self.seen = len(root)
+        checks: frozenset[str] = frozenset()
+        for block in self.globals:
+            for line in block.children or ():
+                if line.words[0] == "include_check":
+                    with suppress(BadValueError):  # told when the line is read as a keyword
+                        checks = checks_of(line.words, checks)
+        return checks
 
 
 @final

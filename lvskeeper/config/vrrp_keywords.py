@@ -18,7 +18,9 @@ def _entries(name: str, doc: str, read: v.Reader, *, key: str = "") -> Keyword:
 
 
 def _alias(name: str, args: str, of: str, read: v.Reader, key: str) -> Keyword:
-    return Keyword(name, args, f"Old name of `{of}`.", "K", read, least=2, most=3, key=key)
+    return Keyword(
+        name, args, f"Old name of `{of}`.", "K", read, least=2, most=3, key=key, instead=of
+    )
 
 
 ROOT_BLOCKS: Final = (
@@ -32,8 +34,8 @@ ROOT_BLOCKS: Final = (
             read=v.text, least=2, most=2, key="processes"),
     k.block("track_file", "NAME", "The number in a file, tracked; times its weight.",
             read=v.text, least=2, most=2, key="files"),
-    k.block("vrrp_track_file", "NAME", "Old name of `track_file`.", read=v.text, least=2, most=2,
-            key="files"),
+    k.old(k.block("track_file", "NAME", "", read=v.text, least=2, most=2, key="files"),
+          "vrrp_track_file"),
     k.block("track_group", "NAME",
             "Instances that static items with `track_group NAME` name. Here such items are put "
             "back when somebody removes them, and no instance moves for it.",
@@ -129,9 +131,9 @@ _GLOBAL_PROCESS: Final = (
     Keyword("vrrp_cpu_affinity", "CPU ...", "Processors of the router role.", "K", w.cpus,
             least=2, most=99, default="all"),
     k.value("vrrp_rlimit_rttime", "MICROSECONDS", "Limit of a real-time turn.",
-            v.integer(1, 2**31 - 1), default="none; in keepalived 10000"),
-    k.value("vrrp_rlimit_rtime", "MICROSECONDS", "Old name of `vrrp_rlimit_rttime`.",
-            v.integer(1, 2**31 - 1), key="vrrp_rlimit_rttime"),
+            v.integer(1, 2**31 - 1, "us"), default="none; in keepalived 10000"),
+    k.old(k.value("vrrp_rlimit_rttime", "MICROSECONDS", "", v.integer(1, 2**31 - 1, "us")),
+          "vrrp_rlimit_rtime"),
     k.flag("use_symlink_paths", "Take symbolic links on the way to a script. It changes nothing: "
            "they are followed, and each is looked at.", default="yes; in keepalived no"),
     k.flag("set_supplementary_groups", "Give scripts the supplementary groups of their user. It "
@@ -229,7 +231,8 @@ _ELECTION: Final = (
             "Time between adverts: whole in version 2, up to 40.95 in steps of 0.01 in version 3.",
             w.seconds(0.01, 255), default="1"),
     k.value("version", "2|3", "Version of VRRP.", w.version, default="vrrp_version; IPv6 3"),
-    Keyword("native_ipv6", "[BOOL]", "It is of IPv6.", "K", v.flag, default="no", bare=True),
+    Keyword("native_ipv6", "[BOOL]", "It is of IPv6, as its addresses tell.", "K", v.flag,
+            default="no", bare=True),
     k.bare("nopreempt", "Leave a master of lower priority alone."),
     Keyword("preempt", "[BOOL]", "The opposite of `nopreempt`.", "K", w.off, default="yes",
             key="nopreempt"),
@@ -249,7 +252,7 @@ _ELECTION: Final = (
             "eager other router, 254 where none is given.",
             "K", w.timer_expired, default="off"),
     Keyword("thread_timer_expired", "[PRIORITY]", "Old name of `timer_expired_backup`.", "K",
-            w.timer_expired, key="timer_expired_backup"),
+            w.timer_expired, key="timer_expired_backup", instead="timer_expired_backup"),
     k.flag("strict_mode", "As `vrrp_strict`, here.", default="the global one"),
     Keyword("accept", "[BOOL]", "A master answers at its addresses.", "K", v.flag,
             default="yes; with vrrp_strict only for priority 255"),

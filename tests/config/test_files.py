@@ -92,3 +92,27 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     path.write_text("include pipe\n")
     (told,) = parse_file(str(path), LocalFiles()).diagnostics
     assert told.message.endswith("it is not a regular file")
+
+
+@pytest.mark.parametrize(
+    ("asked", "line", "expected"),
+    [
+        ("include_check", "include no*", True),
+        ("include_check wildcard_match", "include no*", True),
+        ("include_check wildcard_match", "includer no*", False),
+        ("include_check brace_match", "include {b,no}.conf", True),
+        ("include_check read match", "include no*", False),
+        ("include_check\ninclude_check -wildcard_match", "include no*", False),
+        ("include_check +wildcard_match\ninclude_check +brace_match", "include no*", True),
+        ("include_check everything", "include no*", False),
+    ],
+)
+def test_include_check_asks_more_of_a_plain_include(
+    asked: str, line: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "b.conf").write_text("")
+    path = tmp_path / "a.conf"
+    path.write_text(f"{line}\nglobal_defs {{\n{asked}\n}}\n")
+    assert not parse_file(str(path), LocalFiles()).diagnostics
+    path.write_text(f"global_defs {{\n{asked}\n{line}\n}}\n")
+    assert bool(parse_file(str(path), LocalFiles()).diagnostics) is expected

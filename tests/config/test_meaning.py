@@ -105,7 +105,7 @@ def test_old_keywords_do_not_refuse_the_file() -> None:
     ]
     bufs.append("process_monitor_rcv_bufs")
     names = [
-        *bufs, *(f"{name}_force" for name in bufs), "vrrp_rx_bufs_policy",
+        *bufs, "vrrp_rx_bufs_policy",
         "vrrp_rx_bufs_multiplier", "nftables_ipvs_priority", "nftables_ipvs_start_fwmark",
         "checker_rlimit_rtime", "bfd_rlimit_rtime",
     ]  # fmt: skip
