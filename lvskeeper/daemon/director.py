@@ -40,10 +40,12 @@ from lvskeeper.daemon.coverage import gaps, online_cpus
 from lvskeeper.daemon.director_view import view_director
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
+from lvskeeper.daemon.local_vips import LocalVips
 from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
+from lvskeeper.daemon.overrides import OVERRIDE_INTERVAL, OverrideKeeper
 from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.questions import Ask, Reply
+from lvskeeper.daemon.questions import Ask, AskError, ListOverrides, Override, Reply
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
@@ -58,6 +60,7 @@ from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import format_duration
 
 SWITCH_INTERVAL: Final = 0.001
@@ -109,9 +112,11 @@ class Director:
         self._wanted_entries = 0
         self._offers = OfferBook(emit)
         self._health = HealthLoop(self._on_effects, self._offers.note, emit)
+        self._vips = LocalVips(emit, self._owned.vips, self._health.rest)
         self._spec = DirectorSpec()
         self._keep = False
-        self._virtuals = Virtuals(emit, self._announcer)
+        self._overrides = OverrideKeeper(emit, run_dir)
+        self._virtuals = Virtuals(emit, self._announcer, self._overrides.book)
         self._flush_wanted = asyncio.Event()
         self._changing = asyncio.Lock()
         self._upkeep = Upkeep(emit)
@@ -129,10 +134,12 @@ class Director:
                     self._flush_forever(),
                     self._watch_table(),
                     self._watch_ruleset(),
+                    self._watch_addresses(),
                     self._upkeep.repeat(SLOW_TURN, self._check_surroundings),
                     self._upkeep.repeat(LOOK_INTERVAL, self._count),
                     self._upkeep.repeat(SLOW_TURN, self._see_off_addresses),
                     self._upkeep.repeat(CAPACITY_INTERVAL, self._look_at_capacity),
+                    self._upkeep.repeat(OVERRIDE_INTERVAL, self._look_at_overrides),
                     self._upkeep.repeat(STATE_SYNC_INTERVAL, self._state_sync.look),
                 )
             ]
@@ -140,9 +147,11 @@ class Director:
             for task in background:
                 task.cancel()
         await self._health.close()
+        self._vips.close()
         await self._announcer.close(SCRIPT_PATIENCE)
         self._fullnat.close()
         self._capacity.close()
+        self._overrides.close()
         self._channel.close()
 
     async def _obey(self) -> None:
@@ -171,9 +180,24 @@ class Director:
         await _drop(applying)
 
     async def _reply(self, asked: Ask) -> None:
-        """Answer a question; it sees what is in force, and does not wait for what is coming."""
+        """Answer a question about what is in force, or do what an operator orders."""
         now = asyncio.get_running_loop().time()
-        view = await view_director(
+        problem = None
+        view: DirectorView | OverridesView | None = None
+        try:
+            match asked.question:
+                case ListOverrides():
+                    view = self._overrides.view(None, now)
+                case Override():
+                    view = await self._override(asked.question, asked.by)
+                case _:
+                    view = await self._look(now)
+        except AskError as error:
+            problem = error.problem
+        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view)), problem))
+
+    async def _look(self, now: float) -> DirectorView:
+        return await view_director(
             self._virtuals,
             now,
             table=self._table,
@@ -181,8 +205,31 @@ class Director:
             cookies=self._counters.snapshot,
             tally=self._health.tally,
             state_sync=self._state_sync.view(now),
+            overrides=self._overrides,
         )
-        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view))))
+
+    async def _override(self, asked: Override, by: str) -> OverridesView:
+        """Do what is *asked*; return when the kernel has it. Raises :class:`AskError`."""
+        if self._changing.locked():
+            raise AskError("unavailable", "a reload is under way", "Try again when it is done.")
+        now = asyncio.get_running_loop().time()
+        try:
+            async with self._changing:
+                subjects = self._overrides.order(asked, list(self._virtuals), now, by)
+                self._virtuals.reorder({subject.virtual for subject in subjects})
+                await self._flush()
+        except OperatorError as error:
+            raise AskError("internal", error.message, error.hint) from error
+        return self._overrides.view(subjects, now)
+
+    async def _look_at_overrides(self) -> None:
+        if self._table is None or self._changing.locked():
+            return
+        now = asyncio.get_running_loop().time()
+        changed = await self._overrides.look(self._virtuals, self._table.client, now)
+        if changed:
+            self._virtuals.reorder(changed)
+            await self._flush()
 
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
@@ -231,9 +278,12 @@ class Director:
             # The timeout of services that ask for none is one of them, and known since the opening.
             table.client.open()
         await self._addresses.add(spec.pools)
+        await self._vips.prepare(spec)
         leaving = await self._virtuals.adopt(spec, table, self._owned.past)
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
+        self._overrides.follow(spec, asyncio.get_running_loop().time())
+        self._vips.follow(spec, self._virtuals)
         self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
         breath = Breath()
@@ -248,7 +298,9 @@ class Director:
         await breath.taken()
         ready = served(self._virtuals)
         await self._upkeep.guarded("SYN cookies", partial(self._fullnat.withdraw_others, ready))
+        await self._upkeep.guarded("virtual addresses", self._vips.withdraw)
         outcome = await table.sync()
+        await self._upkeep.guarded("virtual addresses", self._vips.settle)
         for gap in gaps(spec, table.traits.dialect, online_cpus()):
             self._emit(gap)
         if table.traits.native_fullnat:
@@ -268,7 +320,7 @@ class Director:
 
     def _needs_table(self, spec: DirectorSpec) -> bool:
         """Whether there is anything to do in the kernel: a router of VRRP alone needs no ip_vs."""
-        ours = self._owned.services or self._owned.addresses
+        ours = self._owned.services or self._owned.addresses or self._owned.vips
         return bool(spec.virtual_servers or spec.pools or spec.sync or ours or self._table)
 
     async def _open_table(self) -> TableKeeper:
@@ -287,7 +339,10 @@ class Director:
 
     def _save(self, table: TableKeeper) -> None:
         self._owned = OwnedState(
-            tuple(sorted(table.owned)), self._addresses.ours, self._virtuals.past
+            tuple(sorted(table.owned)),
+            self._addresses.ours,
+            self._virtuals.past,
+            self._vips.ours,
         )
         self._state_file.save(self._owned)
 
@@ -300,6 +355,7 @@ class Director:
         if not (
             self._state_file.holds(noted)
             and self._addresses.ours == noted.addresses
+            and self._vips.ours == noted.vips
             and table.owned == frozenset(noted.services)
             and self._virtuals.are_as(noted.past)
         ):
@@ -323,10 +379,13 @@ class Director:
         if not changed:
             return
         self._virtuals.want(changed, self._table)
+        self._vips.hold(changed)
+        await self._upkeep.guarded("virtual addresses", self._vips.withdraw)
         keys = {key for item in changed for key in item.spec.keys}
         ready = served(changed)
         await self._upkeep.guarded("SYN cookies", partial(self._fullnat.withdraw, keys - ready))
         outcome = await self._table.sync(keys)
+        await self._upkeep.guarded("virtual addresses", self._vips.settle)
         ready &= served(changed)
         await self._upkeep.guarded("SYN cookies", partial(self._fullnat.admit, ready))
         if outcome.operations:
@@ -336,11 +395,26 @@ class Director:
         # The state is as long as the configuration; of all that health changes it holds the quorum.
         # A reload meanwhile has noted its own, perhaps without these virtual servers.
         noted = self._owned.past
-        if any(
-            item.spec.name in noted and item.pool.has_quorum is not noted[item.spec.name].had_quorum
-            for item in changed
+        if (
+            any(
+                item.spec.name in noted
+                and item.pool.has_quorum is not noted[item.spec.name].had_quorum
+                for item in changed
+            )
+            or self._vips.ours != self._owned.vips
         ):
             self._save(self._table)
+
+    async def _watch_addresses(self) -> None:
+        """Look at the addresses of this host at every news of a change."""
+        while True:
+            await self._vips.changed()
+            await self._upkeep.guarded("virtual addresses", self._check_addresses)
+
+    async def _check_addresses(self) -> None:
+        if self._table is not None and not self._changing.locked():
+            await self._vips.look()
+            self._save_changes(self._table)
 
     async def _watch_ruleset(self) -> None:
         """Look at the ruleset at every news of a change, and without news all the same."""
@@ -380,6 +454,7 @@ class Director:
             return
         self._sysctls.check(self._spec, self._table.traits, self._wanted_entries)
         await self._addresses.add(self._spec.pools)
+        await self._vips.look()
         if self._offers.changed and not self._table.traits.native_fullnat:
             async with self._changing:
                 self._fullnat.measured = self._offers.measured(self._spec)
@@ -434,7 +509,8 @@ class Director:
         left: list[str] = []
         self._sync.configure(None)
         for work in (
-            self._follow, self._remove_services, self._fullnat.remove, self._remove_addresses,
+            self._vips.release, self._follow, self._remove_services, self._fullnat.remove,
+            self._remove_addresses,
         ):  # fmt: skip
             try:
                 await work()

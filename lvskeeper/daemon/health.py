@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 from lvskeeper.daemon.file_checks import FileProber
 from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
-from lvskeeper.health.schedule import Schedule
+from lvskeeper.health.schedule import Schedule, first_delay
 from lvskeeper.health.spec import CheckKind, ProbeResult, TcpOffer
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
@@ -38,6 +38,8 @@ class HealthLoop:
             self._on_result,
             others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._files.probe},
         )
+        self._resting: frozenset[str] = frozenset()
+        """Virtual servers whose checks rest."""
         self._again: set[ProbeId] = set()
         """Checks whose file has changed while their probe ran."""
         self.tally = ProbeTally()
@@ -62,6 +64,26 @@ class HealthLoop:
             self._arrange(name, check_id)
         self._arm()
 
+    def rest(self, names: frozenset[str]) -> None:
+        """Let the checks of the virtual servers *names* rest, and those that rested go on.
+
+        What is known of their servers stays. A probe that runs is not cut short.
+        """
+        ended, begun = self._resting - names, names - self._resting
+        self._resting = names
+        now = self._loop.time()
+        for name in begun & self._pools.keys():
+            for check_id in self._pools[name].checkers:
+                self._schedule.remove((name, check_id))
+        for name in ended & self._pools.keys():
+            for check_id, checker in self._pools[name].checkers.items():
+                if isfinite(checker.due):
+                    # Soon, as what is known is old; but not all at the same time.
+                    serving = self._pools[name].up[check_id.key]
+                    soon = now + first_delay(checker.spec, str(check_id), serving=serving)
+                    self._schedule.add((name, check_id), soon)
+        self._arm()
+
     async def close(self) -> None:
         """Stop probing."""
         if self._timer is not None:
@@ -72,7 +94,7 @@ class HealthLoop:
 
     def _arrange(self, name: str, check_id: CheckId[DestKey]) -> None:
         due = self._pools[name].checkers[check_id].due
-        if isfinite(due):
+        if isfinite(due) and name not in self._resting:
             self._schedule.add((name, check_id), due)
 
     def _arm(self) -> None:
@@ -99,7 +121,7 @@ class HealthLoop:
         now = self._loop.time()
         for name, check_id in _probe_ids(self._pools):
             file = check_id.target.file
-            if file is None or file.path != path:
+            if file is None or file.path != path or name in self._resting:
                 continue
             if (name, check_id) in self._schedule:
                 self._schedule.add((name, check_id), now)

@@ -16,6 +16,7 @@ from lvskeeper.daemon.desired import (
     prior_of,
     server_key,
 )
+from lvskeeper.daemon.override_file import OverrideFile
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.ruleset import differences_from, ruleset_of, summary
 from lvskeeper.daemon.state import OwnedState, StateFile
@@ -33,6 +34,7 @@ from lvskeeper.units import format_address
 
 if TYPE_CHECKING:
     from lvskeeper.health.pool import Serving
+    from lvskeeper.ipvs.overrides import Orders
     from lvskeeper.ipvs.types import DestKey, Entry
 
 
@@ -50,7 +52,9 @@ class Change:
 def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
     """Whether a director has nothing to do in this kernel: VRRP alone needs no ip_vs."""
     owned = StateFile(run_dir).load()
-    return not (spec.virtual_servers or spec.pools or owned.services or owned.addresses)
+    return not (
+        spec.virtual_servers or spec.pools or owned.services or owned.addresses or owned.vips
+    )
 
 
 def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
@@ -59,16 +63,25 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     Health is taken from the table as it stands, as a starting daemon takes it.
     """
     owned = StateFile(run_dir).load()
+    book = OverrideFile(run_dir).load()
+
+    def orders(virtual: VirtualServerSpec) -> Orders:
+        return book.orders_of(virtual.name, map(server_key, virtual.real_servers))
+
     keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
     keys |= set(owned.services)
     actual = client.table(keys)
     servings: dict[str, Serving[DestKey]] = {}
     awaited: list[Change] = []
+    bound: set[PlacedAddress] = set()
     for virtual in spec.virtual_servers:
-        prior = prior_of(virtual, actual, owned.past.get(virtual.name))
-        pool = make_pool(virtual, 0.0, prior)
+        ordered = orders(virtual)
+        prior = prior_of(virtual, actual, owned.past.get(virtual.name), ordered)
+        pool = make_pool(virtual, 0.0, prior, ordered)
         pool.start()
         servings[virtual.name] = pool.serving()
+        if virtual.vip_device and pool.has_quorum:
+            bound |= {(address, virtual.vip_device) for address in virtual.addresses}
         awaited += _awaited(virtual, prior)
     changes = list(_addresses(spec, owned))
     if not client.traits.native_fullnat:
@@ -82,11 +95,12 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     groups = local_pools(spec)
     desired: dict[ServiceKey, Entry] = {}
     for virtual in spec.virtual_servers:
-        wanted = entries(virtual, servings[virtual.name], groups.get(virtual.pool))
+        group = groups.get(virtual.pool)
+        wanted = entries(virtual, servings[virtual.name], group, orders(virtual).gone)
         desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
     for operation in diff(desired, actual, owned=keys):
         changes.append(Change(str(operation), operation.impact.value))
-    return changes + awaited
+    return [*changes, *_vips(bound, owned), *awaited]
 
 
 def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change]:
@@ -116,6 +130,19 @@ def _ruleset(spec: DirectorSpec, served: AbstractSet[ServiceKey]) -> list[Change
         return [Change(f"add nftables ruleset: {summary(wanted)}", impact)]
     texts = differences_from(wanted, found)
     return [Change(f"change nftables ruleset: {text}", impact) for text in texts]
+
+
+def _vips(wanted: set[PlacedAddress], owned: OwnedState) -> Iterator[Change]:
+    ours = {(item.address, item.device) for item in owned.vips}
+    if not wanted and not ours:
+        return
+    present = asyncio.run(present_addresses())
+    for address, device in sorted(wanted - present.keys()):
+        text = f"add virtual address {format_address(address)} on {device}"
+        yield Change(text, Impact.NEW_FLOWS.value)
+    for address, device in sorted(ours & present.keys() - wanted):
+        text = f"delete virtual address {format_address(address)} on {device}"
+        yield Change(text, Impact.NEW_FLOWS.value)
 
 
 async def _read_ruleset() -> Content | None:
