@@ -16,7 +16,6 @@ from lvskeeper.daemon.desired import (
     prior_of,
     server_key,
 )
-from lvskeeper.daemon.override_file import OverrideFile
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.ruleset import differences_from, ruleset_of, summary
 from lvskeeper.daemon.state import OwnedState, StateFile
@@ -34,7 +33,6 @@ from lvskeeper.units import format_address
 
 if TYPE_CHECKING:
     from lvskeeper.health.pool import Serving
-    from lvskeeper.ipvs.overrides import Orders
     from lvskeeper.ipvs.types import DestKey, Entry
 
 
@@ -52,9 +50,8 @@ class Change:
 def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
     """Whether a director has nothing to do in this kernel: VRRP alone needs no ip_vs."""
     owned = StateFile(run_dir).load()
-    return not (
-        spec.virtual_servers or spec.pools or owned.services or owned.addresses or owned.vips
-    )
+    ours = owned.services or owned.addresses or owned.vips
+    return not (spec.virtual_servers or spec.pools or ours)
 
 
 def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
@@ -63,11 +60,6 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     Health is taken from the table as it stands, as a starting daemon takes it.
     """
     owned = StateFile(run_dir).load()
-    book = OverrideFile(run_dir).load()
-
-    def orders(virtual: VirtualServerSpec) -> Orders:
-        return book.orders_of(virtual.name, map(server_key, virtual.real_servers))
-
     keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
     keys |= set(owned.services)
     actual = client.table(keys)
@@ -75,9 +67,8 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     awaited: list[Change] = []
     bound: set[PlacedAddress] = set()
     for virtual in spec.virtual_servers:
-        ordered = orders(virtual)
-        prior = prior_of(virtual, actual, owned.past.get(virtual.name), ordered)
-        pool = make_pool(virtual, 0.0, prior, ordered)
+        prior = prior_of(virtual, actual, owned.past.get(virtual.name))
+        pool = make_pool(virtual, 0.0, prior)
         pool.start()
         servings[virtual.name] = pool.serving()
         if virtual.vip_device and pool.has_quorum:
@@ -95,8 +86,7 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     groups = local_pools(spec)
     desired: dict[ServiceKey, Entry] = {}
     for virtual in spec.virtual_servers:
-        group = groups.get(virtual.pool)
-        wanted = entries(virtual, servings[virtual.name], group, orders(virtual).gone)
+        wanted = entries(virtual, servings[virtual.name], groups.get(virtual.pool))
         desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
     for operation in diff(desired, actual, owned=keys):
         changes.append(Change(str(operation), operation.impact.value))
