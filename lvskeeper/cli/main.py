@@ -17,8 +17,10 @@ COMMANDS: Final = {
     "convert": "write a configuration in the other form: keepalived.conf or YAML",
     "schema": "print the JSON schema of the YAML form",
     "status": "show how a running daemon is",
+    "events": "show what the daemon told lately, and follow it",
     "explain": "tell why something is in its state, or what a code of check means",
     "plan": "show what a configuration would change in this kernel's table",
+    "doctor": "look whether this machine is fit for it, and say what mends what is not",
     "cleanup": "take out of the kernel what a dead daemon has left there",
     "demo": "watch lvskeeper work, in a laboratory that leaves no trace",
 }
@@ -53,7 +55,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lvskeeper {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        told = f"{summary[:1].upper()}{summary[1:]}."
+        command = commands.add_parser(name, help=summary, description=told)
         if only in (None, name):
             module = importlib.import_module(f"lvskeeper.cli.{name}")
             module.add_arguments(command)

@@ -103,7 +103,7 @@ class _Writer:
         """Write one key with all that belongs to it."""
         inner = pad + INDENT
         if block == ROOT and key in ENTRY_BLOCKS:
-            self.lines.append(f"{pad}{_PLURAL_OF[key]}:")
+            self.lines.append(f"{pad}{_PLURAL_OF.get(key, key)}:")
             for one in group:
                 self.before(one, inner)
                 name = _scalar(one.words[1], flag=False)
@@ -141,7 +141,7 @@ class _Writer:
     def blocks(self, name: str, group: list[Directive], pad: str) -> None:
         """Write blocks that hold keywords: a mapping, or a list of them."""
         inner = pad + INDENT
-        if name not in _PLURAL_OF and len(group) == 1:
+        if name not in _PLURAL_OF and name not in HEADS and len(group) == 1:
             (one,) = group
             self.before(one, pad)
             self.body(f"{pad}{name}:", one, name, inner)

@@ -20,7 +20,6 @@ from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.source import Source, Span
 from lvskeeper.config.tree import Directive
-from lvskeeper.config.vrrp_keywords import NAMED
 
 if TYPE_CHECKING:
     from lvskeeper.config.tree import Parser
@@ -42,10 +41,14 @@ PLURALS: Final = {
     "track_groups": "track_group",
     "garp_groups": "garp_group",
 }
-HEADS: Final = {
+HEADS: Final[dict[str, tuple[str, ...]]] = {
     "virtual_server": ("address", "port", "fwmark", "group"),
     "real_server": ("address", "port"),
-    **dict.fromkeys(NAMED, ("name",)),
+    **{
+        name: ("name",)
+        for name, keyword in BLOCKS[ROOT].items()
+        if keyword.block and keyword.least == 2 and keyword.most == 2 and name not in ENTRY_BLOCKS
+    },
 }
 """Keys of a list item that stand on the block's own line in keepalived.conf."""
 

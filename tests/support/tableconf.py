@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, final
 
 from lvskeeper.config.keyword import Keyword, Status
-from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
+from lvskeeper.config.keywords import BLOCKS, ROOT
 
 ENTRIES: Final = {
     "local_address_group": ("192.0.2.5", "192.0.2.16-19 eth1", "2001:db8::1-9"),
@@ -44,7 +44,7 @@ class TableWriter:
             return
         yield f"{head} {{{tail}"
         inner = pad + "  "
-        if keyword.name in ENTRY_BLOCKS and not pad:
+        if keyword.name in ENTRIES and not pad:
             yield from (f"{inner}{one}" for one in self.several(ENTRIES[keyword.name]))
         elif keyword.entries is not None:
             assert keyword.type is not None
@@ -60,11 +60,11 @@ class TableWriter:
 
     def value(self, keyword: Keyword) -> str:
         """Return the words behind a keyword."""
-        if keyword.entries is not None or keyword.read is None or keyword.type is None:
-            return ""
-        if keyword.block and keyword.least == keyword.most == 2:
+        if keyword.block and keyword.least == 2 and keyword.most == 2:
             self.names += 1
             return self.random.choice((f"name{self.names}", f'"{self.names} # a: b"'))
+        if keyword.entries is not None or keyword.read is None or keyword.type is None:
+            return ""
         return self.random.choice(keyword.type.good)
 
     def comment(self, pad: str) -> list[str]:
