@@ -9,9 +9,13 @@ import msgspec
 
 from lvskeeper.daemon.questions import Ask, Reply
 from lvskeeper.errors import ExitStatus
+from lvskeeper.observe.diary import ToldEvent
 
 MAX_MESSAGE: Final = 256 * 1024 * 1024
 """Largest message in bytes; a configuration of 100,000 real servers needs about a quarter."""
+
+MAX_OFFERED: Final = 256 * 1024
+"""Bytes that may wait to be sent when something is offered that can do without."""
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -71,6 +75,15 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 
 
 @final
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """A role to the supervisor: what it told in its log."""
+
+    events: tuple[ToldEvent, ...]
+    lost: int = 0
+    """Events before these that could not be sent."""
+
+
+@final
 class Applied(msgspec.Struct, frozen=True, tag=True):
     """A role to the supervisor: *generation* is in the kernel, read back and compared."""
 
@@ -124,7 +137,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 ToDirector: TypeAlias = Apply | Stop | SyncRole | Report | Ask
 ToRouter: TypeAlias = Apply | Stop | DirectorBeat | Report | Ask
-FromRole: TypeAlias = Beat | Applied | Failed | Stopped | SyncRole | Mail | Reply
+FromRole: TypeAlias = Told | Beat | Applied | Failed | Stopped | SyncRole | Mail | Reply
 
 Message = TypeVar("Message")
 
@@ -153,6 +166,14 @@ class Channel:
         """Send *message*; raise ``ConnectionError`` when the other end is gone."""
         self._writer.write(encode(message))
         await self._writer.drain()
+
+    def offer(self, message: msgspec.Struct) -> bool:
+        """Send *message* without waiting; return False where too much waits already."""
+        if self._writer.transport.get_write_buffer_size() > MAX_OFFERED:
+            return False
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
+        return True
 
     async def receive(self, decoder: "msgspec.json.Decoder[Message]") -> Message | None:
         """Return the next message, or ``None`` when the other end is gone."""

@@ -11,13 +11,15 @@ from typing import Final, TypeAlias, final
 import msgspec
 from aiohttp import web
 
-from lvskeeper.daemon.questions import AskError, Question, Reply, TakeSnapshot
+from lvskeeper.daemon.questions import AskError, Question, ReadEvents, Reply, TakeSnapshot
 from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body."""
 ANSWER_LIMIT: Final = 10.0
 """Seconds until something is answered at the latest; a role has less."""
+EVENTS_LIMIT: Final = 40.0
+"""Seconds for events, which a reader may wait for."""
 IDLE_LIMIT: Final = 15.0
 """Seconds that a connection without a request is kept."""
 STOP_LIMIT: Final = 1.0
@@ -34,11 +36,14 @@ class Route:
     method: str
     path: str
     question: type[Question]
-    """A POST has its fields in the body, as JSON."""
+    """A POST has its fields in the body, as JSON; a GET in its query."""
     limit: float = ANSWER_LIMIT
 
 
-ROUTES: Final = (Route("GET", "/snapshot", TakeSnapshot),)
+ROUTES: Final = (
+    Route("GET", "/snapshot", TakeSnapshot),
+    Route("GET", "/events", ReadEvents, EVENTS_LIMIT),
+)
 
 
 async def serve(listener: socket.socket, ask: Asker) -> None:
@@ -59,11 +64,14 @@ async def serve(listener: socket.socket, ask: Asker) -> None:
 
 def _handler(route: Route, ask: Asker) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        body = await request.read() if route.method == "POST" else b""
         try:
-            question = msgspec.json.decode(body or b"{}", type=route.question)
+            if route.method == "POST":
+                question = msgspec.json.decode(await request.read() or b"{}", type=route.question)
+            else:
+                question = msgspec.convert(dict(request.query), route.question, strict=False)
         except msgspec.DecodeError as error:
-            raise AskError("bad_request", f"the body of the request: {error}") from None
+            where = "body" if route.method == "POST" else "query"
+            raise AskError("bad_request", f"the {where} of the request: {error}") from None
         reply = await ask(question, route.limit, _who(request))
         if reply.problem is None:
             return _answer(200, bytes(reply.body))

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Final, final
+from typing import Final, assert_never, final
 
 import msgspec
 
@@ -13,10 +13,12 @@ from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.questions import (
     Ask,
     AskError,
+    ReadEvents,
     Reply,
     RoleQuestion,
     TakeSnapshot,
 )
+from lvskeeper.daemon.recorder import Recorder
 from lvskeeper.daemon.staff import Post, Staff
 from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView
 
@@ -38,8 +40,9 @@ class _Snapshot(msgspec.Struct, frozen=True):
 class Desk:
     """Knows whom to ask for what."""
 
-    def __init__(self, staff: Staff, file: Path) -> None:
+    def __init__(self, staff: Staff, file: Path, recorder: Recorder) -> None:
         self._staff = staff
+        self.recorder: Final = recorder
         self._file = file
         self._started = time.monotonic()
         self._generation = 0
@@ -55,7 +58,14 @@ class Desk:
     async def answer(self, asked: Ask) -> Reply:
         """Return the answer to a question of the control socket."""
         try:
-            return await self._snapshot(asked.number)
+            match asked.question:
+                case TakeSnapshot():
+                    return await self._snapshot(asked.number)
+                case ReadEvents():
+                    found = await self.recorder.read(asked.question)
+                    return Reply(asked.number, msgspec.Raw(msgspec.json.encode(found)))
+                case _:
+                    assert_never(asked.question)
         except AskError as error:
             return Reply(asked.number, problem=error.problem)
 

@@ -38,6 +38,7 @@ from lvskeeper.daemon.collector import COLLECTOR
 from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
 from lvskeeper.daemon.director_view import view_director
+from lvskeeper.daemon.forward import Forwarder
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.local_vips import LocalVips
@@ -500,7 +501,7 @@ def director_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL)
         asyncio.get_running_loop().set_exception_handler(end_on_bug)
         channel = await Channel.connect(sock)
-        await Director(channel, run_dir, emit).run()
+        await Director(channel, run_dir, Forwarder(channel, emit).tell).run()
 
     asyncio.run(main())
     return ExitStatus.OK

@@ -18,9 +18,19 @@ class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=
     """Tell how you are."""
 
 
+@final
+class ReadEvents(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Tell what was told *after* this number, or else the *last* events."""
+
+    after: int | None = None
+    last: int = 50
+    wait: float = 0.0
+    """Seconds to wait for one where nothing came after the number."""
+
+
 RoleQuestion: TypeAlias = TakeSnapshot
 """What a role answers."""
-Question: TypeAlias = TakeSnapshot
+Question: TypeAlias = TakeSnapshot | ReadEvents
 """What the supervisor answers, with the help of its roles."""
 
 

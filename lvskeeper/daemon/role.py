@@ -21,6 +21,7 @@ from lvskeeper.daemon.channel import (
     Stop,
     Stopped,
     SyncRole,
+    Told,
 )
 from lvskeeper.daemon.process import Child, reaped
 from lvskeeper.daemon.questions import Ask, AskError, Reply, RoleQuestion
@@ -46,7 +47,7 @@ class RoleName(StrEnum):
     ROUTER = "router"
 
 
-News: TypeAlias = Beat | SyncRole | Mail
+News: TypeAlias = Beat | SyncRole | Mail | Told
 """What a role tells without being asked."""
 Answer: TypeAlias = Applied | Failed | Stopped
 
@@ -174,7 +175,7 @@ class Role:
                         self._last_sign = time.monotonic()
                         self._patience = BEAT_LIMIT
                         self._on_news(message)
-                    case SyncRole() | Mail():
+                    case SyncRole() | Mail() | Told():
                         self._on_news(message)
                     case Applied() | Failed() | Stopped():
                         self._take(message)

@@ -28,6 +28,7 @@ from lvskeeper.daemon.channel import (
     Stopped,
     ToRouter,
 )
+from lvskeeper.daemon.forward import Forwarder
 from lvskeeper.daemon.guard import Guard
 from lvskeeper.daemon.heralds import Heralds
 from lvskeeper.daemon.hold_guard import HoldGuard
@@ -345,7 +346,7 @@ def router_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(end_on_bug)
         channel = await Channel.connect(sock)
-        await RouterRole(channel, run_dir, emit).run()
+        await RouterRole(channel, run_dir, Forwarder(channel, emit).tell).run()
 
     asyncio.run(main())
     return ExitStatus.OK

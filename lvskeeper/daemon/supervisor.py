@@ -29,12 +29,14 @@ from lvskeeper.daemon.channel import (
     Report,
     Stopped,
     SyncRole,
+    Told,
 )
 from lvskeeper.daemon.desk import Desk
 from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.loading import load_in_child
 from lvskeeper.daemon.questions import Serve
 from lvskeeper.daemon.reception import Reception
+from lvskeeper.daemon.recorder import Recorder
 from lvskeeper.daemon.role import News, RoleName
 from lvskeeper.daemon.run_dir import (
     remove_pid_file,
@@ -98,6 +100,8 @@ class Supervisor:
     ) -> None:
         """Make it; *mains* has what each role runs on its end of a channel."""
         self._settings = settings
+        self._recorder = Recorder()
+        emit = self._recorder.tee("supervisor", emit)
         self._emit = emit
         self._report = report
         self._generation = 0
@@ -108,7 +112,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._standing = Standing()
         self._staff = Staff(mains, emit, self._on_news, self._wake.set)
-        self._desk = Desk(self._staff, settings.file)
+        self._desk = Desk(self._staff, settings.file, self._recorder)
         self._reception = Reception(settings.run_dir, emit, self._desk.answer)
 
     async def run(self) -> ExitStatus:
@@ -338,6 +342,8 @@ class Supervisor:
                 self._staff.tell(self._staff.director, news)
             case Mail():
                 self._post_mail(news)
+            case Told():
+                self._recorder.note(post.name, news)
             case _:
                 assert_never(news)
 
