@@ -13,6 +13,7 @@ from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, Script, Virtual
 from lvskeeper.daemon.script_log import script_events
 from lvskeeper.daemon.scripts import ScriptOutcome, ScriptRunner
 from lvskeeper.health.pool import (
+    CheckUnknown,
     Pool,
     PoolEffect,
     ProbeBroken,
@@ -21,6 +22,7 @@ from lvskeeper.health.pool import (
     QuorumLost,
     QuorumMissing,
     ServerDown,
+    ServerHeld,
     ServerUp,
     WeightChanged,
     effective_quorum,
@@ -95,19 +97,8 @@ class Announcer:
     def _tell_one(self, virtual: VirtualServerSpec, effect: PoolEffect[DestKey]) -> None:
         name = virtual.name
         match effect:
-            case ProbeFailed(key=key, check=check, result=result):
-                attempt = f"{effect.attempt} of {effect.attempts}"
-                self._emit(
-                    events.ProbeFailed(
-                        name, str(key), str(check), result.phase.value, result.detail, attempt
-                    )
-                )
-            case ProbeBroken(key=key, check=check, result=result):
-                self._emit(events.ProbeBroken(name, str(key), str(check), result.detail))
-            case WeightChanged(key=key, check=check):
-                self._emit(
-                    events.WeightChanged(name, str(key), str(check), effect.before, effect.weight)
-                )
+            case ProbeFailed() | ProbeBroken() | ServerHeld() | CheckUnknown() | WeightChanged():
+                self._emit(_check_event(name, effect))
             case ServerUp():
                 self._server_up(virtual, effect)
             case ServerDown():
@@ -209,6 +200,33 @@ class Announcer:
     def _on_script_done(self, outcome: ScriptOutcome) -> None:
         for event in script_events(outcome):
             self._emit(event)
+
+
+def _check_event(
+    name: str,
+    effect: ProbeFailed[DestKey]
+    | ProbeBroken[DestKey]
+    | ServerHeld[DestKey]
+    | CheckUnknown[DestKey]
+    | WeightChanged[DestKey],
+) -> events.Event:
+    """Return what is told of a check, without a script."""
+    where = (name, str(effect.key), str(effect.check))
+    match effect:
+        case ProbeFailed(result=result):
+            attempt = f"{effect.attempt} of {effect.attempts}"
+            took = format_duration(result.elapsed)
+            return events.ProbeFailed(*where, result.phase.value, result.detail, attempt, took)
+        case ProbeBroken(result=result):
+            return events.ProbeBroken(*where, result.detail)
+        case ServerHeld(seconds=seconds):
+            return events.RealServerHeld(*where, format_duration(seconds))
+        case CheckUnknown(seconds=seconds):
+            return events.CheckUnknown(*where, format_duration(seconds))
+        case WeightChanged(before=before, weight=weight):
+            return events.WeightChanged(*where, before, weight)
+        case _:
+            assert_never(effect)
 
 
 def _server(virtual: VirtualServerSpec, key: DestKey) -> RealServerSpec:

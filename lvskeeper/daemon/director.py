@@ -241,8 +241,8 @@ class Director:
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
         self._vips.follow(spec, self._virtuals)
-        self._health.replace(self._virtuals.pools)
         self._offers.follow(spec)
+        await self._health.replace(self._virtuals.pools)
         breath = Breath()
         keys = {key for item in spec.virtual_servers for key in item.keys}
         await self._virtuals.want_all(table)
@@ -459,7 +459,7 @@ class Director:
         """Take out of the kernel what is ours, and nothing else; return what could not be."""
         for item in self._virtuals.clear():
             self._announcer.leaving(item.spec, item.pool, stopping=True)
-        self._health.replace({})
+        await self._health.replace({})
         self._spec = DirectorSpec()
         left: list[str] = []
         self._sync.configure(None)

@@ -1,19 +1,38 @@
-"""Runs the checks of all virtual servers: starts what is due, tells what follows from results."""
+"""Runs the checks of all virtual servers: starts what is due, tells what follows from results.
+
+Checks that ask the same in the same rhythm, of whatever virtual servers, are one target: it is
+probed once, and each of them gets the result. All work is bounded a turn of the loop: so many
+starts a tick, and a reload goes on in slices.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from math import isfinite
-from typing import TypeAlias, final
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final, TypeAlias, final
 
+from lvskeeper.daemon.breath import Breath
+from lvskeeper.daemon.expiry import ExpiryWatch
 from lvskeeper.daemon.file_checks import FileProber
 from lvskeeper.daemon.misc_checks import MiscProber
+from lvskeeper.health.checker import Checker
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
-from lvskeeper.health.schedule import Schedule, first_delay
-from lvskeeper.health.spec import CheckKind, ProbeResult, TcpOffer
+from lvskeeper.health.schedule import TICKS, Wheel, crowd_span, first_delay, fraction
+from lvskeeper.health.spec import CheckKind, CheckSpec, ProbeResult, TcpOffer
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe.log import Emit
-from lvskeeper.probes.runner import ProbeRunner
+from lvskeeper.probes.runner import MAX_PROBES, ProbeRunner
+
+MAX_STARTS: Final = 64
+"""Probes that start in one tick; after a stall of the machine all are due at once."""
+LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks for checks that find out nothing."""
+OTHER_FILES: Final = 256
+"""Open files that the director needs beside those of probes."""
+MAX_LOOKS: Final = 1000
+"""Targets that are looked at each time, in turn."""
 
 ProbeId: TypeAlias = tuple[str, CheckId[DestKey]]
 """Virtual server and check."""
@@ -24,6 +43,30 @@ OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
 
 
 @final
+@dataclass(slots=True, eq=False)
+class Target:
+    """What is probed once for all checks that ask the same."""
+
+    spec: CheckSpec
+    members: list[ProbeId] = field(default_factory=list)
+    age: int = 0
+    """Number of the reload that has it last."""
+    probe: "Probe | None" = None
+    """The one that runs."""
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Probe:
+    """One probe, and the checks that its result is for."""
+
+    target: Target
+    members: list[ProbeId]
+    age: int
+    """Number of the reload under which it was started."""
+
+
+@final
 class HealthLoop:
     """The timer and the probes of a director; pools decide, this only carries out."""
 
@@ -31,37 +74,70 @@ class HealthLoop:
         self._on_effects = on_effects
         self._on_offer = on_offer
         self._pools: Mapping[str, Pool[DestKey]] = {}
-        self._schedule: Schedule[ProbeId] = Schedule()
+        self._targets: dict[CheckSpec, Target] = {}
+        self._age = 0
+        self._wheel: Wheel[Target] = Wheel()
         self._scripts = MiscProber()
         self._files = FileProber(self._on_file, emit)
-        self._runner: ProbeRunner[ProbeId] = ProbeRunner(
+        self._expiry = ExpiryWatch(emit)
+        self._runner: ProbeRunner[Probe] = ProbeRunner(
             self._on_result,
+            limit=room_for_probes(),
             others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._files.probe},
         )
         self._resting: frozenset[str] = frozenset()
         """Virtual servers whose checks rest."""
-        self._again: set[ProbeId] = set()
-        """Checks whose file has changed while their probe ran."""
+        self._probes: set[Probe] = set()
+        self._again: set[Target] = set()
+        """Targets whose file has changed while their probe ran."""
         self.tally = ProbeTally()
         """All probes so far, by kind."""
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._next_tick = 0.0
+        self._unlooked: list[Target] = []
+        self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
-    def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
-        """Go on with *pools*; probes of checks that are no longer there are abandoned."""
-        old = set(_probe_ids(self._pools))
+    async def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
+        """Go on with *pools*; probes of checks that are no longer there are abandoned.
+
+        Results reach *pools* from the beginning; the rest is done in slices.
+        """
         self._pools = pools
         self._runner.forget_files()
-        self._files.follow(
-            checker.spec for pool in pools.values() for checker in pool.checkers.values()
-        )
-        new = set(_probe_ids(pools))
-        for gone in old - new:
-            self._schedule.remove(gone)
-            self._runner.cancel(gone)
-            self._again.discard(gone)
-        for name, check_id in new:
-            self._arrange(name, check_id)
+        self._age += 1
+        breath = Breath()
+        fresh: list[tuple[CheckId[DestKey], Checker]] = []
+        files: list[CheckSpec] = []
+        for name, pool in pools.items():
+            for check_id, checker in pool.checkers.items():
+                self._join(checker.spec, (name, check_id))
+                if checker.fresh:
+                    fresh.append((check_id, checker))
+                if checker.spec.file is not None:
+                    files.append(checker.spec)
+            await breath.taken()
+        self._files.follow(files)
+        now = self._loop.time()
+        for check_id, checker in fresh:
+            _spread(check_id, checker, len(fresh), now)
+            await breath.taken()
+        for key, target in list(self._targets.items()):
+            if target.age != self._age:
+                del self._targets[key]
+                self._wheel.remove(target)
+                self._again.discard(target)
+            else:
+                self._arrange(target)
+            await breath.taken()
+        for probe in list(self._probes):
+            if not any(self._awaits(member) for member in probe.members):
+                self._probes.discard(probe)
+                probe.target.probe = None
+                self._runner.cancel(probe)
+        self._expiry.follow(pools)
+        self._unlooked = []
         self._arm()
 
     def rest(self, names: frozenset[str]) -> None:
@@ -73,80 +149,171 @@ class HealthLoop:
         self._resting = names
         now = self._loop.time()
         for name in begun & self._pools.keys():
-            for check_id in self._pools[name].checkers:
-                self._schedule.remove((name, check_id))
+            for checker in self._pools[name].checkers.values():
+                if (target := self._targets.get(checker.spec.asked)) is not None:
+                    self._arrange(target)
         for name in ended & self._pools.keys():
             for check_id, checker in self._pools[name].checkers.items():
-                if isfinite(checker.due):
+                checker.on_rest_over(now)
+                target = self._targets.get(checker.spec.asked)
+                if target is not None and not checker.in_flight:
                     # Soon, as what is known is old; but not all at the same time.
                     serving = self._pools[name].up[check_id.key]
                     soon = now + first_delay(checker.spec, str(check_id), serving=serving)
-                    self._schedule.add((name, check_id), soon)
+                    self._wheel.add(target, soon)
         self._arm()
 
     async def close(self) -> None:
         """Stop probing."""
         if self._timer is not None:
             self._timer.cancel()
+        self._looking.cancel()
         await self._runner.close()
         await self._scripts.close()
         self._files.close()
 
-    def _arrange(self, name: str, check_id: CheckId[DestKey]) -> None:
-        due = self._pools[name].checkers[check_id].due
-        if isfinite(due) and name not in self._resting:
-            self._schedule.add((name, check_id), due)
+    def _join(self, spec: CheckSpec, member: ProbeId) -> None:
+        """Let *member* be one of those that ask *spec*."""
+        key = spec.asked
+        target = self._targets.get(key)
+        if target is None:
+            target = self._targets[key] = Target(key)
+        if target.age != self._age:
+            target.age = self._age
+            target.members = []
+        target.members.append(member)
+
+    def _checker(self, member: ProbeId) -> Checker | None:
+        name, check_id = member
+        pool = self._pools.get(name)
+        return None if pool is None else pool.checker(check_id)
+
+    def _awaits(self, member: ProbeId) -> bool:
+        """Return whether a check is there still, and waits for a result."""
+        checker = self._checker(member)
+        return checker is not None and checker.in_flight
+
+    def _arrange(self, target: Target) -> None:
+        """Put *target* down for the first time that any of its checks is due."""
+        due = inf
+        for member in target.members:
+            checker = self._checker(member)
+            if checker is not None and checker.due < due and member[0] not in self._resting:
+                due = checker.due
+        if due != inf:
+            self._wheel.add(target, due)
+        else:
+            self._wheel.remove(target)
 
     def _arm(self) -> None:
+        # One turn a tick, however much is due: others have theirs in between.
+        due = max(self._wheel.next_due(), self._next_tick)
+        if due >= self._timer_at:
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due = self._schedule.next_due()
-        if isfinite(due):
-            self._timer = self._loop.call_at(due, self._on_timer)
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         now = self._loop.time()
         # A loop timer may fire a clock tick early: what it was set for is due by definition.
-        for probe_id in self._schedule.pop_due(max(now, self._schedule.next_due())):
-            name, check_id = probe_id
-            pool = self._pools[name]
-            pool.on_start(check_id, now)
-            self._runner.start(probe_id, pool.checkers[check_id].spec)
-        self._timer = None
+        for target in self._wheel.pop_due(max(now, self._timer_at), MAX_STARTS):
+            self._start(target, now)
+        self._timer, self._timer_at = None, inf
+        self._next_tick = now + 1 / TICKS
         self._arm()
 
-    def _on_file(self, path: str) -> None:
-        """Make the checks of a file due, as its number has changed."""
-        now = self._loop.time()
-        for name, check_id in _probe_ids(self._pools):
-            file = check_id.target.file
-            if file is None or file.path != path or name in self._resting:
+    def _start(self, target: Target, now: float) -> None:
+        started = []
+        for member in target.members:
+            checker = self._checker(member)
+            if checker is None or checker.in_flight or member[0] in self._resting:
                 continue
-            if (name, check_id) in self._schedule:
-                self._schedule.add((name, check_id), now)
-            else:
-                self._again.add((name, check_id))  # it runs, and may have looked already
-        self._arm()
+            checker.on_start(now)
+            started.append(member)
+        if target.probe is not None:
+            target.probe.members += started  # who comes while it runs has its result as well
+        elif started:
+            probe = target.probe = Probe(target, started, self._age)
+            self._probes.add(probe)
+            self._runner.start(probe, target.spec)
 
-    def _on_result(self, probe_id: ProbeId, result: ProbeResult) -> None:
-        name, check_id = probe_id
-        pool = self._pools[name]
-        self.tally.note(check_id.target.kind, result)
-        effects = pool.on_result(check_id, result, self._loop.time())
-        self._arrange(name, check_id)
-        if probe_id in self._again:
-            self._again.discard(probe_id)
-            self._schedule.add(probe_id, self._loop.time())
+    def _on_result(self, probe: Probe, result: ProbeResult) -> None:
+        now = self._loop.time()
+        self._probes.discard(probe)
+        self.tally.note(probe.target.spec.kind, result)
+        told: list[tuple[str, list[PoolEffect[DestKey]]]] = []
+        target = probe.target
+        target.probe = None
+        for name, check_id in probe.members:
+            pool = self._pools.get(name)
+            checker = None if pool is None else pool.checker(check_id)
+            if pool is None or checker is None or not checker.in_flight:
+                continue
+            if effects := pool.on_result(check_id, result, now):
+                told.append((name, effects))
+            self._note(name, check_id, result)
+            if probe.age != self._age and (moved := self._targets.get(checker.spec.asked)):
+                self._arrange(moved)  # a reload has given the check another rhythm
+        if self._targets.get(target.spec) is target:
+            self._arrange(target)
+        if target in self._again:
+            self._again.discard(target)
+            self._wheel.add(target, now)
         self._arm()
+        for name, effects in told:
+            self._on_effects(name, effects)
+
+    def _note(self, name: str, check_id: CheckId[DestKey], result: ProbeResult) -> None:
+        """Pass on what a probe found out beside the health of the server."""
         # A check may ask another host than the real server.
         if result.offer is not None and check_id.target.address == check_id.key.address:
             self._on_offer(name, check_id.key, result.offer)
-        if effects:
-            self._on_effects(name, effects)
+        if result.expires is not None:
+            self._expiry.note(name, check_id, result.expires)
+
+    def _on_file(self, path: str) -> None:
+        """Make the targets of a file due, as its number has changed."""
+        now = self._loop.time()
+        for target in self._targets.values():
+            if target.spec.file is None or target.spec.file.path != path:
+                continue
+            if target in self._wheel:
+                self._wheel.add(target, now)
+            else:
+                self._again.add(target)  # it runs, and may have looked already
+        self._arm()
+
+    def _look(self) -> None:
+        """Look at some of the targets, whether their checks have found out anything lately."""
+        now = self._loop.time()
+        if not self._unlooked:
+            self._unlooked = list(self._targets.values())
+        looked, self._unlooked = self._unlooked[:MAX_LOOKS], self._unlooked[MAX_LOOKS:]
+        for target in looked:
+            for name, check_id in target.members:
+                pool = self._pools.get(name)
+                if pool is None or name in self._resting or pool.checker(check_id) is None:
+                    continue  # it may, or a reload is on its way
+                if effects := pool.on_silence(check_id, now):
+                    self._on_effects(name, effects)
+        self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
 
-def _probe_ids(pools: Mapping[str, Pool[DestKey]]) -> Iterator[ProbeId]:
-    for name, pool in pools.items():
-        for check_id in pool.checkers:
-            yield name, check_id
+def room_for_probes() -> int:
+    """Return how many probes may run at a time; raise the limit of open files as far as needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_PROBES + OTHER_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return MAX_PROBES if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft) - OTHER_FILES)
+
+
+def _spread(check_id: CheckId[DestKey], checker: Checker, count: int, now: float) -> None:
+    """Let a check that begins with *count* others begin in its own part of the time."""
+    loop = checker.spec.delay_loop
+    span = crowd_span(count, loop)
+    checker.defer(now + fraction(str(check_id)) * span, whole=span == loop)

@@ -10,7 +10,9 @@ Rules of keepalived, with its names:
 
 Ours: a *prior* (the state that the kernel's table shows when the director starts) holds until a
 result decides, and a prior *up* gets its retries; ``delay_loop`` counts from start to start, so a
-slow answer does not stretch it; an HTTP check with several URLs asks all of them in one probe,
+slow answer does not stretch it; a check that flaps can be held down until it has been well for a
+while; one that has found out nothing for three intervals is *unknown* again, which changes nothing
+for its server, but is told; an HTTP check with several URLs asks all of them in one probe,
 where keepalived asks one a cycle and so needs as many cycles as URLs to see a failure.
 """
 
@@ -25,6 +27,10 @@ from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult
 BROKEN_PAUSE: Final = 1.0
 """Least seconds until the next probe after the director could not probe: it is short of something,
 and must not be made shorter of it."""
+
+
+SILENT_INTERVALS: Final = 3
+"""Intervals without anything found out after which a check is unknown."""
 
 
 class IllegalTransitionError(RuntimeError):
@@ -83,15 +89,33 @@ class CheckBroken:
     result: ProbeResult
 
 
-CheckEffect: TypeAlias = CheckUp | CheckDown | CheckFailed | CheckBroken
+@final
+@dataclass(frozen=True, slots=True)
+class CheckHeld:
+    """The check would be up, but it flaps: it has to answer well for *seconds* more."""
+
+    result: ProbeResult
+    seconds: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckSilent:
+    """Nothing was found out for so many *seconds*: the state is unknown, and its server goes on."""
+
+    seconds: float
+
+
+CheckEffect: TypeAlias = CheckUp | CheckDown | CheckFailed | CheckBroken | CheckHeld
 
 
 @final
 class Checker:
     """State of one check. Times are seconds on the caller's monotonic clock."""
 
-    __slots__ = ("_assumed", "_due", "_failed", "_heard", "_last", "_patient", "_phase", "_shift",
-                 "_since", "_spec", "_started", "_state", "_weight")  # fmt: skip
+    __slots__ = ("_assumed", "_due", "_failed", "_falls", "_found", "_heard", "_last", "_patient",
+                 "_phase", "_shift", "_silent", "_since", "_spec", "_started", "_state", "_weight",
+                 "_well")  # fmt: skip
 
     def __init__(
         self, spec: CheckSpec, due: float, *, prior: bool | None = None, phase: float = 1.0
@@ -110,6 +134,12 @@ class Checker:
         self._failed = 0
         self._due = due
         self._started = inf
+        self._found = due
+        self._silent = False
+        self._falls: tuple[float, ...] = ()
+        """When it went down lately; as many times as damping counts."""
+        self._well = inf
+        """Since when it answers well again, while it is held down."""
         self._last: ProbeResult | None = None
         self._heard = -inf
         self._since = -inf
@@ -135,6 +165,11 @@ class Checker:
     def in_flight(self) -> bool:
         """Whether a probe runs."""
         return self._due == inf
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no probe has started yet."""
+        return self._started == inf and not self.in_flight
 
     @property
     def due(self) -> float:
@@ -171,6 +206,32 @@ class Checker:
         """What the latest success adds to the server's weight; ``None`` where it adds nothing."""
         return self._shift
 
+    def defer(self, due: float, *, whole: bool) -> None:
+        """Let the first probe start at *due*, as many others begin at the same time.
+
+        With *whole* they are spread over all of ``delay_loop``, and so the second cycle needs no
+        part of its own.
+        """
+        if not self.fresh:
+            raise IllegalTransitionError(f"{self._spec}: its first probe has started already")
+        self._due = self._found = max(self._due, due)
+        if whole:
+            self._phase = 1.0
+
+    def on_rest_over(self, now: float) -> None:
+        """Note that until *now* nobody was to find out anything."""
+        self._found = now
+
+    def on_silence(self, now: float) -> list[CheckSilent]:
+        """Turn unknown, once, where nothing has been found out for three intervals."""
+        silent = now - self._found
+        limit = SILENT_INTERVALS * max(self._spec.delay_loop, self._spec.longest)
+        if self._silent or silent <= limit:
+            return []
+        self._assumed, self._patient, self._silent = self.up, True, True
+        self._enter(State.UNKNOWN, now)
+        return [CheckSilent(silent)]
+
     def on_start(self, now: float) -> None:
         """Note that a probe starts *now*."""
         if self.in_flight:
@@ -193,6 +254,7 @@ class Checker:
                 result.detail,
             )
             return [] if same else [CheckBroken(result)]
+        self._found, self._silent = now, False
         if result.ok:
             return self._succeed(result, now)
         return self._fail(result, now) if self.up else self._stay_down(result, now)
@@ -213,10 +275,26 @@ class Checker:
     def _succeed(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         was_up = self.up
         self._weight, self._shift = result.weight, result.shift
+        if not was_up and (wait := self._hold(now)) > 0:
+            first = self._well == now
+            self._enter(State.DOWN, now)
+            self._next_cycle(now)
+            return [CheckHeld(result, wait)] if first else []
         self._enter(State.UP, now)
         self._failed = 0
         self._next_cycle(now)
         return [] if was_up else [CheckUp(result)]
+
+    def _hold(self, now: float) -> float:
+        """Return the seconds for which it has to go on being well, as it flaps."""
+        if self._spec.damping is None:
+            return 0.0
+        count, seconds = self._spec.damping
+        falls = self._falls
+        if len(falls) < count or falls[-1] - falls[-count] > seconds:
+            return 0.0
+        self._well = min(self._well, now)
+        return self._well + seconds - now
 
     def _fail(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         untested = self._state is State.UNKNOWN and not self._patient
@@ -226,6 +304,9 @@ class Checker:
             self._due = now + self._spec.delay_before_retry
             return [CheckFailed(result, self._failed, attempts)]
         made = self._failed
+        if self._spec.damping is not None:
+            self._falls = (*self._falls, now)[-self._spec.damping[0] :]
+            self._well = inf
         self._enter(State.DOWN, now)
         self._failed = 0
         self._next_cycle(now)
@@ -234,6 +315,7 @@ class Checker:
     def _stay_down(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         first = self._state is State.UNKNOWN
         self._enter(State.DOWN, now)
+        self._well = inf
         self._next_cycle(now)
         return [CheckFailed(result, 1, 1)] if first else []
 

@@ -16,8 +16,10 @@ from typing import Final, Generic, TypeAlias, TypeVar, assert_never, final
 from lvskeeper.health.checker import (
     CheckBroken,
     CheckDown,
+    CheckEffect,
     Checker,
     CheckFailed,
+    CheckHeld,
     CheckUp,
     IllegalTransitionError,
 )
@@ -104,6 +106,26 @@ class ProbeBroken(Generic[K]):
 
 @final
 @dataclass(frozen=True, slots=True)
+class ServerHeld(Generic[K]):
+    """A server would be up, but flaps: its check has to succeed for *seconds* more."""
+
+    key: K
+    check: CheckSpec
+    seconds: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckUnknown(Generic[K]):
+    """A check has found out nothing for so many *seconds*; its server goes on as it was."""
+
+    key: K
+    check: CheckSpec
+    seconds: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class WeightChanged(Generic[K]):
     """A check has given its server another weight."""
 
@@ -150,6 +172,8 @@ PoolEffect: TypeAlias = (
     | ServerDown[K]
     | ProbeFailed[K]
     | ProbeBroken[K]
+    | ServerHeld[K]
+    | CheckUnknown[K]
     | WeightChanged[K]
     | QuorumGained
     | QuorumLost
@@ -359,6 +383,18 @@ class Pool(Generic[K]):
         self._weights = {key: self._weigh(key) for key in self._servers}
         return self._settle_quorum(now)
 
+    def checker(self, check_id: CheckId[K]) -> Checker | None:
+        """Return a check, if it is in the pool."""
+        return self._checkers.get(check_id)
+
+    def on_silence(self, check_id: CheckId[K], now: float) -> list[PoolEffect[K]]:
+        """Return what is to be told of a check that may have found out nothing for long."""
+        checker = self._checkers[check_id]
+        return [
+            CheckUnknown(check_id.key, checker.spec, effect.seconds)
+            for effect in checker.on_silence(now)
+        ]
+
     def on_start(self, check_id: CheckId[K], now: float) -> None:
         """Note that a probe starts; raise ``KeyError`` for a check that is not in the pool."""
         self._checkers[check_id].on_start(now)
@@ -376,24 +412,17 @@ class Pool(Generic[K]):
         key = check_id.key
         effects: list[PoolEffect[K]] = []
         flipped = False
+        given = (checker.weight, checker.shift)
         turned = checker.on_result(result, now)
+        if not turned and (checker.weight, checker.shift) == given:
+            return effects  # the usual case, thousands of times a second
         before, self._weights[key] = self._weights[key], self._weigh(key)
         if changed := self._weights[key] != before:
             effects.append(WeightChanged(key, checker.spec, before, self._weights[key]))
         for effect in turned:
-            match effect:
-                case CheckFailed(attempt=attempt, attempts=attempts):
-                    effects.append(ProbeFailed(key, checker.spec, result, attempt, attempts))
-                case CheckBroken():
-                    effects.append(ProbeBroken(key, checker.spec, result))
-                case CheckUp():
-                    if flipped := self._flip(key):
-                        effects.append(ServerUp(key, checker.spec, result))
-                case CheckDown(attempts=attempts):
-                    if flipped := self._flip(key):
-                        effects.append(ServerDown(key, checker.spec, result, attempts))
-                case _:
-                    assert_never(effect)
+            if isinstance(effect, CheckUp | CheckDown) and not (flipped := self._flip(key)):
+                continue  # another check of the server decides
+            effects.append(_of_server(key, checker.spec, effect))
         if flipped:
             self._since[key] = now
         return effects + self._settle_quorum(now) if flipped or changed else effects
@@ -434,6 +463,23 @@ class Pool(Generic[K]):
             self._has_quorum, self._quorum_since = False, now
             return [QuorumLost(weight, self.lose_below)]
         return []
+
+
+def _of_server(key: K, spec: CheckSpec, effect: CheckEffect) -> PoolEffect[K]:
+    """Return what an effect of a check means for its server."""
+    match effect:
+        case CheckFailed(result=result, attempt=attempt, attempts=attempts):
+            return ProbeFailed(key, spec, result, attempt, attempts)
+        case CheckBroken(result=result):
+            return ProbeBroken(key, spec, result)
+        case CheckHeld(seconds=seconds):
+            return ServerHeld(key, spec, seconds)
+        case CheckUp(result=result):
+            return ServerUp(key, spec, result)
+        case CheckDown(result=result, attempts=attempts):
+            return ServerDown(key, spec, result, attempts)
+        case _:
+            assert_never(effect)
 
 
 def _fresh(check_id: CheckId[K], spec: CheckSpec, now: float, prior: bool | None) -> Checker:

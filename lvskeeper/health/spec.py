@@ -1,6 +1,6 @@
 """What is to be checked and how, as the director role receives it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, final
 
@@ -102,6 +102,8 @@ class Tls:
     """Lowest version: ``1.0`` to ``1.3``; empty means the library's."""
     strict_close: bool = False
     """An answer that only the end of the connection ends needs a proper end of TLS."""
+    expiry: int = 0
+    """Days before the end of the server's certificate from which on it is told; 0: never."""
 
 
 @final
@@ -202,6 +204,9 @@ class CheckSpec:
     """Upper end of the delay before the first probe; 0 leaves it to the schedule."""
     alpha: bool = False
     """Start as down, and let in after the first success."""
+    damping: tuple[int, float] | None = None
+    """After so many downs within so many seconds, a success lets it in only when it has answered
+    well for as long."""
     source: Source = Source()
     urls: tuple[Url, ...] = ()
     """HTTP only: asked one after the other; all must answer well."""
@@ -234,6 +239,16 @@ class CheckSpec:
             smtp=self.smtp,
             file=self.file,
         )
+
+    @property
+    def asked(self) -> "CheckSpec":
+        """What is asked and in what rhythm, without what the answer means to its server.
+
+        Checks of several virtual servers that have the same are one probe.
+        """
+        if not self.alpha and not self.warmup and self.damping is None:
+            return self  # the usual case
+        return replace(self, alpha=False, warmup=0.0, damping=None)
 
     @property
     def longest(self) -> float:
@@ -307,6 +322,8 @@ class ProbeResult:
     """The weight that the server is to have, where the check says so; a success only."""
     shift: int | None = None
     """Or what is added to its weight."""
+    expires: float | None = None
+    """When the server's certificate expires (seconds since 1970), where that is wanted."""
 
     @property
     def ok(self) -> bool:

@@ -293,6 +293,50 @@ class ProbeFailed(Event, frozen=True):
     phase: Annotated[str, "where the probe ended"]
     reason: Annotated[str, "what happened there"]
     attempt: Annotated[str, "which try of how many"]
+    took: Annotated[str, "time from the start of the probe"]
+
+
+@final
+class RealServerHeld(Event, frozen=True):
+    """A real server answers again, but has gone down too often: it has to be well for a while."""
+
+    NAME: ClassVar = "real_server_held"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Find out why the server comes and goes; flap_damping says when it is held."
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    wait: Annotated[str, "for how long it has to answer well before it serves again"]
+
+
+@final
+class CheckUnknown(Event, frozen=True):
+    """A check has found out nothing for three intervals: its state is unknown.
+
+    The real server goes on as it was.
+    """
+
+    NAME: ClassVar = "check_unknown"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "See what keeps the director from probing: probe_broken, load, a stopped host."
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    silent: Annotated[str, "time without a result"]
+
+
+@final
+class CertificateExpires(Event, frozen=True):
+    """The certificate of a real server is about to expire, or has; told once a day."""
+
+    NAME: ClassVar = "certificate_expires"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Renew the certificate on the real server."
+    virtual_server: Annotated[str, "the virtual server"]
+    real_server: Annotated[str, "the real server"]
+    check: Annotated[str, "the check"]
+    expires: Annotated[str, "end of its validity (ISO 8601, UTC)"]
+    days: Annotated[int, "whole days until then; -1: it has expired"]
 
 
 @final

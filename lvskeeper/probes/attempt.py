@@ -1,13 +1,10 @@
-"""One attempt: how far it has come, and what its failure means."""
+"""What the failure of an attempt means, and how it is told."""
 
-import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, final
 
-from lvskeeper.health.spec import Phase, ProbeResult, TcpOffer
+from lvskeeper.health.spec import Phase
 from lvskeeper.units import format_duration
 
 WORDS: Final = {
@@ -37,36 +34,6 @@ class ProbeError(Exception):
         super().__init__(detail)
         self.phase = phase
         self.detail = detail
-
-
-@final
-@dataclass(slots=True)
-class Progress:
-    """How far an attempt has come. A failure is of its *phase*, a delay is what it is *doing*."""
-
-    phase: Phase = Phase.CONNECT
-    doing: str = "connecting"
-    limit: float = 0.0
-    """Seconds for what it is doing."""
-    offer: TcpOffer | None = None
-
-
-async def attempt(work: Callable[[Progress], Awaitable[None]], limit: float) -> ProbeResult:
-    """Do *work*, which has *limit* seconds for each of its requests, and return how it ended."""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    progress = Progress(limit=limit)
-    phase, detail = Phase.DONE, ""
-    try:
-        await work(progress)
-    except ProbeError as error:
-        phase, detail = error.phase, error.detail
-    except OSError as error:
-        if isinstance(error, TimeoutError) and error.errno is None:  # with a number: the kernel's
-            phase, detail = Phase.TIMEOUT, timeout_detail(progress.doing, progress.limit)
-        else:
-            phase, detail = os_error_phase(error, progress.phase), describe_os_error(error)
-    return ProbeResult(phase, detail, loop.time() - start, progress.offer)
 
 
 def describe_os_error(error: OSError) -> str:

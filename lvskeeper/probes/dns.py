@@ -3,18 +3,18 @@
 As in keepalived the records of the answer are not looked at.
 """
 
-import secrets
-from typing import final
+from typing import Final, final
 
 from lvskeeper.health.dns import RCODES, answer_code, encode_question
-from lvskeeper.health.spec import CheckSpec, Dns, Phase, ProbeResult
-from lvskeeper.probes.attempt import ProbeError, Progress, attempt
-from lvskeeper.probes.datagram import exchange
+from lvskeeper.health.spec import Dns, Phase
+from lvskeeper.probes.attempt import ProbeError
 
 
 @final
 class DnsQuestion:
     """The machine of one question, with the id *number*."""
+
+    silence_is_well: Final = False
 
     def __init__(self, dns: Dns, number: int) -> None:
         self._dns = dns
@@ -33,13 +33,3 @@ class DnsQuestion:
             text = RCODES.get(code, "")
             raise ProbeError(Phase.STATUS, f"response code {code} {text}".rstrip())
         return True
-
-
-async def probe_dns(spec: CheckSpec) -> ProbeResult:
-    """Ask the question of *spec* once, within ``connect_timeout``."""
-
-    async def work(progress: Progress) -> None:
-        number = secrets.randbelow(1 << 16)
-        await exchange(spec, DnsQuestion(spec.dns or Dns(), number), progress)
-
-    return await attempt(work, spec.connect_timeout)

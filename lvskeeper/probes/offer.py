@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from functools import lru_cache
 from typing import Final
 
 from lvskeeper.health.spec import TcpOffer
@@ -15,18 +16,23 @@ _TIMESTAMP_ROOM: Final = 12
 """Bytes of each segment that timestamps take; ``tcpi_snd_mss`` leaves them out."""
 
 
-def read_offer(sock: socket.socket) -> TcpOffer | None:
+def read_offer(sock: socket.SocketType) -> TcpOffer | None:
     """Return what the peer of *sock* offered; ``None`` where the kernel does not tell (closed)."""
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
     except OSError:
         return None
-    options = info[_OPTIONS]
-    (mss,) = struct.unpack_from("=I", info, _SND_MSS)
+    return _offer(info[_OPTIONS], info[_WSCALES], info[_SND_MSS:_INFO_SIZE])
+
+
+@lru_cache(maxsize=256)
+def _offer(options: int, wscales: int, size: bytes) -> TcpOffer:
+    """Return what is meant; most servers of a farm offer the same."""
+    (mss,) = struct.unpack("=I", size)
     return TcpOffer(
         mss=mss + (_TIMESTAMP_ROOM if options & _TIMESTAMPS else 0),
         # Two bit fields in one byte: the first is the low half on little-endian machines only.
-        wscale=_first_half(info[_WSCALES]) if options & _WSCALE else None,
+        wscale=_first_half(wscales) if options & _WSCALE else None,
     )
 
 

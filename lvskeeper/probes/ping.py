@@ -4,15 +4,8 @@ It needs our group in ``net.ipv4.ping_group_range``, though, which counts for IP
 gives the message its identifier and checksum, and hands us none but the answers to it.
 """
 
-import errno
-import secrets
-import socket
 import struct
 from typing import Final, final
-
-from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult
-from lvskeeper.probes.attempt import ProbeError, Progress, attempt
-from lvskeeper.probes.datagram import exchange
 
 TOKEN: Final = 24
 """Random bytes of a request, by which its answer is known."""
@@ -28,6 +21,8 @@ _REQUEST6, _REPLY6 = 128, 129
 class PingQuestion:
     """The machine of one echo request with a *token*; *ipv6* says by which protocol."""
 
+    silence_is_well: Final = False
+
     def __init__(self, token: bytes, *, ipv6: bool) -> None:
         self._token = token
         self._request, self._reply = (_REQUEST6, _REPLY6) if ipv6 else (_REQUEST, _REPLY)
@@ -39,22 +34,3 @@ class PingQuestion:
     def answer(self, data: bytes) -> bool:
         """Take a message; one that is not the echo is passed over."""
         return data[:1] == bytes((self._reply,)) and data[_HEAD.size :] == self._token
-
-
-async def probe_ping(spec: CheckSpec) -> ProbeResult:
-    """Send one echo request, and wait for its answer for ``connect_timeout``."""
-    ipv6 = len(spec.address) == 16
-    question = PingQuestion(secrets.token_bytes(TOKEN), ipv6=ipv6)
-    protocol = socket.IPPROTO_ICMPV6 if ipv6 else socket.IPPROTO_ICMP
-
-    async def work(progress: Progress) -> None:
-        try:
-            await exchange(spec, question, progress, protocol=protocol)
-        except ProbeError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno == errno.EACCES:
-                detail = "net.ipv4.ping_group_range leaves our group out"
-                raise ProbeError(Phase.INTERNAL, detail) from error
-            raise
-
-    return await attempt(work, spec.connect_timeout)

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from lvskeeper.health.pcre import PcreError, compiled
 from lvskeeper.health.spec import Phase, Regex
-from lvskeeper.probes.attempt import ProbeError, Progress
+from lvskeeper.probes.attempt import ProbeError
 
 MAX_SEARCHES: Final = 2
 """Searches at a time. A search ends at most about a second after its probe has."""
@@ -18,37 +18,58 @@ class Searcher:
     """Threads that search."""
 
     def __init__(self) -> None:
+        # It starts a thread with the first search.
         self._threads: Final = ThreadPoolExecutor(MAX_SEARCHES, "regex")
 
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def search(self, regex: Regex, text: bytes, progress: Progress) -> None:
-        """Search *text*; raise :class:`ProbeError` where it is not as *regex* wants it.
+    def search(
+        self,
+        regex: Regex,
+        text: bytes,
+        on_begin: Callable[[], None],
+        on_done: Callable[[ProbeError | None], None],
+    ) -> Callable[[], None]:
+        """Search *text*; tell *on_done* why it is not as *regex* wants it, or nothing.
 
-        A cancel, as by a deadline, ends the search; ``TimeoutError`` is of the caller.
+        Return what ends the search early; then it tells nothing more.
         """
-        progress.phase, progress.doing = Phase.BODY, "waiting for others' searches"
         loop = asyncio.get_running_loop()
         wanted = True
 
         def begin() -> None:
-            progress.doing = "searching the body"
+            if wanted:
+                on_begin()
 
-        def work() -> bool:
+        def work() -> ProbeError | None:
             loop.call_soon_threadsafe(begin)
-            return _search(regex, text, lambda: wanted)
+            return _judge(regex, text, lambda: wanted)
 
-        try:
-            found = await loop.run_in_executor(self._threads, work)
-        except PcreError as error:
-            raise ProbeError(Phase.BODY, f"the regex cannot tell: {error}") from error
-        finally:
+        def done(future: "asyncio.Future[ProbeError | None]") -> None:
+            if wanted:
+                on_done(future.result())
+
+        def cancel() -> None:
+            nonlocal wanted
             wanted = False
-        if found is regex.forbidden:
-            what = "matches" if found else "does not match"
-            raise ProbeError(Phase.BODY, f"the body {what} the regex '{regex.pattern}'")
+            future.cancel()
+
+        future = loop.run_in_executor(self._threads, work)
+        future.add_done_callback(done)
+        return cancel
+
+
+def _judge(regex: Regex, text: bytes, wanted: Callable[[], bool]) -> ProbeError | None:
+    try:
+        found = _search(regex, text, wanted)
+    except PcreError as error:
+        return ProbeError(Phase.BODY, f"the regex cannot tell: {error}")
+    if found is not regex.forbidden:
+        return None
+    what = "matches" if found else "does not match"
+    return ProbeError(Phase.BODY, f"the body {what} the regex '{regex.pattern}'")
 
 
 def _search(regex: Regex, text: bytes, wanted: Callable[[], bool]) -> bool:

@@ -1,13 +1,13 @@
 """SMTP_CHECK: take the greeting, say who we are, and take our leave (RFC 5321)."""
 
-import asyncio
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final, assert_never, final
 
-from lvskeeper.health.spec import CheckSpec, Host, Phase, ProbeResult, Smtp
-from lvskeeper.probes.attempt import ProbeError, Progress, attempt, one_line
-from lvskeeper.probes.stream import connect, converse
+from lvskeeper.health.spec import CheckSpec, Host, Phase, Smtp
+from lvskeeper.probes.attempt import ProbeError, one_line
+from lvskeeper.probes.stream import Step
 from lvskeeper.units import format_endpoint
 
 MAX_LINE: Final = 4096
@@ -93,28 +93,17 @@ class SmtpTalk:
         return text.encode("ascii", "replace")
 
 
-async def _ask(spec: CheckSpec, host: Host, helo: str, progress: Progress) -> None:
-    with await connect((host.address, host.port), host.source, progress) as sock:
-        if host.address != spec.address:
-            progress.offer = None  # it is not the real server's
-        await converse(sock, SmtpTalk(helo), progress)
-
-
-async def probe_smtp(spec: CheckSpec) -> ProbeResult:
-    """Talk to each host of *spec* once, within its ``connect_timeout``; a failure ends it."""
+def smtp_steps(spec: CheckSpec) -> Iterator[Step]:
+    """Yield a step for each host of *spec*, with its own ``connect_timeout``."""
     smtp = spec.smtp or Smtp()
     own = Host(spec.address, spec.port, spec.connect_timeout, spec.source)
-
-    async def work(progress: Progress) -> None:
-        for host in smtp.hosts or (own,):
-            progress.limit = host.connect_timeout
-            try:
-                async with asyncio.timeout(host.connect_timeout):
-                    await _ask(spec, host, smtp.helo, progress)
-            except ProbeError as error:
-                if smtp.hosts:
-                    detail = f"{format_endpoint(host.address, host.port)}: {error.detail}"
-                    raise ProbeError(error.phase, detail) from error
-                raise
-
-    return await attempt(work, spec.connect_timeout)
+    for host in smtp.hosts or (own,):
+        yield Step(
+            host.address,
+            host.port,
+            host.source,
+            host.connect_timeout,
+            SmtpTalk(smtp.helo),
+            about=format_endpoint(host.address, host.port) if smtp.hosts else "",
+            own=host.address == spec.address,
+        )

@@ -18,6 +18,7 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """linux/in.h; it counts for IPv6, too."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """``struct linger``: on, no time."""
+_ANYWHERE: Final = Source()
 
 
 def family_of(address: Address) -> socket.AddressFamily:
@@ -32,16 +33,18 @@ def endpoint(address: Address, port: int) -> tuple[str, int]:
 
 def open_socket(
     to: Address, source: Source, kind: socket.SocketKind, protocol: int = 0
-) -> socket.socket:
+) -> socket.SocketType:
     """Return a socket for the family of *to*, set up as *source* says.
 
     Raise :class:`ProbeError` with ``INTERNAL`` where that fails: it says nothing of the server.
     """
     family = family_of(to)
     try:
-        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK, protocol)
     except OSError as error:
         raise ProbeError(Phase.INTERNAL, describe_os_error(error)) from error
+    if source == _ANYWHERE:
+        return sock
     try:
         _prepare(sock, source, family, kind)
     except OSError as error:
@@ -50,7 +53,7 @@ def open_socket(
     return sock
 
 
-def _prepare(sock: socket.socket, source: Source, family: int, kind: socket.SocketKind) -> None:
+def _prepare(sock: socket.SocketType, source: Source, family: int, kind: socket.SocketKind) -> None:
     if source.interface:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, source.interface.encode())
     if source.mark:

@@ -1,26 +1,23 @@
-"""A conversation over TCP or TLS: connects, and carries bytes between a socket and a machine.
+"""Probes over TCP and TLS: a connection for each request, and a machine that leads it."""
 
-TLS runs through memory (``ssl.MemoryBIO``), so that the handshake is a phase of its own, and one
-loop serves both.
-"""
-
-import asyncio
 import contextlib
-import re
+import errno
 import socket
-import ssl
-from typing import Final, Protocol, TypeAlias, final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol, final
 
-from lvskeeper.health.spec import Phase, Source
-from lvskeeper.probes.attempt import ProbeError, Progress, one_line
+from lvskeeper.health.spec import Phase, Regex, Source, Tls
+from lvskeeper.probes.attempt import ProbeError
+from lvskeeper.probes.engine import FAILED, READ, WRITE, Engine, Flow
 from lvskeeper.probes.offer import read_offer
+from lvskeeper.probes.search import Searcher
 from lvskeeper.probes.sockets import endpoint, open_socket
+from lvskeeper.probes.tls import Contexts, TlsTalk
 from lvskeeper.units import Address
 
 READ_SIZE: Final = 65_536
-
-_PLACE: Final = re.compile(r"\[\w+\] | \(_ssl\.c:\d+\)")
-"""What Python says of its own source in an error of TLS."""
+"""Bytes that are read at a time; then others have their turn."""
 
 
 class Talk(Protocol):
@@ -50,166 +47,201 @@ class Talk(Protocol):
 
 
 @final
-class _Plain:
-    def __init__(self, sock: socket.socket) -> None:
-        self._loop: Final = asyncio.get_running_loop()
-        self._sock: Final = sock
+@dataclass(slots=True)
+class Step:
+    """One connection of a probe. Without a *talk* it is enough that it is made."""
 
-    async def send(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._sock, data)
-
-    async def receive(self) -> bytes:
-        data = await self._loop.sock_recv(self._sock, READ_SIZE)
-        if len(data) == READ_SIZE:
-            # More may be there already, and the loop would have no turn.
-            await asyncio.sleep(0)
-        return data
-
-    def close(self) -> None:
-        pass
+    to: Address
+    port: int
+    source: Source
+    limit: float
+    """Seconds from connecting to the last byte, and the search for a regex."""
+    talk: Talk | None = None
+    tls: Tls | None = None
+    name: str | None = None
+    """What TLS asks for."""
+    regex: Regex | None = None
+    text: bytearray | None = None
+    """What the regex is searched in."""
+    about: str = ""
+    """What a failure's words begin with."""
+    own: bool = True
+    """It is the real server that is asked."""
 
 
 @final
-class _Tls:
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
-        self._sock: Final = sock
-        self._plain: Final = _Plain(sock)
-        self._in: Final = ssl.MemoryBIO()
-        self._out: Final = ssl.MemoryBIO()
-        self._tls: Final = context.wrap_bio(self._in, self._out, server_hostname=name)
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all probes share."""
 
-    async def handshake(self) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
-            except ssl.SSLError as error:
-                # The server learns why.
-                with contextlib.suppress(OSError):
-                    await self._flush()
-                raise ProbeError(Phase.TLS, describe_tls_error(error)) from error
-            else:
-                await self._flush()
-                return
+    contexts: Contexts
+    searcher: Searcher
 
-    async def send(self, data: bytes) -> None:
-        # The memory takes all at once.
-        self._tls.write(data)
-        await self._flush()
 
-    async def receive(self) -> bytes:
-        """Return what came; nothing at the end.
+@final
+class StreamFlow(Flow):
+    """Takes one step after the other; the first failure ends it."""
 
-        Raise ``ssl.SSLError``, also at an end that is not one of TLS.
-        """
-        while True:
-            try:
-                data = self._tls.read(READ_SIZE)
-            except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
-            else:
-                return data
+    __slots__ = ("_cancel_search", "_secure", "_step", "_steps", "_talk", "_tools", "_unsent",
+                 "_wait")  # fmt: skip
 
-    def close(self) -> None:
-        """Say farewell, where that goes without waiting."""
-        with contextlib.suppress(OSError):
-            self._tls.unwrap()
-        with contextlib.suppress(OSError):
-            self._sock.send(self._out.read())
+    def __init__(
+        self, engine: Engine, on_end: Callable[[Flow], None], steps: Iterator[Step], tools: Tools
+    ) -> None:
+        super().__init__(engine, on_end)
+        self._steps = steps
+        self._step: Step | None = None
+        self._tools = tools
+        self._talk: Talk | None = None
+        self._secure: TlsTalk | None = None
+        self._unsent = b""
+        self._wait: Callable[[int], None] = self._on_connected
+        self._cancel_search: Callable[[], None] | None = None
 
-    async def _flush(self) -> None:
-        if data := self._out.read():
-            await self._plain.send(data)
+    def end(self, phase: Phase, detail: str = "") -> None:
+        """End, with what the step is about before the words."""
+        if self._step is not None and self._step.about and phase is not Phase.DONE:
+            detail = f"{self._step.about}: {detail}"
+        super().end(phase, detail)
 
-    async def _fill(self) -> None:
-        if data := await self._plain.receive():
-            self._in.write(data)
+    def expire(self) -> None:
+        """Take that the time is over; files that are not there yet are not the server's fault."""
+        if self.phase is Phase.INTERNAL:
+            self.end(Phase.INTERNAL, f"{self.doing} takes too long")
         else:
-            self._in.write_eof()
+            super().expire()
 
+    def _begin(self) -> None:
+        self._take_step()
 
-Channel: TypeAlias = _Plain | _Tls
+    def _take_step(self) -> None:
+        step = self._step = next(self._steps, None)
+        if step is None:
+            self.end(Phase.DONE)
+            return
+        self._engine.limit(self, step.limit)
+        if step.tls is None:
+            self._connect(step)
+            return
+        self.phase, self.doing = Phase.INTERNAL, "reading files of TLS"
+        self._tools.contexts.use(step.tls, self._on_context)
 
+    def _on_context(self) -> None:
+        """Go on: the files of TLS are read, or are no good."""
+        if self.result is None and self._step is not None:
+            self._guard(self._connect_tls)
 
-async def connect(to: tuple[Address, int], source: Source, progress: Progress) -> socket.socket:
-    """Return a socket that is connected to an address and port.
+    def _connect_tls(self) -> None:
+        step = self._step
+        assert step is not None
+        assert step.tls is not None
+        assert step.talk is not None
+        context = self._tools.contexts.take(step.tls)
+        self._secure = TlsTalk(step.talk, context, step.name, step.tls)
+        self._connect(step)
 
-    Note in *progress* what the server offered. Raise :class:`ProbeError` or ``OSError``.
-    """
-    progress.phase, progress.doing = Phase.CONNECT, "connecting"
-    address, port = to
-    sock = open_socket(address, source, socket.SOCK_STREAM)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, endpoint(address, port))
-    except BaseException:
-        sock.close()
-        raise
-    progress.offer = read_offer(sock)
-    return sock
+    def _connect(self, step: Step) -> None:
+        self.phase, self.doing = Phase.CONNECT, "connecting"
+        self._talk = self._secure or step.talk
+        sock = self._sock = open_socket(step.to, step.source, socket.SOCK_STREAM)
+        code = sock.connect_ex(endpoint(step.to, step.port))
+        if code not in {0, errno.EINPROGRESS}:
+            raise OSError(code, "")
+        self._wait = self._on_connected
+        self._engine.watch(self, sock, WRITE)
 
+    def _ready(self, mask: int) -> None:
+        self._wait(mask)
 
-async def converse(
-    sock: socket.socket,
-    talk: Talk,
-    progress: Progress,
-    *,
-    context: ssl.SSLContext | None = None,
-    name: str | None = None,
-    strict: bool = False,
-) -> None:
-    """Lead *talk* over *sock*, with TLS where there is a *context*.
+    def _on_connected(self, mask: int) -> None:
+        sock, step = self._sock, self._step
+        assert sock is not None
+        assert step is not None
+        if mask & FAILED and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            raise OSError(code, "")
+        if step.own:
+            self.offer = read_offer(sock)
+        talk = self._talk
+        if talk is None:
+            self._leave()
+            return
+        self.phase, self.doing = Phase.SEND, "sending"
+        self._say(sock, talk, talk.start())
 
-    *name* is what TLS asks for. With *strict* the end of the connection has to be one of TLS. Raise
-    :class:`ProbeError`, or ``OSError`` with the phase in *progress*.
-    """
-    channel: Channel = _Plain(sock)
-    if context is not None:
-        progress.phase, progress.doing = Phase.TLS, "making the TLS connection"
-        channel = _Tls(sock, context, name)
-        await channel.handshake()
-    await _send(channel, talk.start(), progress)
-    while not talk.done:
-        progress.phase, progress.doing = talk.phase, talk.doing
-        try:
-            data = await channel.receive()
-        except ssl.SSLError as error:
-            if not _is_end(error):
-                raise ProbeError(talk.phase, describe_tls_error(error)) from error
-            if strict:
-                detail = "the connection ended without the end of TLS (close_notify)"
-                raise ProbeError(talk.phase, detail) from error
-            data = b""
+    def _on_sendable(self, _: int) -> None:
+        sock, talk = self._sock, self._talk
+        assert sock is not None
+        assert talk is not None
+        self._say(sock, talk, self._unsent)
+
+    def _say(self, sock: socket.SocketType, talk: Talk, data: bytes) -> None:
+        """Send *data*, then wait for what the server says."""
         if data:
-            await _send(channel, talk.receive(data), progress)
+            self.phase, self.doing = Phase.SEND, "sending"
+            try:
+                sent = sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                self._unsent = data[sent:]
+                if self._wait != self._on_sendable:
+                    self._wait = self._on_sendable
+                    self._engine.change(sock, WRITE)
+                return
+            self._unsent = b""
+        if talk.done:
+            self._leave()
+            return
+        self.phase, self.doing = talk.phase, talk.doing
+        if self._wait != self._on_readable:
+            self._wait = self._on_readable
+            self._engine.change(sock, READ)
+
+    def _on_readable(self, _: int) -> None:
+        sock, talk = self._sock, self._talk
+        assert sock is not None
+        assert talk is not None
+        data = sock.recv(READ_SIZE)
+        if data:
+            self._say(sock, talk, talk.receive(data))
         else:
             talk.end()
-    channel.close()
+            if talk.done:
+                self._leave()
 
+    def _leave(self) -> None:
+        """Leave the server: it has said what was wanted of it."""
+        step = self._step
+        assert step is not None
+        if self._secure is not None:
+            self.expires = self._secure.expires
+        self._close()
+        if step.regex is None:
+            self._take_step()
+            return
+        self.phase, self.doing = Phase.BODY, "waiting for others' searches"
+        self._cancel_search = self._tools.searcher.search(
+            step.regex, bytes(step.text or b""), self._on_search, self._on_found
+        )
 
-async def _send(channel: Channel, data: bytes, progress: Progress) -> None:
-    if data:
-        progress.phase, progress.doing = Phase.SEND, "sending"
-        try:
-            await channel.send(data)
-        except ssl.SSLError as error:  # an OSError, too, whose number is not the system's
-            raise ProbeError(Phase.SEND, describe_tls_error(error)) from error
+    def _on_search(self) -> None:
+        self.doing = "searching the body"
 
+    def _on_found(self, error: ProbeError | None) -> None:
+        self._cancel_search = None
+        if self.result is not None:
+            return
+        if error is not None:
+            self.end(error.phase, error.detail)
+        else:
+            self._guard(self._take_step)
 
-def _is_end(error: ssl.SSLError) -> bool:
-    """Whether the connection has ended, and not by an end of TLS."""
-    # Which one it is differs between versions of Python and OpenSSL.
-    ends = ssl.SSLEOFError | ssl.SSLZeroReturnError
-    return isinstance(error, ends) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
-
-
-def describe_tls_error(error: ssl.SSLError) -> str:
-    """Return an error of TLS in words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not accepted: {one_line(error.verify_message)}"
-    if _is_end(error):
-        return "the server closed the connection in the handshake"
-    text = error.reason or _PLACE.sub("", str(error))
-    return one_line(text.lower().replace("_", " "))
+    def _close(self) -> None:
+        if self._secure is not None and self._sock is not None:
+            with contextlib.suppress(OSError):  # where it goes without waiting
+                self._sock.send(self._secure.farewell())
+            self._secure = None
+        super()._close()
+        if self._cancel_search is not None:
+            self._cancel_search()
+            self._cancel_search = None

@@ -6,9 +6,8 @@ ICMP error may come until then. An answer of any kind ends the wait.
 
 from typing import final
 
-from lvskeeper.health.spec import CheckSpec, Phase, ProbeResult, Udp
-from lvskeeper.probes.attempt import ProbeError, Progress, attempt
-from lvskeeper.probes.datagram import exchange
+from lvskeeper.health.spec import Phase, Udp
+from lvskeeper.probes.attempt import ProbeError
 
 
 @final
@@ -17,6 +16,7 @@ class UdpQuestion:
 
     def __init__(self, udp: Udp) -> None:
         self._udp = udp
+        self.silence_is_well = not udp.require_reply
 
     def ask(self) -> bytes:
         """Return the payload."""
@@ -35,17 +35,3 @@ class UdpQuestion:
             start = data[:16].hex()
             raise ProbeError(Phase.BODY, f"an answer that begins otherwise: {start or 'empty'}")
         return True
-
-
-async def probe_udp(spec: CheckSpec) -> ProbeResult:
-    """Send the payload of *spec* once."""
-    udp = spec.udp or Udp()
-
-    async def work(progress: Progress) -> None:
-        try:
-            await exchange(spec, UdpQuestion(udp), progress)
-        except TimeoutError as error:
-            if udp.require_reply or error.errno is not None:
-                raise
-
-    return await attempt(work, spec.connect_timeout)

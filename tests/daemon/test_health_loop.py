@@ -1,65 +1,264 @@
-"""The loop of checks: a file that changes makes its checks due, also while they run."""
+"""The loop of checks: what asks the same is one probe, and nothing comes all at once."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.http_servers import answer, blackhole, http, serving, tcp
 
+from lvskeeper.daemon import health
 from lvskeeper.daemon.health import HealthLoop
-from lvskeeper.health.pool import Pool, PoolEffect, Server, WeightChanged
+from lvskeeper.health.checker import State
+from lvskeeper.health.pool import (
+    CheckUnknown,
+    Pool,
+    PoolEffect,
+    Server,
+    ServerDown,
+    WeightChanged,
+)
 from lvskeeper.health.spec import CheckKind, CheckSpec, FileNumber, QuorumSpec
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.units import parse_address
 
+pytestmark = pytest.mark.asyncio
+
 ADDRESS = parse_address("192.0.2.1")
 KEY = DestKey(ADDRESS, 80)
 
+Told = list[tuple[str, PoolEffect[DestKey]]]
 
-@pytest.mark.asyncio
+
+def pool_of(*checks: CheckSpec, weight: int = 1) -> Pool[DestKey]:
+    """Return a pool that has begun, with a server for each check."""
+    servers = [
+        Server(DestKey(ADDRESS, number), weight, (check,)) for number, check in enumerate(checks)
+    ]
+    pool = Pool(servers, QuorumSpec(), asyncio.get_running_loop().time())
+    pool.start()
+    return pool
+
+
+def carried(old: Pool[DestKey], *checks: CheckSpec) -> Pool[DestKey]:
+    """Return what a reload makes of a pool."""
+    now = asyncio.get_running_loop().time()
+    servers = [Server(DestKey(ADDRESS, number), 1, (check,)) for number, check in enumerate(checks)]
+    pool = Pool(servers, QuorumSpec(), now)
+    pool.carry(old)
+    return pool
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[HealthLoop, Told]]:
+    """Run a loop; yield it, and what it tells."""
+    told: Told = []
+    loop = HealthLoop(
+        lambda name, effects: told.extend((name, effect) for effect in effects),
+        lambda *_: None,
+        lambda _: None,
+    )
+    yield loop, told
+    await loop.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        await asyncio.sleep(0.005)
+
+
+def counting() -> tuple[list[float], Callable[..., Awaitable[None]]]:
+    """Return the times at which somebody came, and the handler that notes them."""
+    times: list[float] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        times.append(time.monotonic())
+        await answer(b"HTTP/1.0 200 OK\r\n\r\n")(reader, writer)
+
+    return times, handle
+
+
+async def test_who_asks_the_same_shares_one_probe() -> None:
+    times, handle = counting()
+    async with serving(handle) as port, running() as (loop, told):
+        check = replace(http(port), delay_loop=0.2)
+        pools = {str(number): pool_of(check) for number in range(20)}
+        pools["alpha"] = pool_of(replace(check, alpha=True))
+        pools["slower"] = pool_of(replace(check, delay_loop=0.4))
+        await loop.replace(pools)
+        checkers = [one for pool in pools.values() for one in pool.checkers.values()]
+        await until(lambda: all(one.state is State.UP for one in checkers))
+        before = len(times)
+        await asyncio.sleep(1)
+        # Five of those who ask every 0.2 s, and two or three of the one who asks every 0.4 s.
+        assert 5 <= len(times) - before <= 10
+        results = {id(one.last) for name, pool in pools.items() if name != "slower"
+                   for one in pool.checkers.values()}  # fmt: skip
+        assert len(results) == 1
+    assert {name for name, _ in told} == {"alpha"}
+
+
+async def test_a_shared_failure_takes_down_the_server_of_each() -> None:
+    async with serving(answer(b"HTTP/1.0 503 Busy\r\n\r\n")) as port, running() as (loop, told):
+        await loop.replace({name: pool_of(replace(http(port), delay_loop=30)) for name in "ab"})
+        await until(lambda: len(told) == 4)
+        downs = [(name, effect) for name, effect in told if isinstance(effect, ServerDown)]
+    assert [name for name, _ in downs] == ["a", "b"]
+    assert downs[0][1].result is downs[1][1].result
+    assert downs[0][1].result.detail == "status 503, wanted 200-299"
+
+
+async def test_a_reload_takes_a_probe_on_its_way_along() -> None:
+    with blackhole() as hole:
+        slow = replace(tcp(hole, limit=0.5), delay_loop=60, retry=0)
+        async with running() as (loop, told):
+            first, second = pool_of(slow), pool_of(slow)
+            await loop.replace({"a": first, "b": second})
+            await until(lambda: all(one.in_flight for one in first.checkers.values()))
+            # Another rhythm for one of them; the other one leaves.
+            faster = carried(first, replace(slow, delay_loop=0.7))
+            await loop.replace({"a": faster})
+            assert loop._runner.running == 1
+            await until(lambda: told)
+            (checker,) = faster.checkers.values()
+            assert checker.state is State.DOWN
+            await until(lambda: checker.in_flight)  # it goes on in its new rhythm
+            await loop.replace({})
+            assert loop._runner.running == 0
+    assert {name for name, _ in told} == {"a"}
+
+
+async def test_who_comes_while_a_probe_runs_shares_it() -> None:
+    with blackhole() as hole:
+        slow = replace(tcp(hole, limit=1.5), delay_loop=60, retry=0)
+        async with running() as (loop, told):
+            first, second = pool_of(slow), pool_of(slow)
+            await loop.replace({"a": first})
+            await until(lambda: loop._runner.running)
+            await loop.replace({"a": first, "b": second})
+            (one,), (two,) = first.checkers.values(), second.checkers.values()
+            await until(lambda: two.in_flight)
+            assert loop._runner.running == 1
+            await until(lambda: one.state is two.state is State.DOWN)
+            assert one.last is two.last
+    assert [name for name, effect in told if isinstance(effect, ServerDown)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("delay_loop", "span"), [(2.0, 1.5), (1.0, 1.0), (60.0, 1.5)])
+async def test_many_that_begin_at_once_are_no_herd(delay_loop: float, span: float) -> None:
+    async with running() as (loop, _):
+        now = asyncio.get_running_loop().time()
+        spec = replace(tcp(1), delay_loop=delay_loop)
+        # Each asks with a limit of its own, so that none shares its probe.
+        pool = pool_of(*(replace(spec, connect_timeout=5 + n / 1000) for n in range(1500)))
+        await loop.replace({"a": pool})
+        dues = [checker.due - now for checker in pool.checkers.values()]
+        tenths = Counter(int(due * 10) for due in dues)
+        assert max(dues) < span + 0.5  # it began when the pool was made
+        assert max(tenths.values()) < 2 * 1500 / (10 * span)
+
+
+async def test_after_a_stall_no_turn_starts_more_than_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "MAX_STARTS", 3)
+    turns: list[int] = []
+    async with serving(answer(b"")) as port, running() as (loop, _):
+        pool = pool_of(*(tcp(port, limit=5 + n / 10) for n in range(20)))
+        start = loop._runner.start
+
+        def noted(probe: health.Probe, spec: CheckSpec) -> None:
+            turns.append(time.monotonic_ns())
+            start(probe, spec)
+
+        monkeypatch.setattr(loop._runner, "start", noted)
+        await loop.replace({"a": pool})
+        time.sleep(1.1)  # noqa: ASYNC251 - this is the stall
+        await until(lambda: all(one.last for one in pool.checkers.values()))
+    gaps = [after - before for before, after in pairwise(turns)]
+    assert len(turns) == 20
+    assert sum(gap > 5e6 for gap in gaps) >= 6
+
+
+async def test_a_check_that_finds_out_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LOOK_INTERVAL", 0.05)
+    async with running() as (loop, told):
+        # Nobody makes the probe: the file is not watched any more.
+        file = FileNumber("/proc/self/none")
+        spec = CheckSpec(
+            CheckKind.FILE, ADDRESS, 80, delay_loop=0.1, connect_timeout=0.1, file=file
+        )
+        pool = pool_of(spec)
+        await loop.replace({"a": pool})
+        loop._files.follow([])
+        await until(lambda: any(isinstance(effect, CheckUnknown) for _, effect in told))
+    (checker,) = pool.checkers.values()
+    assert (checker.state, checker.up) == (State.UNKNOWN, True)
+
+
 async def test_no_change_of_a_file_is_missed(tmp_path: Path) -> None:
     number = tmp_path / "number"
     number.write_text("0")
     check = CheckSpec(CheckKind.FILE, ADDRESS, 80, delay_loop=0.01, file=FileNumber(str(number)))
-    pool = Pool([Server(KEY, 5, (check,))], QuorumSpec(), asyncio.get_running_loop().time())
-    pool.start()
-    told: list[PoolEffect[DestKey]] = []
-    loop = HealthLoop(lambda _, effects: told.extend(effects), lambda *_: None, lambda _: None)
-    loop.replace({"web": pool})
-    (check_id,) = pool.checkers
+    async with running() as (loop, told):
+        pool = pool_of(check, weight=5)
+        await loop.replace({"web": pool})
+        (check_id,) = pool.checkers
 
-    async def until(condition: Callable[[], object]) -> None:
-        for _ in range(1000):
-            if condition():
-                return
-            await asyncio.sleep(0.005)
-        pytest.fail(f"it did not come about; told: {told}")
+        async def until_weight(weight: int) -> None:
+            await until(lambda: pool.serving().servers[0].weight == weight)
 
-    async def until_weight(weight: int) -> None:
-        await until(lambda: pool.serving().servers[0].weight == weight)
+        await until_weight(5)
+        await until(lambda: pool.checkers[check_id].last)
+        # From now on only news of the file can bring it forward.
+        slow = Pool(
+            [Server(check_id.key, 5, (replace(check, delay_loop=60),))],
+            QuorumSpec(),
+            asyncio.get_running_loop().time(),
+        )
+        slow.carry(pool)
+        pool = slow
+        await loop.replace({"web": pool})
+        for value in (3, 7, 0, 2):
+            number.write_text(str(value))
+            await until_weight(5 + value)
+        await until(lambda: not pool.checkers[check_id].in_flight)
+        # The probe has looked, its result is on its way, and the number changes again.
+        (target,) = loop._targets.values()
+        loop._start(target, asyncio.get_running_loop().time())
+        loop._wheel.remove(target)
+        loop._on_file(str(number))
+        assert target in loop._again
+        await until(lambda: not loop._again)
+        await until(lambda: target in loop._wheel)
+    assert all(isinstance(effect, WeightChanged) for _, effect in told)
 
-    await until_weight(5)
-    await until(lambda: pool.checkers[check_id].last)
-    # From now on only news of the file can bring it forward.
-    slow = Pool(
-        [Server(KEY, 5, (CheckSpec(CheckKind.FILE, ADDRESS, 80, delay_loop=60, file=check.file),))],
-        QuorumSpec(),
-        asyncio.get_running_loop().time(),
-    )
-    slow.carry(pool)
-    pool = slow
-    loop.replace({"web": pool})
-    for value in (3, 7, 0, 2):
-        number.write_text(str(value))
-        await until_weight(5 + value)
-    await until(lambda: not pool.checkers[check_id].in_flight)
-    # The probe has looked, its result is on its way, and the number changes again.
-    loop._schedule.remove(("web", check_id))
-    loop._on_file(str(number))
-    assert ("web", check_id) in loop._again
-    pool.on_start(check_id, asyncio.get_running_loop().time())
-    loop._on_result(("web", check_id), await loop._files.probe(check))
-    assert not loop._again
-    assert loop._schedule.next_due() <= asyncio.get_running_loop().time()
-    await loop.close()
-    assert all(isinstance(effect, WeightChanged) for effect in told)
+
+async def test_checks_rest_where_nobody_else_asks_and_go_on_afterwards() -> None:
+    times, handle = counting()
+    async with serving(handle) as port, running() as (loop, told):
+        check = replace(http(port), delay_loop=0.1)
+        pools = {"a": pool_of(check), "b": pool_of(check)}
+        await loop.replace(pools)
+        ((first,),) = (pools["a"].checkers.values(),)
+        await until(lambda: first.last)
+        loop.rest(frozenset("a"))
+        await until(lambda: not first.in_flight)
+        last, count = first.last, len(times)
+        await until(lambda: len(times) > count + 3)  # the other one is asked still
+        assert first.last is last
+        loop.rest(frozenset("ab"))
+        await until(lambda: not loop._runner.running)
+        count = len(times)
+        await asyncio.sleep(0.3)
+        assert len(times) == count
+        loop.rest(frozenset())
+        await until(lambda: first.last is not last)
+    assert told == []

@@ -13,6 +13,8 @@ from lvskeeper.health.checker import (
     CheckEffect,
     Checker,
     CheckFailed,
+    CheckHeld,
+    CheckSilent,
     CheckUp,
     IllegalTransitionError,
     State,
@@ -39,6 +41,8 @@ def short(effect: CheckEffect) -> str:
             return f"{attempt} of {attempts}"
         case CheckBroken():
             return "broken"
+        case CheckHeld(seconds=seconds):
+            return f"held for {seconds:g}"
 
 
 def play(checker: Checker, results: str) -> list[str]:
@@ -139,6 +143,77 @@ def test_a_late_start_does_not_make_up_for_lost_time() -> None:
     checker.on_start(35)
     checker.on_result(OK, 35)
     assert checker.due == 45
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        # 2 downs within 100 s: well for 100 s, from the first good answer on
+        ("+---+---" + "+" * 12, ["down after 3", "up", "down after 3", "held for 100", "up"]),
+        # a failure meanwhile begins it anew
+        ("+---+---++-" + "+" * 12,
+         ["down after 3", "up", "down after 3", "held for 100", "held for 100", "up"]),
+        # far enough apart they are no flapping
+        ("+---" + "+" * 12 + "---+", ["down after 3", "up", "down after 3", "up"]),
+    ],
+)  # fmt: skip
+def test_a_check_that_flaps_is_held_down_until_it_is_well(results: str, told: list[str]) -> None:
+    checker = Checker(replace(SPEC, damping=(2, 100.0)), 0)
+    effects = [each for each in play(checker, results) if " of " not in each and each != "."]
+    assert effects == told
+    assert checker.state is State.UP
+
+
+def test_a_check_that_finds_out_nothing_for_three_intervals_is_unknown_once() -> None:
+    checker = Checker(SPEC, 0)
+    play(checker, "+-")  # at 0 and 10
+    assert checker.on_silence(40) == []
+    assert checker.on_silence(41) == [CheckSilent(31)]
+    assert checker.on_silence(99) == []
+    assert (checker.state, checker.up) == (State.UNKNOWN, True)
+    # Then it is as after a start that adopts: what was holds, and a failure has its retries.
+    assert play(checker, "--+") == ["2 of 3", "down after 3", "up"]
+    assert checker.on_silence(checker.due + 20) == []
+    assert checker.on_silence(checker.due + 21) == [CheckSilent(31)]
+
+
+def test_what_the_director_cannot_probe_is_unknown_in_the_end() -> None:
+    checker = Checker(SPEC, 0)
+    play(checker, "+---")
+    assert checker.state is State.DOWN
+    told = []
+    for _ in range(20):
+        play(checker, "!")
+        told += checker.on_silence(checker.due)
+    assert len(told) == 1
+    assert (checker.state, checker.up) == (State.UNKNOWN, False)
+    assert play(checker, "+") == ["up"]
+
+
+def test_a_check_that_never_ran_is_told_of() -> None:
+    checker = Checker(SPEC, 5)
+    assert checker.on_silence(35) == []
+    assert checker.on_silence(36) == [CheckSilent(31)]
+
+
+def test_a_long_probe_is_no_silence() -> None:
+    checker = Checker(replace(SPEC, connect_timeout=60), 0)
+    assert checker.on_silence(180) == []
+    assert checker.on_silence(181) == [CheckSilent(181)]
+
+
+def test_the_first_probe_waits_its_turn_among_many() -> None:
+    checker = Checker(SPEC, 1, phase=0.25)
+    checker.defer(5, whole=True)
+    play(checker, "+")
+    assert checker.due == 15
+    with pytest.raises(IllegalTransitionError, match="has started already"):
+        checker.defer(20, whole=True)
+    checker = Checker(SPEC, 1, phase=0.25)
+    checker.defer(0.5, whole=False)
+    assert checker.due == 1
+    play(checker, "+")
+    assert checker.due == 3.5
 
 
 def test_illegal_inputs_change_nothing() -> None:

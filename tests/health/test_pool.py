@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lvskeeper.health.checker import IllegalTransitionError, State
 from lvskeeper.health.pool import (
     CheckId,
+    CheckUnknown,
     Pool,
     PoolEffect,
     ProbeBroken,
@@ -19,6 +20,7 @@ from lvskeeper.health.pool import (
     QuorumMissing,
     Server,
     ServerDown,
+    ServerHeld,
     ServerUp,
     Serving,
     Share,
@@ -55,7 +57,7 @@ def probe(pool: Pool[str], key: str, result: ProbeResult, port: int = 80) -> lis
     return pool.on_result(check_id, result, now)
 
 
-def short(effect: PoolEffect[str]) -> str:
+def short(effect: PoolEffect[str]) -> str:  # noqa: C901 - one case for each effect
     match effect:
         case ServerUp(key=key):
             text = f"{key} up"
@@ -65,6 +67,10 @@ def short(effect: PoolEffect[str]) -> str:
             text = f"{key} {attempt}/{attempts}"
         case ProbeBroken(key=key):
             text = f"{key} broken"
+        case ServerHeld(key=key, seconds=seconds):
+            text = f"{key} held for {seconds:g}"
+        case CheckUnknown(key=key, seconds=seconds):
+            text = f"{key} unknown after {seconds:g}"
         case WeightChanged(key=key, before=before, weight=weight):
             text = f"{key} {before} to {weight}"
         case QuorumGained(weight=weight, needed=needed):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from lvskeeper.health.schedule import (
     FIRST_SPAN,
     SHORTEST_PHASE,
-    Schedule,
+    TICKS,
+    Wheel,
+    crowd_span,
     first_delay,
     first_phase,
     fraction,
@@ -29,19 +31,21 @@ def names(count: int) -> list[str]:
 
 
 def test_due_items_leave_in_order_once() -> None:
-    schedule = Schedule[str]()
+    schedule = Wheel[str]()
     for item, due in [("c", 3.0), ("a", 1.0), ("b", 2.0), ("b2", 2.0)]:
         schedule.add(item, due)
     assert schedule.next_due() == 1.0
-    assert schedule.pop_due(0.5) == []
-    assert schedule.pop_due(2.0) == ["a", "b", "b2"]
-    assert schedule.pop_due(2.0) == []
+    assert schedule.pop_due(0.5, 9) == []
+    assert schedule.pop_due(2.0, 2) == ["a", "b"]
+    assert schedule.next_due() == 2.0
+    assert schedule.pop_due(2.0, 9) == ["b2"]
+    assert schedule.pop_due(2.0, 9) == []
     assert "c" in schedule
     assert schedule.next_due() == 3.0
 
 
 def test_add_again_moves_and_remove_forgets() -> None:
-    schedule = Schedule[str]()
+    schedule = Wheel[str]()
     schedule.add("a", 1)
     schedule.add("a", 5)
     schedule.add("b", 2)
@@ -50,25 +54,36 @@ def test_add_again_moves_and_remove_forgets() -> None:
     assert len(schedule) == 1
     assert schedule.next_due() == 5
     schedule.add("a", 3)
-    assert schedule.pop_due(10) == ["a"]
+    assert schedule.pop_due(10, 9) == ["a"]
     assert schedule.next_due() == inf
-    assert schedule.pop_due(inf) == []
+    assert schedule.pop_due(inf, 9) == []
 
 
 @pytest.mark.parametrize("due", [inf, -inf, nan])
 def test_a_time_that_never_comes_is_refused(due: float) -> None:
-    schedule = Schedule[str]()
+    schedule = Wheel[str]()
     with pytest.raises(ValueError, match="cannot be due"):
         schedule.add("a", due)
     assert len(schedule) == 0
 
 
 def test_moving_an_item_for_ever_takes_no_memory() -> None:
-    schedule = Schedule[int]()
+    schedule = Wheel[int]()
     for turn in range(10_000):
-        schedule.add(turn % 10, 1e6 - turn)
-    assert len(schedule._heap) < 200
-    assert sorted(schedule.pop_due(1e6)) == list(range(10))
+        schedule.add(turn % 10, 60 + turn % 60)
+    assert len(schedule._heap) == len(schedule._slots) <= 60
+    assert sorted(schedule.pop_due(1e6, 99)) == list(range(10))
+    assert schedule.next_due() == inf
+    assert not schedule._heap
+    assert not schedule._slots
+
+
+@given(st.floats(0, 1e7))
+def test_nothing_leaves_before_it_is_due_or_a_tick_after_it(due: float) -> None:
+    wheel = Wheel[str]()
+    wheel.add("a", due)
+    assert due - 1e-6 <= wheel.next_due() <= due + 1 / TICKS + 1e-6
+    assert wheel.pop_due(wheel.next_due(), 1) == ["a"]
 
 
 @settings(deadline=None)  # a loaded machine is no failure
@@ -76,7 +91,7 @@ def test_moving_an_item_for_ever_takes_no_memory() -> None:
     st.lists(st.tuples(st.sampled_from("ard"), st.integers(0, 5), st.integers(0, 20)), max_size=80)
 )
 def test_agrees_with_a_dictionary(steps: list[tuple[str, int, int]]) -> None:
-    schedule = Schedule[int]()
+    schedule = Wheel[int]()
     model: dict[int, int] = {}
     for step, item, time in steps:
         match step:
@@ -87,7 +102,7 @@ def test_agrees_with_a_dictionary(steps: list[tuple[str, int, int]]) -> None:
                 schedule.remove(item)
                 model.pop(item, None)
             case _:
-                popped = schedule.pop_due(time)
+                popped = schedule.pop_due(time, 1000)
                 assert set(popped) == {each for each, when in model.items() if when <= time}
                 left = [model.pop(each) for each in popped]
                 assert left == sorted(left)
@@ -130,3 +145,12 @@ def test_fractions_are_stable_and_in_range() -> None:
     assert fraction("") == 0
     assert fraction("a") == 0xE8B7BE43 / 2**32
     assert all(SHORTEST_PHASE <= first_phase(name) < 1 for name in names(500))
+
+
+@pytest.mark.parametrize(
+    ("count", "delay_loop", "span"), [(10, 60, 0.01), (10_000, 5, 5), (10_000, 60, 10)]
+)
+def test_many_that_begin_together_take_their_time(
+    count: int, delay_loop: float, span: float
+) -> None:
+    assert crowd_span(count, delay_loop) == span

@@ -11,11 +11,10 @@ import pytest
 from scapy.layers.dns import DNS, DNSRR
 from support.fullnat_net import empty_namespace, run
 from support.http_servers import free_port
+from support.probing import probed
 
 from lvskeeper.health.dns import TYPES, answer_code, encode_name, encode_question
 from lvskeeper.health.spec import CheckKind, CheckSpec, Dns, Phase, Source, Udp
-from lvskeeper.probes.dns import probe_dns
-from lvskeeper.probes.udp import probe_udp
 from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.asyncio
@@ -68,8 +67,8 @@ def dns(port: int, asked: Dns, *, host: str = "127.0.0.1", limit: float = 5.0) -
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_a_closed_port_is_told_by_icmp(host: str) -> None:
     for result in (
-        await probe_udp(udp(free_port(), Udp(), host=host)),
-        await probe_dns(dns(free_port(), Dns(), host=host)),
+        await probed(udp(free_port(), Udp(), host=host)),
+        await probed(dns(free_port(), Dns(), host=host)),
     ):
         assert (result.phase, result.detail) == (Phase.STATUS, "connection refused")
         assert result.elapsed < 2
@@ -77,13 +76,13 @@ async def test_a_closed_port_is_told_by_icmp(host: str) -> None:
 
 async def test_silence_is_well_without_require_reply_and_no_other_way() -> None:
     async with serving(silent) as (port, server):
-        result = await probe_udp(udp(port, Udp(), limit=0.2))
+        result = await probed(udp(port, Udp(), limit=0.2))
         assert (result.phase, result.detail) == (Phase.DONE, "")
         assert result.elapsed >= 0.2
         assert len(server.peers) == 1
         for late in (
-            await probe_udp(udp(port, Udp(require_reply=True), limit=0.2)),
-            await probe_dns(dns(port, Dns(), limit=0.2)),
+            await probed(udp(port, Udp(require_reply=True), limit=0.2)),
+            await probed(dns(port, Dns(), limit=0.2)),
         ):
             assert (late.phase, late.detail) == (
                 Phase.TIMEOUT, "timed out after 200 ms while waiting for the answer",
@@ -108,13 +107,13 @@ WANTED = Udp(b"ping", require_reply=True, reply=b"pong", mask=b"\xff\x00\xff\xf0
 )
 async def test_answers_of_udp(asked: Udp, answer: bytes, detail: str) -> None:
     async with serving(lambda data: (answer,) if data == asked.payload else ()) as (port, _):
-        result = await probe_udp(udp(port, asked))
+        result = await probed(udp(port, asked))
     assert (result.phase, result.detail) == (Phase.BODY if detail else Phase.DONE, detail)
 
 
 async def test_an_answer_ends_the_wait_where_none_is_needed() -> None:
     async with serving(echo, "::1") as (port, _):
-        result = await probe_udp(udp(port, Udp(), host="::1"))
+        result = await probed(udp(port, Udp(), host="::1"))
     assert result.ok
     assert result.elapsed < 2
 
@@ -123,8 +122,8 @@ async def test_datagrams_come_from_the_address_and_port_that_are_given() -> None
     own = free_port()
     async with serving(echo) as (port, server):
         spec = replace(udp(port, Udp()), source=Source(parse_address("127.0.0.7"), own))
-        assert (await probe_udp(spec)).ok
-        assert (await probe_udp(spec)).ok
+        assert (await probed(spec)).ok
+        assert (await probed(spec)).ok
     assert server.peers == [("127.0.0.7", own)] * 2
 
 
@@ -146,10 +145,10 @@ def answering(code: int = 0, name: str = "www.example.com.", kind: int = 1) -> A
 @pytest.mark.parametrize("name", ["www.example.com", "www.example.com."])
 async def test_a_dns_server_answers(name: str) -> None:
     async with serving(answering()) as (port, _):
-        result = await probe_dns(dns(port, Dns(name, 1)))
+        result = await probed(dns(port, Dns(name, 1)))
     assert (result.phase, result.detail) == (Phase.DONE, "")
     async with serving(answering(name=".", kind=6), "::1") as (port, _):
-        assert (await probe_dns(dns(port, Dns(), host="::1"))).ok
+        assert (await probed(dns(port, Dns(), host="::1"))).ok
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ async def test_a_dns_server_answers(name: str) -> None:
 )
 async def test_error_codes_of_dns(code: int, detail: str) -> None:
     async with serving(answering(code)) as (port, _):
-        result = await probe_dns(dns(port, Dns("www.example.com", 1)))
+        result = await probed(dns(port, Dns("www.example.com", 1)))
     assert (result.phase, result.detail) == (Phase.STATUS, detail)
 
 
@@ -170,7 +169,7 @@ async def test_what_answers_another_question_is_passed_over() -> None:
         return (b"rubbish", data, *[wrong] * 200, good)
 
     async with serving(answers) as (port, _):
-        assert (await probe_dns(dns(port, Dns("www.example.com", 1)))).ok
+        assert (await probed(dns(port, Dns("www.example.com", 1)))).ok
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES.values()))
@@ -194,7 +193,7 @@ async def test_no_socket_is_left() -> None:
     with socket.socket() as one:
         before = one.fileno()
     for _ in range(3):
-        await probe_udp(udp(free_port(), Udp(), limit=0.1))
+        await probed(udp(free_port(), Udp(), limit=0.1))
     with socket.socket() as one:
         assert one.fileno() == before
 
@@ -208,8 +207,8 @@ async def test_a_host_that_is_not_there_is_told_before_the_time_is_over() -> Non
             for what, value in (("mcast_solicit", 1), ("retrans_time_ms", 50)):
                 run(f"echo {value} > /proc/sys/net/{family}/neigh/near0/{what}")
             for result in (
-                await probe_udp(udp(53, Udp(), host=name)),
-                await probe_dns(dns(53, Dns(), host=name)),
+                await probed(udp(53, Udp(), host=name)),
+                await probed(dns(53, Dns(), host=name)),
             ):
                 assert (result.phase, result.detail) == (Phase.STATUS, "no route to host")
                 assert result.elapsed < 4

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from support.http_servers import answer, blackhole, free_port, http, nginx, serving
+from support.probing import Prober
 
 from lvskeeper.health.spec import HttpVersion, Phase, Url
-from lvskeeper.probes.http import HttpProber
 from lvskeeper.probes.http_answer import MAX_BODY, MAX_HEAD
 
 pytestmark = pytest.mark.asyncio
@@ -36,13 +36,13 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest_asyncio.fixture
-async def prober() -> AsyncIterator[HttpProber]:
-    prober = HttpProber()
+async def prober() -> AsyncIterator[Prober]:
+    prober = Prober()
     yield prober
-    prober.close()
+    await prober.close()
 
 
-async def body_of(prober: HttpProber, port: int, url: Url) -> str:
+async def body_of(prober: Prober, port: int, url: Url) -> str:
     """Return the MD5 digest that the probe found, by asking for an impossible one."""
     result = await prober.probe(http(port, Url(url.path, url.statuses, "0" * 32, url.virtualhost)))
     assert result.phase is Phase.BODY, result
@@ -70,17 +70,17 @@ async def body_of(prober: HttpProber, port: int, url: Url) -> str:
         (Url("/full", digest=hashlib.md5(bytes(MAX_BODY)).hexdigest()), Phase.DONE, ""),
     ],
 )  # fmt: skip
-async def test_nginx(web: int, prober: HttpProber, url: Url, phase: Phase, detail: str) -> None:
+async def test_nginx(web: int, prober: Prober, url: Url, phase: Phase, detail: str) -> None:
     result = await prober.probe(http(web, url))
     assert (result.phase, result.detail) == (phase, detail)
     assert result.elapsed > 0
 
 
-async def test_no_url_means_the_root(web: int, prober: HttpProber) -> None:
+async def test_no_url_means_the_root(web: int, prober: Prober) -> None:
     assert (await prober.probe(http(web))).ok
 
 
-async def test_ipv6(web: int, prober: HttpProber) -> None:
+async def test_ipv6(web: int, prober: Prober) -> None:
     assert (await prober.probe(http(web, Url(digest=MD5), host="::1"))).ok
 
 
@@ -94,7 +94,7 @@ async def test_ipv6(web: int, prober: HttpProber) -> None:
 )
 @pytest.mark.parametrize("virtualhost", ["", "www.example.com"])
 async def test_what_the_server_sees(
-    web: int, prober: HttpProber, virtualhost: str, version: HttpVersion, seen: tuple[str, str]
+    web: int, prober: Prober, virtualhost: str, version: HttpVersion, seen: tuple[str, str]
 ) -> None:
     host = virtualhost or f"127.0.0.1:{web}"
     expected = f"lvskeeper,{host},,{seen[0]},a=%20b&c,{seen[1]}"
@@ -104,21 +104,21 @@ async def test_what_the_server_sees(
     assert result.ok, result
 
 
-async def test_cookies_do_not_stick(web: int, prober: HttpProber) -> None:
+async def test_cookies_do_not_stick(web: int, prober: Prober) -> None:
     for _ in range(2):
         url = Url("/cookie")
         assert await body_of(prober, web, url) == hashlib.md5(b"").hexdigest()
 
 
 async def test_proxies_of_the_environment_are_ignored(
-    web: int, prober: HttpProber, monkeypatch: pytest.MonkeyPatch
+    web: int, prober: Prober, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     assert (await prober.probe(http(web, Url()))).ok
 
 
 async def test_all_urls_in_order_and_the_first_failure_ends_it(
-    prober: HttpProber,
+    prober: Prober,
 ) -> None:
     asked: list[bytes] = []
 
@@ -153,7 +153,7 @@ async def test_all_urls_in_order_and_the_first_failure_ends_it(
     ],
 )  # fmt: skip
 async def test_servers_that_misbehave(
-    prober: HttpProber, data: bytes, phase: Phase, detail: str
+    prober: Prober, data: bytes, phase: Phase, detail: str
 ) -> None:
     async with serving(answer(data)) as port:
         result = await prober.probe(http(port, Url()))
@@ -163,12 +163,12 @@ async def test_servers_that_misbehave(
     assert len(result.detail) < 120
 
 
-async def test_refused(prober: HttpProber) -> None:
+async def test_refused(prober: Prober) -> None:
     result = await prober.probe(http(free_port(), Url()))
     assert (result.phase, result.detail) == (Phase.CONNECT, "connection refused")
 
 
-async def test_reset_after_the_request(prober: HttpProber) -> None:
+async def test_reset_after_the_request(prober: Prober) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
@@ -188,7 +188,7 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await asyncio.sleep(0.02)
 
 
-async def test_slow_servers_are_given_the_limit_and_no_more(prober: HttpProber) -> None:
+async def test_slow_servers_are_given_the_limit_and_no_more(prober: Prober) -> None:
     with blackhole() as hole:
         async with serving(answer(b"", after=5)) as mute, serving(trickle) as slow:
             results = await asyncio.gather(
@@ -202,7 +202,7 @@ async def test_slow_servers_are_given_the_limit_and_no_more(prober: HttpProber) 
     assert all(r.phase is Phase.TIMEOUT and 0.5 <= r.elapsed < 3 for r in results)
 
 
-async def test_every_request_has_its_own_connection(prober: HttpProber) -> None:
+async def test_every_request_has_its_own_connection(prober: Prober) -> None:
     peers: set[tuple[str, int]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -226,6 +226,6 @@ async def test_every_request_has_its_own_connection(prober: HttpProber) -> None:
     ],
     ids=["a long header", "many headers"],
 )
-async def test_headers_of_any_size_are_good_answers(prober: HttpProber, head: bytes) -> None:
+async def test_headers_of_any_size_are_good_answers(prober: Prober, head: bytes) -> None:
     async with serving(answer(b"HTTP/1.1 200 OK\r\n" + head + b"\r\nhello")) as port:
         assert (await prober.probe(http(port))).ok

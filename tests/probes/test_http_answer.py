@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.http_servers import answer, http, serving
+from support.probing import Prober
 
 from lvskeeper.health.pcre import PcreError, compiled
 from lvskeeper.health.spec import HttpVersion, Phase, Regex, Url
 from lvskeeper.probes.attempt import ProbeError
-from lvskeeper.probes.http import HttpProber
 from lvskeeper.probes.http_answer import MAX_SEARCHED, HttpTalk
 
 BODY = b"a body\r\n\r\nwith lines"
@@ -106,10 +106,10 @@ def test_no_answer_breaks_the_machine(parts: list[bytes]) -> None:
 
 
 async def asked(data: bytes, regex: Regex, limit: float = 5.0) -> tuple[Phase, str]:
-    prober = HttpProber()
+    prober = Prober()
     async with serving(answer(b"HTTP/1.0 200 OK\r\n\r\n" + data)) as port:
         result = await prober.probe(http(port, Url(regex=regex), limit=limit))
-    prober.close()
+    await prober.close()
     return result.phase, result.detail
 
 

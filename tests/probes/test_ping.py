@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from support.fullnat_net import empty_namespace, run
+from support.probing import probed
 
 from lvskeeper.daemon.ping_range import allow_ping
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, Source
 from lvskeeper.kernel.sysctls import State
 from lvskeeper.observe import events
-from lvskeeper.probes.ping import PingQuestion, probe_ping
+from lvskeeper.probes.ping import PingQuestion
 from lvskeeper.units import parse_address
 
 RANGE = Path("/proc/sys/net/ipv4/ping_group_range")
@@ -36,14 +37,14 @@ def ping(host: str, *, limit: float = 5.0) -> CheckSpec:
 async def test_who_answers_is_well_and_who_does_not_is_not() -> None:
     assert allow_ping(set_allowed=True).state is State.SET
     for host in ("127.0.0.1", "::1"):
-        result = await probe_ping(ping(host))
+        result = await probed(ping(host))
         assert (result.phase, result.detail) == (Phase.DONE, "")
     source = Source(parse_address("127.0.0.9"), interface="lo", mark=3)
-    assert (await probe_ping(replace(ping("127.0.0.1"), source=source))).ok
-    result = await probe_ping(ping("192.0.2.1"))
+    assert (await probed(replace(ping("127.0.0.1"), source=source))).ok
+    result = await probed(ping("192.0.2.1"))
     assert (result.phase, result.detail) == (Phase.CONNECT, "no route to host")
     run("echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all")
-    result = await probe_ping(ping("127.0.0.1", limit=0.2))
+    result = await probed(ping("127.0.0.1", limit=0.2))
     assert (result.phase, result.detail) == (
         Phase.TIMEOUT, "timed out after 200 ms while waiting for the answer",
     )  # fmt: skip
@@ -55,7 +56,7 @@ async def test_who_answers_is_well_and_who_does_not_is_not() -> None:
 async def test_without_the_right_to_ping_nothing_is_said_of_the_server() -> None:
     run(f"echo 5 9 > {RANGE}")
     for host in ("127.0.0.1", "::1"):
-        result = await probe_ping(ping(host))
+        result = await probed(ping(host))
         assert (result.phase, result.detail) == (
             Phase.INTERNAL, "net.ipv4.ping_group_range leaves our group out",
         )  # fmt: skip

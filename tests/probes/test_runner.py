@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.http_servers import answer, blackhole, free_port, http, serving, tcp
 
-from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, ScriptRun, Url
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, ScriptRun, Tls, Url
 from lvskeeper.probes import runner as runner_module
 from lvskeeper.probes.runner import ProbeRunner
 
@@ -141,11 +141,10 @@ async def test_a_probe_that_is_stuck_or_cancelled_by_others_is_told(
         await asyncio.sleep(60)
         return ProbeResult(Phase.DONE)
 
-    monkeypatch.setattr(runner_module, "probe_tcp", odd)
     monkeypatch.setattr(runner_module, "GRACE", 0.05)
     results = Results()
-    runner = ProbeRunner[str](results)
-    runner.start("a", tcp(1, limit=0.05))
+    runner = ProbeRunner[str](results, others={CheckKind.FILE: odd})
+    runner.start("a", replace(tcp(1, limit=0.05), kind=CheckKind.FILE))
     await results.wait_for(1)
     await runner.close()
     [(_, result)] = results.all
@@ -181,9 +180,18 @@ async def test_an_error_in_the_callback_reaches_the_loop() -> None:
     assert [str(context["exception"]) for context in seen] == ["a bug of the caller"]
 
 
-async def test_every_kind_of_check_has_its_probe() -> None:
-    runner = ProbeRunner[str](lambda *_: None)
-    assert set(runner._probers) == set(CheckKind)
+@pytest.mark.parametrize("kind", CheckKind)
+async def test_every_kind_of_check_has_its_probe(kind: CheckKind) -> None:
+    async def well(_: CheckSpec) -> ProbeResult:
+        return ProbeResult(Phase.DONE)
+
+    results = Results()
+    runner = ProbeRunner[str](results, others={CheckKind.MISC: well, CheckKind.FILE: well})
+    tls = Tls() if kind is CheckKind.SSL else None
+    runner.start("a", replace(tcp(free_port(), limit=0.2), kind=kind, tls=tls))
+    await results.wait_for(1)
+    ((_, result),) = results.all
+    assert "Error" not in result.detail  # the name of an exception, as of a bug
     await runner.close()
 
 
@@ -197,9 +205,7 @@ async def test_without_somebody_to_run_scripts_none_is_run() -> None:
     await runner.close()
 
 
-async def test_what_a_cancelled_probe_breaks_is_nobodys_business(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_a_cancelled_probe_breaks_is_nobodys_business() -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
 
@@ -209,9 +215,8 @@ async def test_what_a_cancelled_probe_breaks_is_nobodys_business(
         finally:
             raise RuntimeError("on the way out")
 
-    monkeypatch.setattr(runner_module, "probe_tcp", breaking)
-    runner = ProbeRunner[str](Results())
-    runner.start("a", tcp(1))
+    runner = ProbeRunner[str](Results(), others={CheckKind.FILE: breaking})
+    runner.start("a", replace(tcp(1), kind=CheckKind.FILE))
     await asyncio.sleep(0.01)
     runner.cancel("a")
     await runner.close()

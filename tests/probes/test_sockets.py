@@ -1,6 +1,7 @@
 """Where probes come from: address, port, device and mark, for every kind alike."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,7 +86,8 @@ async def test_what_cannot_be_had_is_not_the_servers_fault(source: Source, detai
 
 @pytest.mark.root
 async def test_device_and_mark_are_on_the_socket() -> None:
-    with open_socket(LOOPBACK, Source(interface="lo", mark=7), socket.SOCK_STREAM) as sock:
+    sock = open_socket(LOOPBACK, Source(interface="lo", mark=7), socket.SOCK_STREAM)
+    with contextlib.closing(sock):
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) == 7
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
         assert sock.getblocking() is False

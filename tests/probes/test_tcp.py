@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from support.http_servers import answer, blackhole, free_port, serving, tcp
+from support.probing import Prober, probed
 
 from lvskeeper.health.spec import Phase
 from lvskeeper.probes.attempt import describe_os_error, os_error_phase
-from lvskeeper.probes.tcp import probe_tcp
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ def open_files() -> int:
 
 async def test_a_listener_is_well() -> None:
     async with serving(answer(b"")) as port:
-        result = await probe_tcp(tcp(port))
+        result = await probed(tcp(port))
     assert result.ok
     assert result.detail == ""
     assert 0 < result.elapsed < 3
@@ -32,18 +32,18 @@ async def test_a_listener_is_well() -> None:
 
 async def test_ipv6() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        assert (await probe_tcp(tcp(server.getsockname()[1], host="::1"))).ok
+        assert (await probed(tcp(server.getsockname()[1], host="::1"))).ok
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_refused(host: str) -> None:
-    result = await probe_tcp(tcp(free_port(), host=host))
+    result = await probed(tcp(free_port(), host=host))
     assert (result.phase, result.detail) == (Phase.CONNECT, "connection refused")
 
 
 async def test_blackhole_times_out() -> None:
     with blackhole() as port:
-        result = await probe_tcp(tcp(port, limit=0.2))
+        result = await probed(tcp(port, limit=0.2))
     assert result.phase is Phase.TIMEOUT
     assert result.detail == "timed out after 200 ms while connecting"
     assert 0.2 <= result.elapsed < 3
@@ -55,9 +55,9 @@ async def test_no_file_descriptor_is_left_behind() -> None:
         async with serving(answer(b"")) as port:
             inside = open_files()
             await asyncio.gather(
-                *(probe_tcp(tcp(p, limit=0.1)) for p in [hole, port, free_port()] * 5)
+                *(probed(tcp(p, limit=0.1)) for p in [hole, port, free_port()] * 5)
             )
-            late = asyncio.create_task(probe_tcp(tcp(hole)))
+            late = asyncio.create_task(probed(tcp(hole)))
             await asyncio.sleep(0.05)
             late.cancel()
             await asyncio.wait((late,))
@@ -78,8 +78,10 @@ def no_more_files() -> Iterator[None]:
 
 
 async def test_own_shortage_is_not_the_servers_fault() -> None:
+    prober = Prober()
     with no_more_files():
-        result = await probe_tcp(tcp(80))
+        result = await prober.probe(tcp(80))
+    await prober.close()
     assert (result.phase, result.detail) == (Phase.INTERNAL, "too many open files")
 
 
@@ -93,7 +95,7 @@ async def test_closes_without_a_reset() -> None:
             got.set_exception(error)
 
     async with serving(handle) as port:
-        assert (await probe_tcp(tcp(port))).ok
+        assert (await probed(tcp(port))).ok
         assert await asyncio.wait_for(got, 2) == b""
 
 
@@ -119,9 +121,9 @@ async def test_words_for_errors(number: int, words: str, phase: Phase) -> None:
 @pytest.mark.root
 async def test_no_route_in_an_empty_namespace() -> None:
     code = (
-        "import asyncio; from lvskeeper.probes.tcp import probe_tcp;"
+        "import asyncio; from support.probing import probed;"
         "from support.http_servers import tcp;"
-        "print(asyncio.run(probe_tcp(tcp(80, host='192.0.2.1'))).detail)"
+        "print(asyncio.run(probed(tcp(80, host='192.0.2.1'))).detail)"
     )
     process = await asyncio.create_subprocess_exec(
         *("unshare", "--net", sys.executable, "-c", code),

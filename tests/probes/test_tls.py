@@ -19,9 +19,9 @@ from support.http_servers import (
     nginx,
     serving,
 )
+from support.probing import Prober
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, HttpVersion, Phase, Tls, Url
-from lvskeeper.probes.http import HttpProber
 from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.asyncio
@@ -46,10 +46,10 @@ def web(pem: Path) -> Iterator[int]:
 
 
 @pytest_asyncio.fixture
-async def prober() -> AsyncIterator[HttpProber]:
-    prober = HttpProber()
+async def prober() -> AsyncIterator[Prober]:
+    prober = Prober()
     yield prober
-    prober.close()
+    await prober.close()
 
 
 def check(
@@ -66,13 +66,13 @@ def saying(path: str, text: str, *, host: str = "", sni: str = "") -> Url:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_nginx(web: int, prober: HttpProber, host: str) -> None:
+async def test_nginx(web: int, prober: Prober, host: str) -> None:
     result = await prober.probe(check(web, Tls(), saying("/", "hello"), host=host))
     assert (result.phase, result.detail) == (Phase.DONE, "")
     assert result.offer is not None
 
 
-async def test_the_server_is_told_the_name_that_is_asked_for(web: int, prober: HttpProber) -> None:
+async def test_the_server_is_told_the_name_that_is_asked_for(web: int, prober: Prober) -> None:
     urls = (
         saying("/name", f",127.0.0.1:{web},HTTP/1.0"),
         saying("/name", ",www.example.com,HTTP/1.0", host="www.example.com"),
@@ -99,7 +99,7 @@ async def test_certificates_are_verified_when_asked(
     web: int, pem: Path, ca: str, asked: tuple[str, str], detail: str
 ) -> None:
     host, sni = asked
-    prober = HttpProber()
+    prober = Prober()
     tls = Tls(verify=True, ca=str(pem / ca) if ca else "")
     result = await prober.probe(check(web, tls, Url("/", sni=sni), host=host))
     if not detail:
@@ -109,7 +109,7 @@ async def test_certificates_are_verified_when_asked(
         assert result.detail.startswith(f"the certificate is not accepted: {detail}")
 
 
-async def test_a_certificate_of_our_own_is_shown(web: int, prober: HttpProber, pem: Path) -> None:
+async def test_a_certificate_of_our_own_is_shown(web: int, prober: Prober, pem: Path) -> None:
     both = pem / "both.pem"
     both.write_text((pem / "client.pem").read_text() + (pem / "client.key").read_text())
     shown = saying("/client", "CN=client")
@@ -123,7 +123,7 @@ async def test_a_certificate_of_our_own_is_shown(web: int, prober: HttpProber, p
 
 
 async def test_files_that_are_no_good_are_not_the_servers_fault(
-    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+    web: int, prober: Prober, pem: Path, tmp_path: Path
 ) -> None:
     rubbish, locked = tmp_path / "rubbish", tmp_path / "locked.key"
     rubbish.write_text("rubbish")
@@ -148,7 +148,7 @@ async def test_files_that_are_no_good_are_not_the_servers_fault(
 
 
 async def test_a_password_opens_the_key(
-    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+    web: int, prober: Prober, pem: Path, tmp_path: Path
 ) -> None:
     locked = tmp_path / "locked.key"
     process = await asyncio.create_subprocess_exec(
@@ -164,7 +164,7 @@ async def test_a_password_opens_the_key(
 
 
 async def test_renewed_files_are_read_after_a_reload(
-    web: int, prober: HttpProber, pem: Path, tmp_path: Path
+    web: int, prober: Prober, pem: Path, tmp_path: Path
 ) -> None:
     ca = tmp_path / "ca.pem"
     spec = check(web, Tls(verify=True, ca=str(ca)))
@@ -177,7 +177,7 @@ async def test_renewed_files_are_read_after_a_reload(
     assert (await prober.probe(spec)).phase is Phase.INTERNAL
 
 
-async def test_the_lowest_version_holds(web: int, prober: HttpProber) -> None:
+async def test_the_lowest_version_holds(web: int, prober: Prober) -> None:
     assert (await prober.probe(check(web, Tls(minimum="1.2")))).ok
     result = await prober.probe(check(web, Tls(minimum="1.3")))
     assert (result.phase, result.detail) == (Phase.TLS, "tlsv1 alert protocol version")
@@ -187,7 +187,7 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-async def test_servers_that_do_not_speak_tls(prober: HttpProber) -> None:
+async def test_servers_that_do_not_speak_tls(prober: Prober) -> None:
     async def closing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
 
@@ -212,7 +212,7 @@ async def test_servers_that_do_not_speak_tls(prober: HttpProber) -> None:
     ]
 
 
-async def test_each_phase_has_the_limit(prober: HttpProber) -> None:
+async def test_each_phase_has_the_limit(prober: Prober) -> None:
     with blackhole() as hole:
         async with serving(silent) as mute:
             results = await asyncio.gather(
@@ -228,7 +228,7 @@ async def test_each_phase_has_the_limit(prober: HttpProber) -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 async def test_an_answer_that_is_cut_is_found_with_tls_compliant(
-    prober: HttpProber, pem: Path, strict: bool
+    prober: Prober, pem: Path, strict: bool
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem / "server.pem", pem / "server.key")
@@ -252,14 +252,14 @@ async def test_an_answer_that_is_cut_is_found_with_tls_compliant(
     assert (result.phase, result.detail) == expected
 
 
-async def test_a_proper_end_will_do_with_tls_compliant(web: int, prober: HttpProber) -> None:
+async def test_a_proper_end_will_do_with_tls_compliant(web: int, prober: Prober) -> None:
     assert (await prober.probe(check(web, Tls(strict_close=True), saying("/", "hello")))).ok
     spec = check(web, Tls(), Url("/none"))
     result = await prober.probe(spec)
     assert (result.phase, result.detail) == (Phase.STATUS, "status 404, wanted 200-299")
 
 
-async def test_1_1_over_tls(web: int, prober: HttpProber) -> None:
+async def test_1_1_over_tls(web: int, prober: Prober) -> None:
     url = saying("/name", "a,a,HTTP/1.1", host="a", sni="a")
     spec = CheckSpec(
         CheckKind.SSL, parse_address("127.0.0.1"), web, urls=(url,), tls=Tls(),
@@ -268,7 +268,7 @@ async def test_1_1_over_tls(web: int, prober: HttpProber) -> None:
     assert (await prober.probe(spec)).ok
 
 
-async def test_a_plain_answer_in_place_of_http(prober: HttpProber) -> None:
+async def test_a_plain_answer_in_place_of_http(prober: Prober) -> None:
     async with serving(answer(b"* OK\r\n\r\n")) as port:
         spec = CheckSpec(CheckKind.HTTP, parse_address("127.0.0.1"), port)
         assert (await prober.probe(spec)).detail == "no HTTP answer: '* OK'"

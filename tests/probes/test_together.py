@@ -18,7 +18,7 @@ from lvskeeper.health.pool import (
     ServerDown,
     ServerUp,
 )
-from lvskeeper.health.schedule import Schedule
+from lvskeeper.health.schedule import Wheel
 from lvskeeper.health.spec import Phase, ProbeResult, QuorumSpec
 from lvskeeper.probes.runner import ProbeRunner
 
@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, pool: Pool[str]) -> None:
         self.pool = pool
         self.effects: list[PoolEffect[str]] = pool.start()
-        self._schedule = Schedule[CheckId[str]]()
+        self._schedule = Wheel[CheckId[str]]()
         self._runner = ProbeRunner[CheckId[str]](self._on_result)
         for check_id, checker in pool.checkers.items():
             self._schedule.add(check_id, checker.due)
@@ -45,7 +45,7 @@ class Watch:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
-                    for check_id in self._schedule.pop_due(loop.time()):
+                    for check_id in self._schedule.pop_due(loop.time(), 100):
                         self.pool.on_start(check_id, loop.time())
                         self._runner.start(check_id, self.pool.checkers[check_id].spec)
                     await asyncio.sleep(0.01)
