@@ -38,6 +38,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="do not tell the warnings with this code, as LK0324; may be given again and again",
     )  # fmt: skip
 
+    parser.add_argument(
+        "--compat", choices=("keepalived",),
+        help="warn of what keepalived merely logs, in place of refusing the file, and go on "
+        "without it, as keepalived does",
+    )  # fmt: skip
+
 
 def _code(text: str) -> str:
     from lvskeeper.config.codes import find_code, suggest_codes  # noqa: PLC0415 - seldom needed
@@ -65,7 +71,10 @@ def _check(args: argparse.Namespace) -> int:
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - see above
 
     around = local_surroundings(args.config_id)
-    loaded = load(args.file, LocalFiles(), around, allow_empty=args.allow_empty, off=args.off)
+    loaded = load(
+        args.file, LocalFiles(), around, allow_empty=args.allow_empty, off=args.off,
+        compat=bool(args.compat),
+    )  # fmt: skip
     gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":
         _print_json(loaded)
@@ -88,6 +97,7 @@ def _print_json(loaded: "Loaded") -> None:
         "errors": len(loaded.errors),
         "warnings": len(loaded.warnings),
         "switched_off": loaded.switched_off,
+        "relaxable": loaded.relaxable,
         "counts": _counts(loaded.config) if loaded.config else None,
         "notes": _notes(loaded.config) if loaded.config else [],
         "diagnostics": [as_json(one) for one in loaded.diagnostics],
@@ -96,6 +106,7 @@ def _print_json(loaded: "Loaded") -> None:
 
 
 def _print_text(path: str, loaded: "Loaded", *, github: bool) -> None:
+    from lvskeeper.config.compat import HINT  # noqa: PLC0415 - see run()
     from lvskeeper.config.diagnostics import render_github, render_text  # noqa: PLC0415 - see run()
 
     render = render_github if github else render_text
@@ -104,6 +115,8 @@ def _print_text(path: str, loaded: "Loaded", *, github: bool) -> None:
     if loaded.switched_off:
         warnings += f", {loaded.switched_off} switched off"
     if loaded.config is None:
+        if loaded.relaxable:
+            out.append(f"{path}: note: {HINT}")
         out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
     else:
         out += [f"{path}: note: {note}" for note in _notes(loaded.config)]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     form = _form(args, form_of)
     files = LocalFiles()
     tree = parse_file(args.file, files, local_surroundings(args.config_id))
-    loaded = judge(args.file, tree, files, allow_empty=True, off=args.off)
+    loaded = judge(args.file, tree, files, allow_empty=True, off=args.off, compat=bool(args.compat))
     for one in loaded.diagnostics:
         print(render_text(one), file=sys.stderr)
     if loaded.config is None:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     except WriteError as bad:
         print(render_text(bad.diagnostic), file=sys.stderr)
         return ExitStatus.CONFIG
-    verify(args.file, text, form, loaded.config, files)
+    verify(args.file, text, form, loaded.config, files, compat=bool(args.compat))
     if args.output is None:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()

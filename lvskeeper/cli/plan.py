@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from lvskeeper.daemon.loader import load_file  # noqa: PLC0415 - msgspec
 
     loaded = load_file(
-        args.file, config_id=args.config_id, allow_empty=args.allow_empty, off=tuple(args.off)
-    )
+        args.file, config_id=args.config_id, allow_empty=args.allow_empty, off=tuple(args.off),
+        compat=bool(args.compat),
+    )  # fmt: skip
     if loaded.errors:
         sys.stderr.write(loaded.report)
         return ExitStatus.CONFIG

@@ -124,6 +124,7 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
     supervisor = Supervisor(
         Settings(
             args.file, args.run_dir, args.allow_empty, args.config_id, tuple(args.off),
+            compat=bool(args.compat),
             only=_only(args, RoleName.DIRECTOR, RoleName.ROUTER),
             keep_services=args.dont_release_ipvs,
             keep_vips=args.dont_release_vrrp,
@@ -188,7 +189,7 @@ def _test(args: argparse.Namespace) -> int:
 
     loaded = load_file(
         str(args.file), config_id=args.config_id, allow_empty=args.allow_empty,
-        off=tuple(args.off),
+        off=tuple(args.off), compat=bool(args.compat),
     )  # fmt: skip
     if args.config_test:
         try:

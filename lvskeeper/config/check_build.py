@@ -21,12 +21,10 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
     values["kind"] = kind
     match kind:
         case "HTTP_GET" | "SSL_GET":
-            urls = tuple(url for child in blocks if (url := _url(builder, child)) is not None)
-            values["urls"] = urls
-            if not urls and builder.errors == before:
-                _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
-            elif builder.errors == before:
-                _tls(builder, directive, values)
+            values["urls"] = tuple(
+                url for child in blocks if (url := _url(builder, child)) is not None
+            )
+            return _http(builder, directive, values, bad=builder.errors > before)
         case "SMTP_CHECK":
             values["hosts"] = tuple(_host(builder, child) for child in blocks)
         case "UDP_CHECK" if builder.errors == before:
@@ -43,6 +41,19 @@ def read_check(builder: "Builder", directive: Directive, kind: str) -> dict[str,
         case _:
             pass
     return values
+
+
+def _http(
+    builder: "Builder", directive: Directive, values: dict[str, object], *, bad: bool
+) -> dict[str, object] | None:
+    if values["urls"]:
+        if not bad:
+            _tls(builder, directive, values)
+        return values
+    if not bad:
+        kind = values["kind"]
+        _missing(builder, directive, f"{kind} needs at least one url", "url { path / }")
+    return None
 
 
 def _host(builder: "Builder", directive: Directive) -> dict[str, object]:
@@ -90,6 +101,7 @@ def _regex(builder: "Builder", directive: Directive, values: dict[str, object]) 
         hint = r"a backslash is written twice: \\d" if "\\" not in pattern else ""
         message = f"regex: {bad}"
         builder.error(Code.BAD_VALUE, _place(directive, "regex"), 1, message, hint)
+        del values["regex"]
     first, last = values.get("regex_min_offset", 0), values.get("regex_max_offset")
     if isinstance(first, int) and isinstance(last, int) and first > last:
         at = _place(directive, "regex_max_offset")

@@ -49,10 +49,12 @@ def convert(path: str, directives: Sequence[Directive], form: str) -> str:
     return "".join(f"#{line}\n" for line in _header(path, sources)) + "\n" + text
 
 
-def verify(path: str, text: str, form: str, config: Config, files: Files) -> None:
+def verify(
+    path: str, text: str, form: str, config: Config, files: Files, *, compat: bool = False
+) -> None:
     """Read *text* as if it stood beside *path*; raise :class:`ConvertError` if it says else."""
     name = f"{path}.converted{'.yaml' if form == 'yaml' else '.conf'}"
-    again: Loaded = load(name, _Overlay(files, name, text), allow_empty=True)
+    again: Loaded = load(name, _Overlay(files, name, text), allow_empty=True, compat=compat)
     if again.config != config:
         first = again.errors[0] if again.errors else "the models differ"
         raise ConvertError(f"what was made of {path} does not read the same: {first}")

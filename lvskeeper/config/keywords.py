@@ -76,6 +76,12 @@ _GLOBAL: Final = (
         "braces does. `read` and `match` hold in any case. Alone it asks for all; `+` and `-` add "
         "and take one.", "K", include_check, most=9, many=True, key="include_checks",
     ),
+    k.value(
+        "compat", "keepalived",
+        "Where keepalived merely logs what is wrong and goes on without it, a warning does, as "
+        "with `--compat keepalived`.", v.choice("keepalived"), default="errors refuse the file",
+        origin="L",
+    ),
     Keyword(
         "warnings_off", "CODE ...", "Warnings that are not told, as LK0324; errors always are.",
         "L", codes_off, least=2, most=99, many=True,

@@ -8,6 +8,7 @@ from typing import Final, final
 
 from lvskeeper.config.build import build
 from lvskeeper.config.codes import Code
+from lvskeeper.config.compat import all_logged, asked_for, mend, relax
 from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
@@ -42,6 +43,8 @@ class Loaded:
     diagnostics: tuple[Diagnostic, ...]
     switched_off: int = 0
     """Warnings that are not told, since their codes are switched off."""
+    relaxable: bool = False
+    """Whether keepalived only logs each of the errors, so that ``--compat keepalived`` takes it."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -61,13 +64,15 @@ def load(
     *,
     allow_empty: bool = False,
     off: Collection[str] = (),
+    compat: bool = False,
 ) -> Loaded:
     """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
 
     A file that serves nothing is refused unless *allow_empty*: it may be one that was cut short,
     and would take every virtual address away.
 
-    Warnings with the codes of *off* are not told, nor those that the file switches off.
+    Warnings with the codes of *off* are not told, nor those that the file switches off. With
+    *compat*, or where the file asks for it, what keepalived merely logs is a warning.
 
     Raises nothing for what a file may hold; every reason is a diagnostic. The garbage collector
     rests meanwhile: it would walk the growing tree again and again, at three times the cost.
@@ -76,7 +81,7 @@ def load(
     gc.disable()
     try:
         tree = parse_file(path, files, surroundings)
-        return judge(path, tree, files, allow_empty=allow_empty, off=off)
+        return judge(path, tree, files, allow_empty=allow_empty, off=off, compat=compat)
     finally:
         if collecting:
             gc.enable()
@@ -89,21 +94,32 @@ def judge(
     *,
     allow_empty: bool = False,
     off: Collection[str] = (),
+    compat: bool = False,
 ) -> Loaded:
     """Return what comes of a *tree* that was read from *path*; see :func:`load`."""
     built = build(tree, files)
+    config = built.config
     diagnostics = [*tree.diagnostics, *built.diagnostics]
-    if not _is_guess(tree.diagnostics, built.diagnostics):
+    compat = compat or asked_for(tree)
+    if compat and all_logged(diagnostics):
+        built.origin.spoilt.clear()  # what is left of them will be served, so it is judged
+        diagnostics += lint(built)
+    elif not _is_guess(tree.diagnostics, built.diagnostics):
         diagnostics += lint(built)
     diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
     diagnostics = _once(diagnostics)
+    if compat:
+        if all_logged(diagnostics):
+            config = mend(config)
+        diagnostics = relax(diagnostics)
     failed = any(one.severity is Severity.ERROR for one in diagnostics)
-    if built.config.empty and not failed and not allow_empty:
+    if config.empty and not failed and not allow_empty:
         diagnostics.append(_empty(path))
         failed = True
-    codes = frozenset(chain(off, *built.config.global_defs.warnings_off))
+    codes = frozenset(chain(off, *config.global_defs.warnings_off))
     told, switched_off = without(diagnostics, codes)
-    return Loaded(None if failed else built.config, told, switched_off)
+    relaxable = failed and all_logged(diagnostics)
+    return Loaded(None if failed else config, told, switched_off, relaxable)
 
 
 def _is_guess(of_tree: list[Diagnostic], built: list[Diagnostic]) -> bool:

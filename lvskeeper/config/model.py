@@ -41,6 +41,7 @@ class GlobalDefs(Protection):
     ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
     warnings_off: tuple[tuple[str, ...], ...] = ()
     include_checks: tuple[tuple[str, ...], ...] = ()
+    compat: Literal["keepalived"] | None = None
 
 
 @final

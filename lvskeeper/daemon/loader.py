@@ -24,9 +24,11 @@ def load_file(
     allow_empty: bool = False,
     config_id: str | None = None,
     off: tuple[str, ...] = (),
+    compat: bool = False,
     only: RoleName | None = None,
 ) -> Loaded:
     """Parse, lint and compile the configuration at *path*; with *only* the part of one role."""
+    from lvskeeper.config.compat import HINT  # noqa: PLC0415 - heavy
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - heavy
     from lvskeeper.config.load import load  # noqa: PLC0415 - heavy
     from lvskeeper.daemon.compile import compile_director  # noqa: PLC0415 - heavy
@@ -35,18 +37,21 @@ def load_file(
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - heavy
 
     around = local_surroundings(config_id)
-    loaded = load(path, LocalFiles(), around, allow_empty=allow_empty, off=off)
+    loaded = load(path, LocalFiles(), around, allow_empty=allow_empty, off=off, compat=compat)
     spec = router = NOTHING
     if loaded.config is not None:
         of_ipvs = compile_director(loaded.config) if only is not RoleName.ROUTER else DirectorSpec()
         spec = msgspec.Raw(msgspec.json.encode(of_ipvs))
         if only is not RoleName.DIRECTOR and (of_vrrp := compile_router(loaded.config)):
             router = msgspec.Raw(msgspec.json.encode(of_vrrp))
+    report = [render_text(item) for item in loaded.diagnostics]
+    if loaded.relaxable:
+        report.append(f"{path}: note: {HINT}")
     return Loaded(
         spec=spec,
         errors=tuple(map(str, loaded.errors)),
         warnings=tuple(map(str, loaded.warnings)),
-        report="".join(f"{render_text(item)}\n" for item in loaded.diagnostics),
+        report="".join(f"{part}\n" for part in report),
         router=router,
     )
 
@@ -57,13 +62,16 @@ def loader_main(
     allow_empty: bool,
     config_id: str | None = None,
     off: tuple[str, ...] = (),
+    compat: bool = False,
     only: RoleName | None = None,
 ) -> Callable[[socket.socket], int]:
     """Return the main function of the loader child for *path*."""
 
     def main(sock: socket.socket) -> int:
         gc.disable()  # the child is gone before a collection of the model would pay
-        loaded = load_file(path, allow_empty=allow_empty, config_id=config_id, off=off, only=only)
+        loaded = load_file(
+            path, allow_empty=allow_empty, config_id=config_id, off=off, compat=compat, only=only
+        )
         sock.sendall(encode(loaded))
         return ExitStatus.OK
 

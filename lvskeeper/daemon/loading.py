@@ -25,10 +25,13 @@ async def load_in_child(
     allow_empty: bool,
     config_id: str | None = None,
     off: tuple[str, ...] = (),
+    compat: bool = False,
     only: RoleName | None = None,
 ) -> Loaded:
     """Load *file* in a child; a loader that dies or hangs is a refused file."""
-    main = loader_main(str(file), allow_empty=allow_empty, config_id=config_id, off=off, only=only)
+    main = loader_main(
+        str(file), allow_empty=allow_empty, config_id=config_id, off=off, compat=compat, only=only
+    )
     child = spawn("loader", main, die_with_parent=True)
     channel = await Channel.connect(child.sock)
     loaded = None

@@ -77,6 +77,8 @@ class Settings:
     """Which ``@id`` lines are read."""
     off: tuple[str, ...] = ()
     """Codes of the warnings that are not told."""
+    compat: bool = False
+    """Be as lenient with the file as keepalived."""
     only: RoleName | None = None
     """Serve this part of the configuration alone, as keepalived's ``-P`` and ``-C``."""
     keep_services: bool = False
@@ -231,7 +233,7 @@ class Supervisor:
         given = self._settings
         return await load_in_child(
             given.file, allow_empty=given.allow_empty, config_id=given.config_id, off=given.off,
-            only=given.only,
+            compat=given.compat, only=given.only,
         )  # fmt: skip
 
     async def _reload(self) -> None:

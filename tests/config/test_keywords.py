@@ -108,6 +108,7 @@ PROTECTION: list[tuple[str, str, object, tuple[str, ...]]] = [
 TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
     "global_defs": [
         ("router_id", "lvs1", "lvs1", ("", '""', "${X}")),
+        ("compat", "keepalived", "keepalived", ("", "Keepalived", "dpvs")),
         ("include_check", "-read match", (("match",),), ("all", "+", "++read")),
         ("warnings_off", "LK0324 lk0328", (("LK0324", "LK0328"),), ("", "x", "LK0324 LK9999")),
         ("script_user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
