@@ -11,13 +11,23 @@ from typing import Final, TypeAlias, final
 import msgspec
 from aiohttp import web
 
-from lvskeeper.daemon.questions import AskError, Question, ReadEvents, Reply, TakeSnapshot
+from lvskeeper.daemon.questions import (
+    AskError,
+    ListOverrides,
+    Override,
+    Question,
+    ReadEvents,
+    Reply,
+    TakeSnapshot,
+)
 from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body."""
 ANSWER_LIMIT: Final = 10.0
 """Seconds until something is answered at the latest; a role has less."""
+ORDER_LIMIT: Final = 18.0
+"""Seconds for an order, which the kernel has when it is answered."""
 EVENTS_LIMIT: Final = 40.0
 """Seconds for events, which a reader may wait for."""
 IDLE_LIMIT: Final = 15.0
@@ -43,6 +53,8 @@ class Route:
 ROUTES: Final = (
     Route("GET", "/snapshot", TakeSnapshot),
     Route("GET", "/events", ReadEvents, EVENTS_LIMIT),
+    Route("GET", "/overrides", ListOverrides),
+    Route("POST", "/overrides", Override, ORDER_LIMIT),
 )
 
 

@@ -4,6 +4,7 @@ Plain functions of values: the director calls them, and so does ``lvskeeper plan
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -22,6 +23,7 @@ from lvskeeper.health.pool import (
     WeightChanged,
     effective_quorum,
 )
+from lvskeeper.ipvs.overrides import NO_ORDERS, Orders
 from lvskeeper.ipvs.types import (
     Destination,
     DestKey,
@@ -57,7 +59,12 @@ def server_key(server: RealServerSpec) -> DestKey:
     return DestKey(server.address, server.port)
 
 
-def make_pool(virtual: VirtualServerSpec, now: float, prior: Prior | None = None) -> Pool[DestKey]:
+def make_pool(
+    virtual: VirtualServerSpec,
+    now: float,
+    prior: Prior | None = None,
+    orders: Orders = NO_ORDERS,
+) -> Pool[DestKey]:
     """Return the health state of *virtual*, not yet started; *prior* is what was adopted."""
     return Pool(
         [Server(server_key(item), item.weight, item.checks) for item in virtual.real_servers],
@@ -67,17 +74,21 @@ def make_pool(virtual: VirtualServerSpec, now: float, prior: Prior | None = None
         sorry=virtual.sorry_server is not None,
         priors=prior.live if prior else {},
         weights=prior.weights if prior else {},
+        ordered=orders.weights,
         had_quorum=prior.had_quorum if prior else None,
     )
 
 
-def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Prior | None:
+def prior_of(
+    virtual: VirtualServerSpec, table: Table, past: Past | None, orders: Orders = NO_ORDERS
+) -> Prior | None:
     """Return the state of *virtual* that *table* shows; ``None`` where it has none of it.
 
     A real server counts as up where any service of the virtual server sends it new connections,
     so that nobody who is served by the table as it stands loses by the adoption. *past* is what
     an earlier director noted: a server that it did not know has no prior state. Without it, a
-    sorry server in the table or too little weight there mean that the quorum is lost.
+    sorry server in the table or too little weight there mean that the quorum is lost. A server that
+    is ordered to drain counts as up while it is there, and once it is gone nothing is known of it.
     """
     found = [(key, table[key]) for key in virtual.keys if key in table]
     if not found:
@@ -90,11 +101,14 @@ def prior_of(virtual: VirtualServerSpec, table: Table, past: Past | None) -> Pri
             for key, entry in found
             if (dest := _dest_key(server, key)) in entry.destinations
         ]
+        ordered = orders.weights.get(server_key(server))
+        if ordered == 0 and not present:
+            continue
         if present or past is None or server_key(server) in past.servers:
-            drained = server.inhibit_on_failure and server.weight > 0
-            live[server_key(server)] = any(dest.weight > 0 or not drained for dest in present)
+            inhibited = server.inhibit_on_failure and server.weight > 0 and ordered != 0
+            live[server_key(server)] = any(dest.weight > 0 or not inhibited for dest in present)
         weight = max((dest.weight for dest in present), default=0)
-        if weight and any(check.weighs for check in server.checks):
+        if weight and ordered is None and any(check.weighs for check in server.checks):
             weights[server_key(server)] = weight
     if past is not None:
         had_quorum = past.had_quorum
@@ -126,14 +140,17 @@ def _enough(virtual: VirtualServerSpec, live: Mapping[DestKey, bool]) -> bool:
 
 
 def entries(
-    virtual: VirtualServerSpec, serving: Serving[DestKey], pool: LocalPool | None
+    virtual: VirtualServerSpec,
+    serving: Serving[DestKey],
+    pool: LocalPool | None,
+    gone: AbstractSet[DestKey] = frozenset(),
 ) -> dict[ServiceKey, Entry]:
-    """Return the services of *virtual* with the destinations that *serving* names.
+    """Return the services of *virtual* with the destinations that *serving* names, less the *gone*.
 
     They are in the terms of the configuration (FULLNAT, LIPs, SYNPROXY); a dialect's rendering
     turns them into what its kernel understands.
     """
-    members = _members(virtual, serving)
+    members = _members(virtual, serving, gone)
     # Without a server, cookies would let clients in to wait; so they get none, and are refused.
     proxied = virtual.syn_proxy is not None and is_served(virtual, serving)
     flags = virtual.flags | (ServiceFlag.SYNPROXY if proxied else ServiceFlag(0))
@@ -188,12 +205,12 @@ def changes_service(effects: Iterable[PoolEffect[DestKey]]) -> bool:
 
 
 def _members(
-    virtual: VirtualServerSpec, serving: Serving[DestKey]
+    virtual: VirtualServerSpec, serving: Serving[DestKey], gone: AbstractSet[DestKey] = frozenset()
 ) -> list[tuple[RealServerSpec, int]]:
     members = [
         (server, share.weight)
         for server, share in zip(virtual.real_servers, serving.servers, strict=True)
-        if share.live or server.inhibit_on_failure
+        if (share.live or server.inhibit_on_failure) and share.key not in gone
     ]
     sorry = virtual.sorry_server
     if sorry is not None and (serving.sorry or sorry.inhibit_on_failure):

@@ -13,6 +13,8 @@ from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.questions import (
     Ask,
     AskError,
+    ListOverrides,
+    Override,
     ReadEvents,
     Reply,
     RoleQuestion,
@@ -24,6 +26,8 @@ from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView
 
 ROLE_LIMIT: Final = 3.0
 """Seconds that a role has for an answer; a beat comes every second."""
+ORDER_LIMIT: Final = 15.0
+"""Seconds until an order is in the kernel's table."""
 
 
 @final
@@ -61,6 +65,10 @@ class Desk:
             match asked.question:
                 case TakeSnapshot():
                     return await self._snapshot(asked.number)
+                case ListOverrides() | Override():
+                    director, limit = self._staff.director, ORDER_LIMIT
+                    reply = await self.ask_role(director, asked.question, asked.by, limit)
+                    return Reply(asked.number, reply.body, reply.problem)
                 case ReadEvents():
                     found = await self.recorder.read(asked.question)
                     return Reply(asked.number, msgspec.Raw(msgspec.json.encode(found)))
@@ -69,7 +77,9 @@ class Desk:
         except AskError as error:
             return Reply(asked.number, problem=error.problem)
 
-    async def ask_role(self, post: Post, question: RoleQuestion, by: str = "") -> Reply:
+    async def ask_role(
+        self, post: Post, question: RoleQuestion, by: str = "", limit: float = ROLE_LIMIT
+    ) -> Reply:
         """Return what the role of *post* answers; raise :class:`AskError` where it does not."""
         if post.spec == NOTHING:
             raise AskError("not_found", f"the configuration has nothing for the {post.name}")
@@ -77,7 +87,7 @@ class Desk:
             raise AskError(
                 "unavailable", f"no {post.name} role runs", "It is started again; try then."
             )
-        return await post.role.query(question, ROLE_LIMIT, by)
+        return await post.role.query(question, limit, by)
 
     async def _snapshot(self, number: int) -> Reply:
         (director, worry), (router, other) = await asyncio.gather(

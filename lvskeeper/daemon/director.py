@@ -44,8 +44,9 @@ from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.local_vips import LocalVips
 from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
+from lvskeeper.daemon.overrides import OVERRIDE_INTERVAL, OverrideKeeper
 from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.questions import Ask, Reply
+from lvskeeper.daemon.questions import Ask, AskError, ListOverrides, Override, Reply
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
@@ -60,6 +61,7 @@ from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import format_duration
 
 SWITCH_INTERVAL: Final = 0.001
@@ -114,7 +116,8 @@ class Director:
         self._vips = LocalVips(emit, self._owned.vips, self._health.rest)
         self._spec = DirectorSpec()
         self._keep = False
-        self._virtuals = Virtuals(emit, self._announcer)
+        self._overrides = OverrideKeeper(emit, run_dir)
+        self._virtuals = Virtuals(emit, self._announcer, self._overrides.book)
         self._flush_wanted = asyncio.Event()
         self._changing = asyncio.Lock()
         self._upkeep = Upkeep(emit)
@@ -137,6 +140,7 @@ class Director:
                     self._upkeep.repeat(LOOK_INTERVAL, self._count),
                     self._upkeep.repeat(SLOW_TURN, self._see_off_addresses),
                     self._upkeep.repeat(CAPACITY_INTERVAL, self._look_at_capacity),
+                    self._upkeep.repeat(OVERRIDE_INTERVAL, self._look_at_overrides),
                     self._upkeep.repeat(STATE_SYNC_INTERVAL, self._state_sync.look),
                 )
             ]
@@ -148,6 +152,7 @@ class Director:
         await self._announcer.close(SCRIPT_PATIENCE)
         self._fullnat.close()
         self._capacity.close()
+        self._overrides.close()
         self._channel.close()
 
     async def _obey(self) -> None:
@@ -176,9 +181,24 @@ class Director:
         await _drop(applying)
 
     async def _reply(self, asked: Ask) -> None:
-        """Answer a question; it sees what is in force, and does not wait for what is coming."""
+        """Answer a question about what is in force, or do what an operator orders."""
         now = asyncio.get_running_loop().time()
-        view = await view_director(
+        problem = None
+        view: DirectorView | OverridesView | None = None
+        try:
+            match asked.question:
+                case ListOverrides():
+                    view = self._overrides.view(None, now)
+                case Override():
+                    view = await self._override(asked.question, asked.by)
+                case _:
+                    view = await self._look(now)
+        except AskError as error:
+            problem = error.problem
+        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view)), problem))
+
+    async def _look(self, now: float) -> DirectorView:
+        return await view_director(
             self._virtuals,
             now,
             table=self._table,
@@ -186,8 +206,31 @@ class Director:
             cookies=self._counters.snapshot,
             tally=self._health.tally,
             state_sync=self._state_sync.view(now),
+            overrides=self._overrides,
         )
-        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view))))
+
+    async def _override(self, asked: Override, by: str) -> OverridesView:
+        """Do what is *asked*; return when the kernel has it. Raises :class:`AskError`."""
+        if self._changing.locked():
+            raise AskError("unavailable", "a reload is under way", "Try again when it is done.")
+        now = asyncio.get_running_loop().time()
+        try:
+            async with self._changing:
+                subjects = self._overrides.order(asked, list(self._virtuals), now, by)
+                self._virtuals.reorder({subject.virtual for subject in subjects})
+                await self._flush()
+        except OperatorError as error:
+            raise AskError("internal", error.message, error.hint) from error
+        return self._overrides.view(subjects, now)
+
+    async def _look_at_overrides(self) -> None:
+        if self._table is None or self._changing.locked():
+            return
+        now = asyncio.get_running_loop().time()
+        changed = await self._overrides.look(self._virtuals, self._table.client, now)
+        if changed:
+            self._virtuals.reorder(changed)
+            await self._flush()
 
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
@@ -240,6 +283,7 @@ class Director:
         leaving = await self._virtuals.adopt(spec, table, self._owned.past)
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
+        self._overrides.follow(spec, asyncio.get_running_loop().time())
         self._vips.follow(spec, self._virtuals)
         self._offers.follow(spec)
         await self._health.replace(self._virtuals.pools)
@@ -352,12 +396,14 @@ class Director:
         # The state is as long as the configuration; of all that health changes it holds the quorum.
         # A reload meanwhile has noted its own, perhaps without these virtual servers.
         noted = self._owned.past
-        if any(
-            item.spec.name in noted and item.pool.has_quorum is not noted[item.spec.name].had_quorum
-            for item in changed
+        if (
+            any(
+                item.spec.name in noted
+                and item.pool.has_quorum is not noted[item.spec.name].had_quorum
+                for item in changed
+            )
+            or self._vips.ours != self._owned.vips
         ):
-            self._save(self._table)
-        elif self._vips.ours != self._owned.vips:
             self._save(self._table)
 
     async def _watch_addresses(self) -> None:

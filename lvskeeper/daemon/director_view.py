@@ -5,6 +5,7 @@ from math import isfinite
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import server_key
+from lvskeeper.daemon.overrides import OverrideKeeper
 from lvskeeper.daemon.roles import RealServerSpec
 from lvskeeper.daemon.table import TableKeeper
 from lvskeeper.daemon.virtuals import Virtual
@@ -12,7 +13,7 @@ from lvskeeper.fullnat.capacity import PoolUse
 from lvskeeper.fullnat.capacity import Snapshot as Capacity
 from lvskeeper.fullnat.counters import Snapshot as Cookies
 from lvskeeper.health.checker import Checker
-from lvskeeper.health.pool import Pool, Share
+from lvskeeper.health.pool import Share
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe.views import (
@@ -36,6 +37,7 @@ async def view_director(
     cookies: Cookies | None = None,
     tally: ProbeTally | None = None,
     state_sync: StateSyncView | None = None,
+    overrides: OverrideKeeper | None = None,
 ) -> DirectorView:
     """Return how *virtuals* are at the time *now*, and what surrounds them.
 
@@ -45,7 +47,7 @@ async def view_director(
     views = []
     for virtual in list(virtuals):
         refused = table.refused(virtual.spec.keys) if table else ()
-        views.append(view_virtual(virtual, now, refused))
+        views.append(view_virtual(virtual, now, refused, overrides))
         await breath.taken()
     tracked = capacity.conntrack if capacity else None
     return DirectorView(
@@ -80,7 +82,12 @@ def _view_probes(tally: ProbeTally) -> Iterator[ProbesView]:
         yield ProbesView(kind.value, it.good, it.bad, it.broken, it.seconds, tuple(it.lengths))
 
 
-def view_virtual(virtual: Virtual, now: float, refused: tuple[str, ...] = ()) -> VirtualView:
+def view_virtual(
+    virtual: Virtual,
+    now: float,
+    refused: tuple[str, ...] = (),
+    overrides: OverrideKeeper | None = None,
+) -> VirtualView:
     """Return how one virtual server is at the time *now*; *refused* of it is some by the kernel."""
     spec, pool = virtual.spec, virtual.pool
     serving = pool.serving()
@@ -101,16 +108,22 @@ def view_virtual(virtual: Virtual, now: float, refused: tuple[str, ...] = ()) ->
         pool=spec.pool,
         syn_proxy=spec.syn_proxy is not None,
         servers=tuple(
-            _view_server(server, share, pool, now)
+            _view_server(server, share, virtual, now, overrides)
             for server, share in zip(spec.real_servers, serving.servers, strict=True)
         ),
         refused=refused,
+        override=overrides.view_of(spec, now) if overrides else None,
     )
 
 
 def _view_server(
-    server: RealServerSpec, share: Share[DestKey], pool: Pool[DestKey], now: float
+    server: RealServerSpec,
+    share: Share[DestKey],
+    virtual: Virtual,
+    now: float,
+    overrides: OverrideKeeper | None,
 ) -> ServerView:
+    pool = virtual.pool
     return ServerView(
         name=str(share.key),
         up=pool.up[share.key],
@@ -121,6 +134,7 @@ def _view_server(
         forward=server.forward.name,
         for_seconds=max(0.0, now - pool.since[share.key]),
         checks=tuple(_view_check(checker, now) for checker in pool.checkers_of(share.key)),
+        override=overrides.view_server(virtual.spec, share.key, now) if overrides else None,
     )
 
 

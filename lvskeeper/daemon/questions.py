@@ -4,7 +4,7 @@ A question goes with a number and comes back with it, so that many may be open a
 is JSON of a type in :mod:`lvskeeper.observe`; who only passes it on does not read it.
 """
 
-from typing import Final, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import msgspec
 
@@ -28,9 +28,33 @@ class ReadEvents(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=Tr
     """Seconds to wait for one where nothing came after the number."""
 
 
-RoleQuestion: TypeAlias = TakeSnapshot
+@final
+class ListOverrides(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Director: tell which overrides are in force, and how far drains are."""
+
+
+@final
+class Override(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Director: give or lift an override; answered when it is in the kernel's table."""
+
+    action: Literal["drain", "undrain", "weight", "disable", "enable"]
+    server: str = ""
+    """Real server: ``ADDRESS`` for all its ports, or ``ADDRESS:PORT``."""
+    virtual_servers: tuple[str, ...] = ()
+    """Names, with or without the protocol; none: all that have the server."""
+    weight: int = 0
+    for_seconds: float | None = None
+    """After which it ends by itself."""
+    deadline_seconds: float | None = None
+    """After which a drain no longer waits for connections."""
+    force: bool = False
+    """Even if nobody is left who takes new connections."""
+    reason: str = ""
+
+
+RoleQuestion: TypeAlias = TakeSnapshot | ListOverrides | Override
 """What a role answers."""
-Question: TypeAlias = TakeSnapshot | ReadEvents
+Question: TypeAlias = RoleQuestion | ReadEvents
 """What the supervisor answers, with the help of its roles."""
 
 

@@ -91,20 +91,28 @@ class StateFile:
         if state == self._saved:
             self._saved = state
             return
-        draft = self._path.with_suffix(".new")
-        try:
-            with draft.open("wb") as file:
-                file.write(msgspec.json.encode(_Saved(this_kernel(), state)))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-        except OSError as error:
-            raise OperatorError(
-                f"{self._path}: {error.strerror}",
-                status=ExitStatus.KERNEL,
-                hint="The runtime directory must be writable and have room; /run is usual.",
-            ) from error
+        write_whole(self._path, msgspec.json.encode(_Saved(this_kernel(), state)))
         self._saved = state
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write *content* so that a crash leaves either the old or the new file at *path*.
+
+    Raises :class:`OperatorError` where it cannot be written.
+    """
+    draft = path.with_suffix(".new")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise OperatorError(
+            f"{path}: {error.strerror}",
+            status=ExitStatus.KERNEL,
+            hint="The runtime directory must be writable and have room; /run is usual.",
+        ) from error
 
 
 def this_kernel() -> str:

@@ -23,6 +23,7 @@ from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.state import Past
 from lvskeeper.daemon.table import TableKeeper
 from lvskeeper.health.pool import Pool, PoolEffect
+from lvskeeper.ipvs.overrides import Book, Orders
 from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -41,9 +42,11 @@ class Virtual:
 class Virtuals:
     """The virtual servers of the configuration that runs; what happens to them is announced."""
 
-    def __init__(self, emit: Emit, announcer: Announcer) -> None:
+    def __init__(self, emit: Emit, announcer: Announcer, book: Book | None = None) -> None:
+        """Make it; *book* has what operators order, and may change at any time."""
         self._emit = emit
         self._announcer = announcer
+        self._book = book or Book()
         self._items: dict[str, Virtual] = {}
         self._groups: LocalPools = {}
         self._changed: set[str] = set()
@@ -80,7 +83,10 @@ class Virtuals:
         now = asyncio.get_running_loop().time()
         fresh = [item for item in spec.virtual_servers if item.name not in self._items]
         actual = table.read({key for item in fresh for key in item.keys}) if fresh else {}
-        priors = {item.name: prior_of(item, actual, past.get(item.name)) for item in fresh}
+        priors = {
+            item.name: prior_of(item, actual, past.get(item.name), self._orders(item))
+            for item in fresh
+        }
         if adopted := [prior for prior in priors.values() if prior is not None]:
             self._emit(
                 events.TableAdopted(
@@ -92,7 +98,8 @@ class Virtuals:
         made = []
         breath = Breath()
         for item in spec.virtual_servers:
-            made.append(Virtual(item, make_pool(item, now, priors.get(item.name))))
+            prior = priors.get(item.name)
+            made.append(Virtual(item, make_pool(item, now, prior, self._orders(item))))
             await breath.taken()
         # No wait from here on: what a result changes in an old pool would not be carried over.
         self._announcer.configure(spec)
@@ -147,17 +154,34 @@ class Virtuals:
         self._announcer.tell(self._items[name].spec, effects)
         return changes
 
+    def reorder(self, names: Iterable[str]) -> None:
+        """Let the virtual servers *names* have what operators order for them now."""
+        now = asyncio.get_running_loop().time()
+        for name in names:
+            virtual = self._items.get(name)
+            if virtual is None:
+                continue
+            effects = virtual.pool.order(self._orders(virtual.spec).weights, now)
+            if not self._changed:
+                self._changed_since = time.monotonic()
+            self._changed.add(name)
+            self._announcer.tell(virtual.spec, effects)
+
     def take_changed(self) -> tuple[list[Virtual], float]:
         """Return whose servers changed since the last call, by name, and when that began."""
         changed = [self._items[name] for name in sorted(self._changed)]
         self._changed.clear()
         return changed, self._changed_since
 
+    def _orders(self, spec: VirtualServerSpec) -> Orders:
+        return self._book.orders_of(spec.name, map(server_key, spec.real_servers))
+
     def want(self, virtuals: Iterable[Virtual], table: TableKeeper) -> None:
         """Let *table* want of *virtuals* what their health asks for."""
         for item in virtuals:
             group = self._groups.get(item.spec.pool)
-            table.want(entries(item.spec, item.pool.serving(), group))
+            gone = self._orders(item.spec).gone
+            table.want(entries(item.spec, item.pool.serving(), group, gone))
 
     async def want_all(self, table: TableKeeper) -> None:
         """Let *table* want of all of them what their health asks for at the time of each."""

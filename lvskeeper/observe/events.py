@@ -482,6 +482,17 @@ class LogLinesLost(Event, frozen=True):
 
 
 @final
+class DumpFailed(Event, frozen=True):
+    """A dump of keepalived's form, which a signal asked for, could not be written."""
+
+    NAME: ClassVar = "dump_failed"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "Give `run --dump-dir` a directory that the daemon's user may write to."
+    file: Annotated[str, "its name"]
+    reason: Annotated[str, "why"]
+
+
+@final
 class RepeatsSuppressed(Event, frozen=True):
     """The same was told several times within a minute; from then on it was only counted.
 
@@ -500,6 +511,7 @@ def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
     # Their classes register themselves
     import lvskeeper.observe.fullnat_events  # noqa: PLC0415 - see above
+    import lvskeeper.observe.order_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.health_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415 - see above
 

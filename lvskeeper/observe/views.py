@@ -15,6 +15,55 @@ STALE_AFTER: Final = 5.0
 
 @final
 @dataclass(frozen=True, slots=True)
+class OverrideView:
+    """What an operator ordered for a real server, or for a whole virtual server."""
+
+    kind: str
+    """``drain``, ``weight`` or ``disable``."""
+    state: str
+    """``draining`` while connections are left, ``drained`` after that, else ``set``."""
+    weight: int
+    age: float
+    expires_in: float | None
+    """Until it ends by itself."""
+    deadline_in: float | None
+    """Until a drain no longer waits for connections."""
+    connections: int | None
+    """What is left of a drain, as of the last look; none before the first."""
+    templates: int | None
+    """Templates of persistence that lead to the server."""
+    note: str
+    """What holds a drain up."""
+    by: str
+    """Who ordered it."""
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An override with its subject."""
+
+    virtual_server: str
+    real_server: str
+    """Empty: all of the virtual server."""
+    override: OverrideView
+    orphaned: bool
+    """The configuration does not name the subject: it waits for it to come back."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OverridesView:
+    """The overrides in force, or those that a command gave or lifted."""
+
+    taken: float
+    """Monotonic clock when it was made."""
+    orders: tuple[OrderView, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class CheckView:
     """One check of a real server."""
 
@@ -65,6 +114,7 @@ class ServerView:
     for_seconds: float
     """How long it has been up, or down."""
     checks: tuple[CheckView, ...] = ()
+    override: OverrideView | None = None
 
     @property
     def failing(self) -> Iterator[CheckView]:
@@ -102,6 +152,8 @@ class VirtualView:
     servers: tuple[ServerView, ...] = ()
     refused: tuple[str, ...] = ()
     """What the kernel refuses of it."""
+    override: OverrideView | None = None
+    """It is disabled."""
 
     @property
     def state(self) -> str:

@@ -18,10 +18,12 @@ from lvskeeper.daemon.channel import (
     Failed,
     FromRole,
     Mail,
+    Stop,
     Stopped,
 )
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.loader import load_file
+from lvskeeper.daemon.questions import Ask, Reply, RoleQuestion
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe.events import Event
 
@@ -63,7 +65,7 @@ class Site:
         )
         self.task = asyncio.create_task(self.director.run())
 
-    async def ask(self, message: msgspec.Struct) -> Applied | Failed | Stopped:
+    async def ask(self, message: Apply | Stop) -> Applied | Failed | Stopped:
         await self.channel.send(message)
         decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
         async with asyncio.timeout(20):
@@ -73,6 +75,17 @@ class Site:
                 if isinstance(answer, Mail):
                     self.mails.append(answer)
                 elif isinstance(answer, Applied | Failed | Stopped):
+                    return answer
+
+    async def question(self, question: RoleQuestion) -> Reply:
+        """Ask what the control socket would ask."""
+        await self.channel.send(Ask(1, question, "root"))
+        decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
+        async with asyncio.timeout(10):
+            while True:
+                answer = await self.channel.receive(decoder)
+                assert answer is not None
+                if isinstance(answer, Reply):
                     return answer
 
     async def apply(self, text: str) -> Applied | Failed | Stopped:

@@ -88,6 +88,10 @@ class FakeIpvs:
         """Addresses of the director itself."""
         self.active: dict[DestKey, int] = {}
         """Active connections of destinations, 7 where nothing is said."""
+        self.idle = 8
+        """Inactive connections of each."""
+        self.templates = 9
+        """Templates of persistence of each."""
         self.locals_counted: dict[Address, tuple[int, int]] = {}
         """Conflicts and connections of local addresses."""
         self.family = FAMILY
@@ -316,9 +320,8 @@ class FakeIpvs:
         }
         parts = [attribute(kind, values[kind]) for kind, _ in self.traits.destination_head]
         active = self.active.get(destination.key, 7)
-        parts += (
-            attribute(kind, pack("=I", count)) for kind, count in ((7, active), (8, 8), (9, 9))
-        )
+        counts = (7, active), (8, self.idle), (9, self.templates)
+        parts += (attribute(kind, pack("=I", count)) for kind, count in counts)
         if self.traits.mixed_families:
             parts.append(attribute(11, pack("=H", Family.of(address))))
         parts.append(self._counters())

@@ -1,0 +1,370 @@
+"""Carries out what operators order at runtime: finds its subjects, saves it, follows drains."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, assert_never, final
+
+from lvskeeper.daemon.breath import Breath
+from lvskeeper.daemon.desired import server_key
+from lvskeeper.daemon.override_file import OverrideFile
+from lvskeeper.daemon.questions import AskError, Override
+from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, VirtualServerSpec
+from lvskeeper.daemon.virtuals import Virtual
+from lvskeeper.errors import OperatorError
+from lvskeeper.ipvs.overrides import Drained, Ended, Kind, Left, Order, Service, Subject
+from lvskeeper.ipvs.types import DestKey, Protocol
+from lvskeeper.kernel.conntrack import ConntrackClient
+from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.kernel.sysctls import read_number
+from lvskeeper.observe import order_events as events
+from lvskeeper.observe.log import Emit
+from lvskeeper.observe.views import OrderView, OverridesView, OverrideView
+from lvskeeper.units import Address, format_duration, parse_address
+
+OVERRIDE_INTERVAL: Final = 1.0
+"""Seconds between two looks at what drains and at what is over."""
+
+MAX_WEIGHT: Final = 2**31 - 1
+MAX_SECONDS: Final = 366 * 86_400.0
+MAX_REASON: Final = 200
+
+_TEMPLATES: Final = "net/ipv4/vs/expire_quiescent_template"
+_NODEST: Final = "net/ipv4/vs/expire_nodest_conn"
+
+
+@final
+class OverrideKeeper:
+    """All orders of one director, and how far they are."""
+
+    def __init__(self, emit: Emit, run_dir: Path) -> None:
+        self._emit = emit
+        self._file = OverrideFile(run_dir)
+        self.book: Final = self._file.load()
+        self._conntrack = ConntrackClient()
+
+    def close(self) -> None:
+        """Let go of connection tracking."""
+        self._conntrack.close()
+
+    def order(
+        self, asked: Override, virtuals: Collection[Virtual], now: float, by: str
+    ) -> list[Subject]:
+        """Give or lift what is *asked*; return for whom. It is saved, and not yet in the kernel.
+
+        Raises :class:`AskError` where a subject is not there, or nobody would be left to serve.
+        """
+        _check(asked)
+        match asked.action:
+            case "drain" | "weight" | "disable":
+                whole = asked.action == "disable"
+                subjects = select(asked, virtuals, whole=whole)
+                if not asked.force and not whole:
+                    self._refuse_emptiness(asked, subjects, virtuals)
+                kind = Kind(asked.action)
+                order = Order(
+                    kind,
+                    now,
+                    asked.weight if kind is Kind.WEIGHT else 0,
+                    None if asked.for_seconds is None else now + asked.for_seconds,
+                    None if asked.deadline_seconds is None else now + asked.deadline_seconds,
+                    by,
+                    asked.reason,
+                )
+                self._give(subjects, order, asked)
+            case "undrain" | "enable":
+                subjects = self._ordered(asked, whole=asked.action == "enable")
+                for subject in subjects:
+                    self._lift(subject, f"lifted by {by}" if by else "lifted")
+            case _:
+                assert_never(asked.action)
+        self._save()
+        return subjects
+
+    def follow(self, spec: DirectorSpec, now: float) -> None:
+        """Hear of the virtual servers of *spec*, which hold from now on."""
+        if not self.book.entries:
+            return
+        known = {
+            virtual.name: {server_key(server) for server in virtual.real_servers}
+            for virtual in spec.virtual_servers
+        }
+        for subject in self.book.follow(known, now):
+            order = self.book.entries[subject]
+            self._emit(events.OverrideOrphaned(*_words(subject), order.kind.value))
+        self._save()
+
+    async def look(self, virtuals: Iterable[Virtual], client: IpvsClient, now: float) -> set[str]:
+        """Look at drains and at what is over; return the virtual servers that it changes.
+
+        Raises :class:`OperatorError` where the state cannot be saved.
+        """
+        if not self.book.entries:
+            return set()
+        changed = set()
+        for effect in self.book.on_time(now):
+            assert isinstance(effect, Ended)
+            changed.add(effect.subject.virtual)
+            why = "its time is over" if effect.expired else "its subject did not come back"
+            self._emit(events.OverrideEnded(*_words(effect.subject), effect.order.kind.value, why))
+        breath = Breath()
+        for virtual in list(virtuals):
+            servers = virtual.spec.real_servers
+            draining = self.book.draining(virtual.spec.name, map(server_key, servers))
+            if draining:
+                found = _left(virtual.spec, draining, client)
+                service = service_of(virtual.spec)
+                for effect in self.book.on_left(virtual.spec.name, service, found, now):
+                    assert isinstance(effect, Drained)
+                    changed.add(virtual.spec.name)
+                    await self._drained(virtual.spec, effect, now)
+                await breath.taken()
+        if changed:
+            self._save()
+        return changed
+
+    def view(self, subjects: Iterable[Subject] | None, now: float) -> OverridesView:
+        """Return what holds for *subjects*, or all that holds."""
+        chosen = [*(self.book.entries if subjects is None else subjects)]
+        return OverridesView(
+            now,
+            tuple(
+                OrderView(*_words(subject), self._view(subject, order, now),
+                          order.orphaned is not None)
+                for subject in chosen
+                if (order := self.book.entries.get(subject)) is not None
+            ),
+        )  # fmt: skip
+
+    def view_of(self, virtual: VirtualServerSpec, now: float) -> OverrideView | None:
+        """Return what holds for *virtual* as a whole."""
+        order = self.book.entries.get(Subject(virtual.name))
+        return order and self._view(Subject(virtual.name), order, now, virtual)
+
+    def view_server(
+        self, virtual: VirtualServerSpec, server: DestKey, now: float
+    ) -> OverrideView | None:
+        """Return what holds for one *server* of *virtual*."""
+        for subject in (Subject(virtual.name), Subject(virtual.name, server)):
+            order = self.book.entries.get(subject)
+            if order is not None:
+                return self._view(Subject(virtual.name, server), order, now, virtual)
+        return None
+
+    def _view(
+        self, subject: Subject, order: Order, now: float, virtual: VirtualServerSpec | None = None
+    ) -> OverrideView:
+        left = self.book.left(subject.virtual, subject.server) if subject.server else None
+        state = "set"
+        if order.drains:
+            state = "drained" if subject.server in order.gone else "draining"
+        waits = state == "draining"
+        return OverrideView(
+            order.kind.value,
+            state,
+            order.weight,
+            now - order.since,
+            None if order.until is None else max(0.0, order.until - now),
+            None if order.deadline is None or not waits else max(0.0, order.deadline - now),
+            left and left.connections,
+            left and left.templates,
+            service_of(virtual).note(left) if virtual and waits else "",
+            order.by,
+            order.reason,
+        )
+
+    def _give(self, subjects: list[Subject], order: Order, asked: Override) -> None:
+        for subject in subjects:
+            try:
+                self.book.give(subject, order)
+            except ValueError as error:
+                raise AskError("refused", str(error), "Lift some of them.") from None
+            lasts, deadline = asked.for_seconds, asked.deadline_seconds
+            self._emit(
+                events.OverrideGiven(
+                    *_words(subject),
+                    order.kind.value,
+                    order.weight,
+                    "" if lasts is None else format_duration(lasts),
+                    "" if deadline is None else format_duration(deadline),
+                    order.by,
+                    order.reason,
+                )
+            )
+
+    def _lift(self, subject: Subject, why: str) -> None:
+        order = self.book.lift(subject)
+        if order is not None:
+            self._emit(events.OverrideEnded(*_words(subject), order.kind.value, why))
+
+    def _ordered(self, asked: Override, *, whole: bool) -> list[Subject]:
+        """Return the subjects of orders that *asked* is to lift."""
+        address, port = (None, None) if whole else parse_server(asked.server)
+        found = [
+            subject
+            for subject in self.book.entries
+            if (subject.server is None) is whole
+            and is_named(subject.virtual, asked.virtual_servers)
+            and (subject.server is None or subject.server.address == address)
+            and (port is None or subject.server is None or subject.server.port in (port, 0))
+        ]
+        if not found:
+            what = ", ".join(asked.virtual_servers) if whole else asked.server
+            raise AskError("not_found", f"nothing is ordered for {what or 'any virtual server'}")
+        return found
+
+    def _refuse_emptiness(
+        self, asked: Override, subjects: Iterable[Subject], virtuals: Iterable[Virtual]
+    ) -> None:
+        """Raise where a virtual server that takes new connections would take none any more."""
+        if asked.action == "weight" and asked.weight:
+            return
+        by_name: dict[str, set[DestKey]] = {}
+        for subject in subjects:
+            if subject.server is not None:
+                by_name.setdefault(subject.virtual, set()).add(subject.server)
+        for virtual in virtuals:
+            leaving = by_name.get(virtual.spec.name)
+            if leaving is None or virtual.spec.sorry_server is not None:
+                continue
+            weights = {
+                key: weight
+                for key, weight in virtual.pool.weights.items()
+                if virtual.pool.up[key] and weight > 0
+            }
+            if weights and not weights.keys() - leaving:
+                raise AskError(
+                    "refused",
+                    f"{virtual.spec.name} would have no server left that takes new connections",
+                    "--force does it all the same.",
+                )
+
+    async def _drained(self, virtual: VirtualServerSpec, effect: Drained, now: float) -> None:
+        flows = 0
+        udp = [key for key in virtual.keys if key.protocol is Protocol.UDP]
+        for key in udp:
+            port = effect.server.port or key.port
+            server = DestKey(effect.server.address, port)
+            try:
+                flows += await asyncio.to_thread(
+                    self._conntrack.forget, Protocol.UDP, DestKey(key.address, key.port), server
+                )
+            except OperatorError:
+                break  # without connection tracking there is nothing to forget
+        why = "no connection is left"
+        if service_of(virtual).moves:
+            why = "UDP is not waited for: its flows move at their next packet"
+        if effect.overdue:
+            why = "the deadline is over"
+        self._emit(
+            events.DrainEnded(
+                virtual.name,
+                str(effect.server),
+                why,
+                effect.left.connections if effect.left else 0,
+                flows,
+                format_duration(now - effect.order.since),
+            )
+        )
+
+    def _save(self) -> None:
+        self._file.save(self.book)
+
+
+def service_of(virtual: VirtualServerSpec) -> Service:
+    """Return how this kernel treats what drains of *virtual* leave."""
+    return Service(
+        persistent=virtual.persistence > 0,
+        templates_hold=read_number(_TEMPLATES) == 0,
+        moves=all(key.protocol is Protocol.UDP for key in virtual.keys)
+        and read_number(_NODEST) == 1,
+    )
+
+
+def select(asked: Override, virtuals: Iterable[Virtual], *, whole: bool) -> list[Subject]:
+    """Return the subjects that *asked* names; raise :class:`AskError` where there are none."""
+    named = [virtual for virtual in virtuals if is_named(virtual.spec.name, asked.virtual_servers)]
+    if not named and asked.virtual_servers:
+        raise AskError("not_found", f"there is no virtual server {asked.virtual_servers[0]}")
+    if whole:
+        return [Subject(virtual.spec.name) for virtual in named]
+    address, port = parse_server(asked.server)
+    found = [
+        Subject(virtual.spec.name, server_key(server))
+        for virtual in named
+        for server in virtual.spec.real_servers
+        if server.address == address and (port is None or port in _ports(virtual.spec, server))
+    ]
+    if not found:
+        where = ", ".join(asked.virtual_servers) or "any virtual server"
+        raise AskError("not_found", f"{asked.server} is not a real server of {where}")
+    return found
+
+
+def is_named(name: str, wanted: Collection[str]) -> bool:
+    """Return whether *wanted* has the virtual server *name*, its protocol aside; none has all."""
+    return not wanted or name in wanted or name.partition(" ")[2] in wanted
+
+
+def parse_server(text: str) -> tuple[Address, int | None]:
+    """Return address and port of ``ADDRESS``, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``.
+
+    Raises :class:`AskError`.
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        return parse_address(host), int(port) if port else None
+    except ValueError:
+        raise AskError(
+            "bad_request", f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT"
+        ) from None
+
+
+def _check(asked: Override) -> None:
+    """Raise :class:`AskError` for numbers that make no sense."""
+    for seconds in (asked.for_seconds, asked.deadline_seconds):
+        if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
+            raise AskError("bad_request", f"{seconds:g} seconds are not between 0 and a year")
+    if not 0 <= asked.weight <= MAX_WEIGHT:
+        raise AskError("bad_request", f"weight {asked.weight} is not between 0 and {MAX_WEIGHT}")
+    if len(asked.reason) > MAX_REASON:
+        raise AskError("bad_request", f"the reason has more than {MAX_REASON} characters")
+    if asked.action in ("disable", "enable") and not asked.virtual_servers:
+        raise AskError("bad_request", f"{asked.action} needs the name of a virtual server")
+
+
+def _ports(virtual: VirtualServerSpec, server: RealServerSpec) -> Iterator[int]:
+    yield server.port
+    if not server.port:
+        yield from (key.port for key in virtual.keys)
+
+
+def _left(
+    virtual: VirtualServerSpec, draining: Iterable[DestKey], client: IpvsClient
+) -> Mapping[DestKey, Left]:
+    """Return what is left of the servers that drain, over all services of *virtual*."""
+    connections: Counter[DestKey] = Counter()
+    templates: Counter[DestKey] = Counter()
+    servers = [*draining]
+    for key in virtual.keys:
+        try:
+            stats = client.stats(key)
+        except OperatorError:
+            continue  # it was refused, or is on its way out
+        found = {one.key: one for one in stats.destinations}
+        for server in servers:
+            one = found.get(DestKey(server.address, server.port or key.port))
+            if one is not None:
+                connections[server] += one.active + one.inactive
+                templates[server] += one.persistent
+    return {server: Left(connections[server], templates[server]) for server in servers}
+
+
+def _words(subject: Subject) -> tuple[str, str]:
+    return subject.virtual, str(subject.server) if subject.server else ""
