@@ -20,6 +20,7 @@ from support.fullnat_net import (
     LIPS6,
     OTHER_LIP4,
     PORT,
+    RARELY_ON_IPVS,
     SERVER,
     SERVER4,
     SERVER6,
@@ -331,6 +332,7 @@ def test_guard_carries_proxied_connections_through_a_foreign_flush(director: Dir
             assert [connection.ask() for connection in connections] == before
 
 
+@RARELY_ON_IPVS
 def test_ports_on_the_lip_are_of_the_range_of_the_service(director: Director) -> None:
     connections = [director.network.connect(VIP4_ANY) for _ in range(4)]
     assert {connection.peer() for connection in connections} == {
@@ -352,6 +354,7 @@ PROXIED: Final = (VIP4, VIP6)
 STRAYS: Final = Defences.of(SERVICES, strays=[key(VIP4), key(VIP6)])
 
 
+@RARELY_ON_IPVS
 @pytest.mark.parametrize("cookies", [COOKIES, Cookies()])
 @pytest.mark.parametrize("vip", PROXIED)
 def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
@@ -380,6 +383,7 @@ def test_stray_segments_to_a_defended_service_are_dropped_unanswered(
     assert director.counter("dropped_stray") in dropped
 
 
+@RARELY_ON_IPVS
 def test_stray_segments_are_answered_where_nobody_asked(director: Director) -> None:
     before = director.resets()
     director.become(Ruleset(POOLS, SERVICES))
@@ -437,6 +441,7 @@ def datagram(network: Network, vip: str, port: int, size: int = 3) -> bool:
             return False
 
 
+@RARELY_ON_IPVS
 def test_other_ports_of_a_closed_address_are_silent_and_the_director_still_calls_out(
     director: Director,
 ) -> None:
@@ -468,6 +473,7 @@ def test_other_ports_of_a_closed_address_are_silent_and_the_director_still_calls
             run(f"ip route del {VIP4_OTHER}")
 
 
+@RARELY_ON_IPVS
 def test_udp_is_dropped_for_addresses_of_tcp_services_only(director: Director) -> None:
     network = director.network
     services = {
@@ -498,6 +504,7 @@ def test_udp_is_dropped_for_addresses_of_tcp_services_only(director: Director) -
             run(f"ip route del {VIP4_OTHER}")
 
 
+@RARELY_ON_IPVS
 @pytest.mark.parametrize("vip", [VIP4, VIP6])
 def test_fragments_to_a_defended_address_are_dropped(director: Director, vip: str) -> None:
     network = director.network

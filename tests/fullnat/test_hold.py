@@ -17,6 +17,7 @@ from support.fullnat_net import (
     LIPS4,
     LIPS6,
     PORT,
+    RARELY_ON_IPVS,
     SERVER,
     SERVER4,
     SERVER6,
@@ -168,6 +169,7 @@ def site(network: Network) -> Site:
     return Site(network)
 
 
+@RARELY_ON_IPVS
 @pytest.mark.parametrize("family", [4, 6])
 def test_strays_are_answered_but_for_the_time_of_a_hold_that_ends_by_itself(
     site: Site, family: int
@@ -218,6 +220,7 @@ def test_connections_begin_and_go_on_during_a_hold(site: Site, vip: str) -> None
     site.end()
 
 
+@RARELY_ON_IPVS
 def test_a_second_hold_begins_anew(site: Site) -> None:
     site.hold(SHORT)
     site.hold(LONG)
@@ -226,6 +229,7 @@ def test_a_second_hold_begins_anew(site: Site) -> None:
     wait_until(lambda: site.held() == (0, 1))
 
 
+@RARELY_ON_IPVS
 def test_a_hold_is_no_change_of_the_table(site: Site) -> None:
     expected = expected_content(RULESET)
     assert expected is not None

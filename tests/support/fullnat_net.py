@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
+import pytest
+
 CLIENT, DIRECTOR, SERVER = "client", "director", "server"
 CLIENT4 = "192.0.2.10"
 VIP4, VIP4_OTHER = "198.51.100.1", "198.51.100.2"
@@ -29,6 +31,13 @@ SERVER4, SERVER6 = "10.0.0.2", "fd00::2"
 VPORT, PORT = 80, 8080
 FRONT: Final = ("192.0.2.1/24", "2001:db8:c::1/64")
 BACK: Final = ("10.0.0.1/24", "fd00::1/64")
+
+RARELY_ON_IPVS: Final = pytest.mark.parametrize(
+    "network",
+    ["stand-in", pytest.param("ipvs", marks=[pytest.mark.ipvs, pytest.mark.long])],
+    indirect=True,
+)
+"""For tests of what IPVS has no part in: an ordinary run has them with the stand-in alone."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
