@@ -95,6 +95,8 @@ class Applied(msgspec.Struct, frozen=True, tag=True):
     real_servers: int = 0
     instances: int = 0
     """VRRP instances."""
+    changes: dict[str, int] = {}
+    """The operations by kind."""
 
 
 @final

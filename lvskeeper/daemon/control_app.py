@@ -13,13 +13,16 @@ from aiohttp import web
 
 from lvskeeper.daemon.questions import (
     AskError,
+    Confirm,
     ListOverrides,
     Override,
     Question,
     ReadEvents,
+    Reload,
     Reply,
     TakeSnapshot,
 )
+from lvskeeper.daemon.web_app import Pages
 from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
 
 MAX_BODY: Final = 64 * 1024
@@ -28,6 +31,8 @@ ANSWER_LIMIT: Final = 10.0
 """Seconds until something is answered at the latest; a role has less."""
 ORDER_LIMIT: Final = 18.0
 """Seconds for an order, which the kernel has when it is answered."""
+RELOAD_LIMIT: Final = 310.0
+"""Seconds for a reload, which is in force when it is answered."""
 EVENTS_LIMIT: Final = 40.0
 """Seconds for events, which a reader may wait for."""
 IDLE_LIMIT: Final = 15.0
@@ -55,12 +60,15 @@ ROUTES: Final = (
     Route("GET", "/events", ReadEvents, EVENTS_LIMIT),
     Route("GET", "/overrides", ListOverrides),
     Route("POST", "/overrides", Override, ORDER_LIMIT),
+    Route("POST", "/reload", Reload, RELOAD_LIMIT),
+    Route("POST", "/confirm", Confirm),
 )
 
 
 async def serve(listener: socket.socket, ask: Asker) -> None:
     """Answer on *listener* for ever; *ask* has the answers."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_json])
+    Pages(ask).add_to(app, page=False)
     for route in ROUTES:
         app.router.add_route(route.method, f"/v{API_VERSION}{route.path}", _handler(route, ask))
     runner = web.AppRunner(
@@ -88,7 +96,7 @@ def _handler(route: Route, ask: Asker) -> Callable[[web.Request], Awaitable[web.
         if reply.problem is None:
             return _answer(200, bytes(reply.body))
         status = CODES.get(reply.problem.code, 500)
-        if reply.body != b"null":
+        if bytes(reply.body) != b"null":
             return _answer(status, bytes(reply.body))
         return _failure(reply.problem)
 

@@ -13,21 +13,28 @@ from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.questions import (
     Ask,
     AskError,
+    Confirm,
     ListOverrides,
     Override,
     ReadEvents,
+    Reload,
     Reply,
     RoleQuestion,
     TakeSnapshot,
 )
 from lvskeeper.daemon.recorder import Recorder
+from lvskeeper.daemon.reloads import Reloads
 from lvskeeper.daemon.staff import Post, Staff
-from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView
+from lvskeeper.observe import order_events as events
+from lvskeeper.observe.log import Emit
+from lvskeeper.observe.snapshot import DaemonView, Problem, ReloadView, RoleView
 
 ROLE_LIMIT: Final = 3.0
 """Seconds that a role has for an answer; a beat comes every second."""
 ORDER_LIMIT: Final = 15.0
 """Seconds until an order is in the kernel's table."""
+RELOAD_LIMIT: Final = 300.0
+"""Seconds for a reload: loading the file, and both roles."""
 
 
 @final
@@ -44,16 +51,19 @@ class _Snapshot(msgspec.Struct, frozen=True):
 class Desk:
     """Knows whom to ask for what."""
 
-    def __init__(self, staff: Staff, file: Path, recorder: Recorder) -> None:
+    def __init__(
+        self, staff: Staff, file: Path, recorder: Recorder, reloads: Reloads, emit: Emit
+    ) -> None:
         self._staff = staff
+        self._reloads = reloads
+        self._emit = emit
         self.recorder: Final = recorder
         self._file = file
         self._started = time.monotonic()
         self._generation = 0
         self._applied: float | None = None
         self.last_reload = ""
-        self.rollback_at: float | None = None
-        """When the running configuration is rolled back unless it is confirmed."""
+        """How it ended, in words."""
 
     def on_applied(self, generation: int) -> None:
         """Hear that *generation* is in force."""
@@ -69,6 +79,12 @@ class Desk:
                     director, limit = self._staff.director, ORDER_LIMIT
                     reply = await self.ask_role(director, asked.question, asked.by, limit)
                     return Reply(asked.number, reply.body, reply.problem)
+                case Reload():
+                    return await self._reload(asked.number, asked.question)
+                case Confirm():
+                    self._reloads.confirm()
+                    self._emit(events.ReloadConfirmed(asked.by))
+                    return Reply(asked.number)
                 case ReadEvents():
                     found = await self.recorder.read(asked.question)
                     return Reply(asked.number, msgspec.Raw(msgspec.json.encode(found)))
@@ -77,8 +93,17 @@ class Desk:
         except AskError as error:
             return Reply(asked.number, problem=error.problem)
 
+    async def _reload(self, number: int, asked: Reload) -> Reply:
+        order = self._reloads.order(asked.confirm_seconds)
+        if not asked.wait:
+            view = ReloadView(applied=False, message="the reload was asked for")
+            return Reply(number, msgspec.Raw(msgspec.json.encode(view)))
+        view = await order.result(RELOAD_LIMIT)
+        problem = None if view.applied else Problem("refused", view.message)
+        return Reply(number, msgspec.Raw(msgspec.json.encode(view)), problem)
+
     async def ask_role(
-        self, post: Post, question: RoleQuestion, by: str = "", limit: float = ROLE_LIMIT
+        self, post: Post, question: RoleQuestion, by: str = "", limit: float | None = None
     ) -> Reply:
         """Return what the role of *post* answers; raise :class:`AskError` where it does not."""
         if post.spec == NOTHING:
@@ -87,7 +112,7 @@ class Desk:
             raise AskError(
                 "unavailable", f"no {post.name} role runs", "It is started again; try then."
             )
-        return await post.role.query(question, limit, by)
+        return await post.role.query(question, ROLE_LIMIT if limit is None else limit, by)
 
     async def _snapshot(self, number: int) -> Reply:
         (director, worry), (router, other) = await asyncio.gather(
@@ -108,7 +133,7 @@ class Desk:
         return reply.body, reply.problem
 
     def _daemon(self) -> DaemonView:
-        now = time.monotonic()
+        now, deadline = time.monotonic(), self._reloads.deadline
         return DaemonView(
             taken=now,
             time=time.time(),
@@ -118,7 +143,7 @@ class Desk:
             file=str(self._file),
             generation=self._generation,
             applied_age=None if self._applied is None else now - self._applied,
-            unconfirmed=None if self.rollback_at is None else max(0.0, self.rollback_at - now),
+            unconfirmed=None if deadline is None else max(0.0, deadline - now),
             last_reload=self.last_reload,
             roles=tuple(_role_view(post, now) for post in self._staff.posts.values()),
         )

@@ -269,6 +269,7 @@ class Director:
             outcome.refused,
             len(spec.virtual_servers),
             sum(len(item.real_servers) for item in spec.virtual_servers),
+            changes=dict(outcome.kinds),
         )
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:

@@ -52,9 +52,24 @@ class Override(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True
     reason: str = ""
 
 
+@final
+class Reload(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Supervisor: read the file anew."""
+
+    confirm_seconds: float | None = None
+    """Roll back after these, unless confirmed."""
+    wait: bool = True
+    """Answer when it is applied and verified, or refused; else at once."""
+
+
+@final
+class Confirm(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Supervisor: keep the configuration that would be rolled back otherwise."""
+
+
 RoleQuestion: TypeAlias = TakeSnapshot | ListOverrides | Override
 """What a role answers."""
-Question: TypeAlias = RoleQuestion | ReadEvents
+Question: TypeAlias = RoleQuestion | ReadEvents | Reload | Confirm
 """What the supervisor answers, with the help of its roles."""
 
 

@@ -37,8 +37,17 @@ from lvskeeper.daemon.loading import load_in_child
 from lvskeeper.daemon.questions import Serve
 from lvskeeper.daemon.reception import Reception
 from lvskeeper.daemon.recorder import Recorder
+from lvskeeper.daemon.reloads import (
+    STOPPING,
+    ReloadOrder,
+    Reloads,
+    refusal,
+    success,
+    told_of,
+)
 from lvskeeper.daemon.role import News, RoleName
 from lvskeeper.daemon.run_dir import (
+    DUMP_SIGNALS,
     remove_pid_file,
     take_keep_mark,
     take_run_dir,
@@ -49,6 +58,7 @@ from lvskeeper.daemon.standing import Standing
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe import events, vrrp_events
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.snapshot import ReloadView
 from lvskeeper.units import format_duration
 
 if TYPE_CHECKING:
@@ -87,6 +97,10 @@ class Settings:
     """Leave the router's part there, as keepalived's ``-V``."""
     pid_file: Path | None = None
     """One more pid file."""
+    web: str = ""
+    """Where the status page is; empty for none."""
+    dump_dir: Path | None = None
+    """Where the dumps of keepalived's form go; the runtime directory if nothing is said."""
 
 
 @final
@@ -110,12 +124,12 @@ class Supervisor:
         self._sync: SyncRole | None = None
         self._mails: MailQueue | None = None
         self._stop_reason = ""
-        self._reload_wanted = False
         self._wake = asyncio.Event()
+        self._reloads = Reloads(self._wake.set)
         self._standing = Standing()
         self._staff = Staff(mains, emit, self._on_news, self._wake.set)
-        self._desk = Desk(self._staff, settings.file, self._recorder)
-        self._reception = Reception(settings.run_dir, emit, self._desk.answer)
+        self._desk = Desk(self._staff, settings.file, self._recorder, self._reloads, emit)
+        self._reception = Reception(settings.run_dir, emit, self._desk.answer, settings.web)
 
     async def run(self) -> ExitStatus:
         """Start, serve until a stop is asked for, stop; return the exit status."""
@@ -131,6 +145,7 @@ class Supervisor:
             )
             async with asyncio.TaskGroup() as tasks:
                 self._staff.begin(tasks)
+                self._catch_dump_signals()
                 status = await self._unless_stopped(self._start(started))
                 if status is None or status is ExitStatus.OK:
                     if status is not None:
@@ -158,8 +173,20 @@ class Supervisor:
         self._wake.set()
 
     def _ask_to_reload(self) -> None:
-        self._reload_wanted = True
-        self._wake.set()
+        self._reloads.want()
+
+    def _catch_dump_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, name in DUMP_SIGNALS.items():
+            loop.add_signal_handler(number, self._ask_for_dump, name)
+
+    def _ask_for_dump(self, name: str) -> None:
+        # Imported late, as what it says of VRRP
+        from lvskeeper.daemon.keepalived_dump import Dumper  # noqa: PLC0415 - see above
+
+        folder = self._settings.dump_dir or self._settings.run_dir
+        dumper = Dumper(self._desk, self._staff.router, folder, self._emit)
+        self._staff.begin_work(dumper.write(name, time.time()))
 
     def _ask_for_reports(self) -> None:
         for post in self._staff.posts.values():
@@ -196,6 +223,7 @@ class Supervisor:
         answer = await self._apply_all(loaded)
         match answer:
             case Applied():
+                self._reloads.on_applied(loaded)
                 self._standing.on_ready(answer)
                 self._emit(
                     events.DaemonReady(
@@ -220,12 +248,12 @@ class Supervisor:
             if dead is not None:
                 dead.died = False
                 await self._unless_stopped(self._revive(dead))
-            elif self._reload_wanted:
-                self._reload_wanted = False
-                await self._unless_stopped(self._reload())
+            elif (order := self._reloads.take()) is not None:
+                await self._unless_stopped(self._reload(order))
             else:
                 await self._wake.wait()
                 self._wake.clear()
+        self._reloads.close()
         self._standing.on_stop(self._stop_reason)
         self._emit(events.DaemonStopping(self._stop_reason))
 
@@ -236,42 +264,42 @@ class Supervisor:
             compat=given.compat, only=given.only,
         )  # fmt: skip
 
-    async def _reload(self) -> None:
+    async def _reload(self, order: ReloadOrder) -> None:
         self._standing.on_reload()
         applied = None
         try:
-            applied = await self._bring_in()
+            applied = await self._bring_in(order)
         finally:
+            order.settle(ReloadView(applied=False, message=STOPPING))
+            self._desk.last_reload = order.done.result().message
             if not self._stop_reason:
                 self._standing.on_ready(applied)
 
-    async def _bring_in(self) -> Applied | None:
+    async def _bring_in(self, order: ReloadOrder) -> Applied | None:
         """Load the file again and apply it; return what came of it, if it did."""
         started = time.monotonic()
-        loaded = await self._load()
+        loaded = self._reloads.confirmed if order.rollback else await self._load()
+        if loaded is None:
+            return None  # it was confirmed at the last moment
         if loaded.errors:
             self._show(loaded)
             self._emit(
                 events.ReloadRefused(str(self._settings.file), len(loaded.errors), loaded.errors[0])
             )
+            order.settle(refusal(loaded))
             return None
         self._warn(loaded)
         answer = await self._apply_all(loaded)
-        match answer:
-            case Applied():
-                self._emit(
-                    events.ReloadApplied(
-                        answer.operations,
-                        answer.virtual_servers,
-                        answer.instances,
-                        answer.refused,
-                        format_duration(time.monotonic() - started),
-                    )
-                )
-                return answer
-            case Failed():
-                self._emit(events.ApplyFailed(answer.message, answer.hint))
-                return None
+        if isinstance(answer, Failed):
+            self._emit(events.ApplyFailed(answer.message, answer.hint))
+            order.settle(ReloadView(applied=False, message=answer.message))
+            return None
+        self._reloads.on_applied(loaded, order)
+        took = time.monotonic() - started
+        for event in told_of(order, answer, took):
+            self._emit(event)
+        order.settle(success(order, loaded, answer, took))
+        return answer
 
     def _warn(self, loaded: Loaded) -> None:
         if loaded.warnings:
@@ -429,4 +457,5 @@ def _sum(total: Applied, answer: Applied) -> Applied:
         total.virtual_servers + answer.virtual_servers,
         total.real_servers + answer.real_servers,
         total.instances + answer.instances,
+        total.changes | answer.changes,
     )

@@ -5,16 +5,27 @@ What differs is always found against a fresh dump of the kernel, never against a
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.diff import diff
-from lvskeeper.ipvs.operation import AddService, DelService, Operation, SetService
+from lvskeeper.ipvs.operation import (
+    AddDest,
+    AddLocal,
+    AddService,
+    DelDest,
+    DelLocal,
+    DelService,
+    Operation,
+    SetDest,
+    SetService,
+)
 from lvskeeper.ipvs.types import Entry, Service, ServiceKey, Table
 from lvskeeper.kernel.ipvs import Failure, IpvsClient
 from lvskeeper.observe import events
@@ -31,6 +42,18 @@ SHOWN: Final = 3
 """Repairs told in words in one event."""
 
 
+_KINDS: Final[Mapping[type[Operation], str]] = {
+    AddService: "services added",
+    SetService: "services changed",
+    DelService: "services removed",
+    AddDest: "real servers added",
+    SetDest: "real servers changed",
+    DelDest: "real servers removed",
+    AddLocal: "local addresses added",
+    DelLocal: "local addresses removed",
+}
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -38,6 +61,8 @@ class Outcome:
 
     operations: int
     refused: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """The operations by kind."""
 
 
 @final
@@ -105,7 +130,8 @@ class TableKeeper:
                 if again := await self._compare(chosen, actual):
                     # Somebody else wrote meanwhile.
                     outcome = await self._carry_out(again)
-            return Outcome(len(operations), outcome.refused)
+            kinds = Counter(_KINDS[type(operation)] for operation in operations)
+            return Outcome(len(operations), outcome.refused, kinds)
 
     async def check_drift(self) -> None:
         """Repair what somebody else changed since the last look, and tell it."""

@@ -511,8 +511,8 @@ def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
     # Their classes register themselves
     import lvskeeper.observe.fullnat_events  # noqa: PLC0415 - see above
-    import lvskeeper.observe.order_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.health_events  # noqa: PLC0415 - see above
+    import lvskeeper.observe.order_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.vrrp_events  # noqa: F401, PLC0415 - see above
 
     by_name = {kind.NAME: kind for kind in Event.__subclasses__()}

@@ -63,3 +63,33 @@ class DrainEnded(Event, frozen=True):
     connections: Annotated[int, "connections that were left"]
     flows: Annotated[int, "UDP: entries of connection tracking that were deleted"]
     took: Annotated[str, "time since the order"]
+
+
+@final
+class ReloadUnconfirmed(Event, frozen=True):
+    """A reload is in force, and is rolled back unless somebody confirms it in time."""
+
+    NAME: ClassVar = "reload_unconfirmed"
+    LEVEL: ClassVar = Level.NOTICE
+    CURE: ClassVar = "`lvskeeper confirm` keeps it."
+    within: Annotated[str, "time to confirm"]
+
+
+@final
+class ReloadConfirmed(Event, frozen=True):
+    """The configuration that was to be confirmed stays."""
+
+    NAME: ClassVar = "reload_confirmed"
+    LEVEL: ClassVar = Level.NOTICE
+    by: Annotated[str, "who confirmed it"]
+
+
+@final
+class ReloadRolledBack(Event, frozen=True):
+    """Nobody confirmed a reload in time; what was confirmed last is in force again."""
+
+    NAME: ClassVar = "reload_rolled_back"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = "The file still has what was rolled back: mend it before the next start."
+    operations: Annotated[int, "changes made to the kernel's table"]
+    took: Annotated[str, "time that it took"]

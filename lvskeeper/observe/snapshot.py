@@ -63,6 +63,35 @@ class Problem(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
+@final
+class ReloadView(msgspec.Struct, frozen=True):
+    """What came of a reload."""
+
+    applied: bool
+    """It is in the kernel, read back and compared; else nothing was changed."""
+    message: str
+    """In words, for a person."""
+    operations: int = 0
+    """Changes that the kernel's table needed."""
+    refused: int = 0
+    """Of these, refused by the kernel; they are tried again."""
+    virtual_servers: int = 0
+    real_servers: int = 0
+    instances: int = 0
+    changes: dict[str, int] = {}
+    """The operations by kind: ``add service``, ``change destination``, ..."""
+    took: float = 0.0
+    """Seconds."""
+    warnings: tuple[str, ...] = ()
+    """Of the file, one line each; the first :data:`MAX_LINES`."""
+    errors: tuple[str, ...] = ()
+    """Why the file is refused."""
+    confirm_within: float | None = None
+    """Seconds after which it is rolled back unless it is confirmed."""
+
+
+MAX_LINES: Final = 100
+
 CODES: Final = {
     "bad_request": 400,
     "not_found": 404,
