@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "schema": "print the JSON schema of the YAML form",
     "status": "show how a running daemon is",
     "events": "show what the daemon told lately, and follow it",
+    "metrics": "print the metrics, or write them for node_exporter",
     "explain": "tell why something is in its state, or what a code of check means",
     "plan": "show what a configuration would change in this kernel's table",
     "doctor": "look whether this machine is fit for it, and say what mends what is not",

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take a configuration without a virtual server or anything of VRRP, at a reload too: "
         "all that was served is taken away",
     )  # fmt: skip
+    parser.add_argument(
+        "--web", default="", metavar="WHERE",
+        help="serve a read-only status page, /status.json, /metrics, /healthz and /readyz at "
+        "127.0.0.1:PORT, [::1]:PORT or unix:/PATH",
+    )  # fmt: skip
     add_reading(parser)
     _add_log(parser)
     add_keepalived(parser)
@@ -129,6 +134,7 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
             keep_services=args.dont_release_ipvs,
             keep_vips=args.dont_release_vrrp,
             pid_file=args.pid,
+            web=args.web,
         ),
         {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
         log.emit,

@@ -36,8 +36,12 @@ NICE: Final = 5
 class Control:
     """One life of the process."""
 
-    def __init__(self, channel: Channel, run_dir: Path) -> None:
+    def __init__(
+        self, channel: Channel, run_dir: Path, web: socket.socket | None = None
+    ) -> None:
+        """Make it; *web* listens for readers of the status page, if that is wanted."""
         self._channel = channel
+        self._web = web
         self._path = run_dir / SOCKET_NAME
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._asked = 0
@@ -46,23 +50,26 @@ class Control:
     async def run(self) -> None:
         """Serve until the supervisor is gone."""
         decoder: msgspec.json.Decoder[ToControl] = msgspec.json.Decoder(ToControl)
-        serving: asyncio.Task[None] | None = None
+        serving: list[asyncio.Task[None]] = []
+        if self._web is not None:
+            serving.append(asyncio.create_task(self._serve_web(self._web)))
         while (message := await self._channel.receive(decoder)) is not None:
             match message:
                 case Serve(mode=mode, group=group):
                     if self._listener is None:
                         self._listener = listen(self._path, mode, group)
-                        serving = asyncio.create_task(self._serve(self._listener))
+                        serving.append(asyncio.create_task(self._serve(self._listener)))
                     else:
                         admit(self._path, mode, group)
                 case Reply(number=number):
                     waiting = self._open.get(number)
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
-            if serving is not None and serving.done():
-                serving.result()
-        if serving is not None:
-            serving.cancel()
+            for task in serving:
+                if task.done():
+                    task.result()
+        for task in serving:
+            task.cancel()
 
     async def ask(self, question: Question, limit: float, by: str) -> Reply:
         """Ask the supervisor and return its answer, after *limit* seconds at most.
@@ -93,6 +100,12 @@ class Control:
         from lvskeeper.daemon.control_app import serve  # noqa: PLC0415 - aiohttp
 
         await serve(listener, self.ask)
+
+    async def _serve_web(self, listener: socket.socket) -> None:
+        await _first_connection(listener)
+        from lvskeeper.daemon.web_app import serve_web  # noqa: PLC0415 - aiohttp
+
+        await serve_web(listener, self.ask)
 
 
 def listen(path: Path, mode: int, group: str) -> socket.socket:
@@ -137,11 +150,14 @@ async def _first_connection(listener: socket.socket) -> None:
         loop.remove_reader(listener)
 
 
-def control_main(sock: socket.socket, run_dir: Path) -> int:
-    """Run the control socket in *run_dir* until the supervisor at *sock* is gone."""
+def control_main(sock: socket.socket, run_dir: Path, web: socket.socket | None = None) -> int:
+    """Run the control socket in *run_dir* until the supervisor at *sock* is gone.
+
+    *web* is the socket of the status page, if there is one.
+    """
 
     async def main() -> None:
-        await Control(await Channel.connect(sock), run_dir).run()
+        await Control(await Channel.connect(sock), run_dir, web).run()
 
     with contextlib.suppress(OSError, ValueError):
         os.nice(NICE)

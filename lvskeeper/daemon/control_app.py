@@ -23,6 +23,7 @@ from lvskeeper.daemon.questions import (
     TakeSnapshot,
 )
 from lvskeeper.daemon.web_app import Pages
+from lvskeeper.daemon.web_app import Pages
 from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
 
 MAX_BODY: Final = 64 * 1024
@@ -68,6 +69,7 @@ ROUTES: Final = (
 async def serve(listener: socket.socket, ask: Asker) -> None:
     """Answer on *listener* for ever; *ask* has the answers."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_json])
+    Pages(ask).add_to(app, page=False)
     Pages(ask).add_to(app, page=False)
     for route in ROUTES:
         app.router.add_route(route.method, f"/v{API_VERSION}{route.path}", _handler(route, ask))

@@ -20,6 +20,7 @@ from lvskeeper.daemon.channel import Channel
 from lvskeeper.daemon.control import control_main
 from lvskeeper.daemon.process import Child, describe_status, reaped, spawn
 from lvskeeper.daemon.questions import Ask, Reply, Serve
+from lvskeeper.daemon.web import open_web
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
@@ -37,9 +38,14 @@ class Reception:
     """Keeps the control socket open."""
 
     def __init__(
-        self, run_dir: Path, emit: Emit, answer: Callable[[Ask], Awaitable[Reply]]
+        self, run_dir: Path, emit: Emit, answer: Callable[[Ask], Awaitable[Reply]], web: str = ""
     ) -> None:
-        """Make it; *answer* has an answer to everything, within a time."""
+        """Make it; *answer* has an answer to everything, within a time.
+
+        *web* says where the status page is to be, if it is to be. Raises :class:`OperatorError`
+        where that cannot be had.
+        """
+        self._web = open_web(web) if web else None
         self._run_dir = run_dir
         self._emit = emit
         self._answer = answer
@@ -63,7 +69,7 @@ class Reception:
             await asyncio.wait({self._running})
 
     def _main(self, sock: socket.socket) -> int:
-        return control_main(sock, self._run_dir)
+        return control_main(sock, self._run_dir, self._web)
 
     async def _run(self, tasks: asyncio.TaskGroup) -> None:
         pause = BACKOFF_FIRST

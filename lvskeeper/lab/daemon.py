@@ -49,6 +49,8 @@ class Daemon:
         self._namespace = namespace
         self.file: Final = file
         self.run_dir: Final = run_dir
+        self.options: Final[list[str]] = []
+        """Further options of ``run``."""
         self._told: list[Told] = []
         self._noise: list[str] = []
         self._changed = threading.Condition()
@@ -112,7 +114,7 @@ class Daemon:
         mark = time.monotonic()
         arguments = ["-m", "lvskeeper", "run", "-f", str(self.file)]
         arguments += ["--run-dir", str(self.run_dir)]
-        arguments += ["--log-format", "json", "--log-level", "debug"]
+        arguments += ["--log-format", "json", "--log-level", "debug", *self.options]
         self._process = self._namespace.python(*arguments, stderr=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
