@@ -50,7 +50,8 @@ class Announcer:
         """Tell whom *spec* names from now on."""
         self._spec = spec
         self._mail_settings = msgspec.Raw(msgspec.json.encode(spec.mail))
-        self._scripts.secure = spec.script_security
+        ready = any(map(_scripted, spec.virtual_servers))
+        self._scripts.configure(secure=spec.script_security, ready=ready)
         self._pipes.replace(spec.fifos, secure=spec.script_security)
 
     def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> None:
@@ -231,6 +232,12 @@ def _check_event(
 
 def _server(virtual: VirtualServerSpec, key: DestKey) -> RealServerSpec:
     return next(item for item in virtual.real_servers if server_key(item) == key)
+
+
+def _scripted(virtual: VirtualServerSpec) -> bool:
+    if virtual.quorum_up or virtual.quorum_down:
+        return True
+    return any(one.notify_up or one.notify_down for one in virtual.real_servers)
 
 
 def _sorry(virtual: VirtualServerSpec) -> str:

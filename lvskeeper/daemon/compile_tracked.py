@@ -26,7 +26,8 @@ def scripts(vrrp: m.VrrpConfig, user: ScriptUser) -> Iterator[r.TrackedScript]:
         command = script(one.script, one.user or user)
         if one.name in used and command is not None:
             spec = ScriptSpec(one.interval, one.timeout, one.rise, one.fall, one.init_fail)
-            yield r.TrackedScript(one.name, command, spec)
+            secure = vrrp.globals.enable_script_security
+            yield r.TrackedScript(one.name, command, spec, secure)
 
 
 def files(vrrp: m.VrrpConfig) -> Iterator[r.TrackedFile]:

@@ -17,6 +17,7 @@ Kind: TypeAlias = Literal["INSTANCE", "GROUP"]
 
 STOPPED: Final = "STOP"
 DELETED: Final = "DELETED"
+QUIET: Final = Notifies()
 LOWER_HEARD: Final = "MASTER_RX_LOWER_PRI"
 
 
@@ -47,7 +48,10 @@ class Notifier:
     def replace(self, spec: RouterSpec) -> None:
         """Go by *spec* from now on; scripts that wait stay, and so do pipes that are the same."""
         self._router_id = spec.router_id
-        self._scripts.secure = spec.script_security
+        notifies = [one.notifies for one in spec.instances]
+        notifies += [one.notifies for one in spec.groups]
+        ready = any(each != QUIET for each in notifies)
+        self._scripts.configure(secure=spec.script_security, ready=ready)
         names = {item.spec.key: item.spec.name for item in spec.instances}
         self._last = {name: self._last[name] for name in names.values() if name in self._last}
         self._members = {

@@ -13,7 +13,6 @@ from typing import Final, final
 
 from lvskeeper.daemon.children import KILL_DELAY
 from lvskeeper.daemon.roles import Script
-from lvskeeper.daemon.script_security import root_risk
 from lvskeeper.daemon.scripts import (
     DROPPED,
     SCRIPT_DEADLINE,
@@ -60,8 +59,10 @@ class EventScripts:
         self._idle.set()
         self._closed = False
         self._killing = False
-        self.secure = False
-        """``enable_script_security``: refuse to run as root what others could write."""
+
+    def configure(self, *, secure: bool, ready: bool) -> None:
+        """Go by ``enable_script_security``, and be *ready* where there are scripts."""
+        self._runner.configure(secure=secure, ready=ready)
 
     def submit(
         self, subject: str, scripts: Sequence[Script], facts: Mapping[str, str], *, passing: bool
@@ -121,12 +122,8 @@ class EventScripts:
                 self._drop(subject, state.current)
                 continue
             script = state.current.scripts.popleft()
-            risk = root_risk(script) if self.secure else ""
-            if not risk:
-                self._runner.submit(subject, script, state.current.facts)
-                return
-            error = f"not run as root: {risk}"
-            self._tell(state.current, ScriptOutcome(subject, script.argv, error=error))
+            self._runner.submit(subject, script, state.current.facts)
+            return
 
     def _on_done(self, outcome: ScriptOutcome) -> None:
         self._tell(self._subjects[outcome.subject].current, outcome)

@@ -119,6 +119,8 @@ class TrackedScript:
     name: str
     script: Script
     spec: ScriptSpec
+    secure: bool = False
+    """``enable_script_security``: root does not run it where somebody else could write it."""
 
 
 @final

@@ -1,9 +1,10 @@
-"""The process that runs track scripts for the router role, so that the role itself never forks.
+"""The process that runs the scripts of a role, so that the role itself never forks.
 
 Even a vfork holds up the whole parent until the child runs its program, and a child of a role
 with SCHED_RR is in the usual class: on a busy machine the role would wait for its turn. Looking up
-users may take long, too. So the role sends a packet, and this process, always in the usual class,
-does the rest. It ends when its socket does, and takes the scripts with it.
+users and files may take long, too. So the role sends a packet, and this process, always in the
+usual class, does the rest. It ends when its socket does, and takes the scripts with it, but for
+those that tell of a transition which nobody would tell again.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from types import FrameType
 from typing import Final, TypeAlias, assert_never, final
 
@@ -28,9 +30,8 @@ from lvskeeper.daemon.children import (
     identity,
 )
 from lvskeeper.daemon.packets import Packets
+from lvskeeper.daemon.script_security import root_risk
 
-OUTPUT_TOLD: Final = 512
-"""Characters of a script's output that are told, the last ones."""
 KNOWN_FOR: Final = 60.0
 """Seconds until a user and group are looked up again."""
 NICE: Final = -10
@@ -47,6 +48,12 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     argv: tuple[str, ...]
     user: str
     group: str
+    facts: dict[str, str] = msgspec.field(default_factory=dict)
+    """What its environment tells it."""
+    secure: bool = False
+    """Refuse to run it as root where others than root could write it."""
+    stays: float = 0.0
+    """Seconds that it may go on if the role dies."""
 
 
 @final
@@ -109,23 +116,32 @@ class _Host:
         self._runs: Final[dict[int, asyncio.Task[None]]] = {}
         self._children: Final[dict[int, Child]] = {}
         self._known: Final[dict[tuple[str, str], tuple[float, Identity]]] = {}
+        self._staying: Final[dict[int, float]] = {}
+        """Runs that may go on for so many seconds."""
         self._over: Final = asyncio.Event()
 
     async def serve(self) -> None:
         """Work until the role is gone, then end what still runs."""
         self._send(Ready())
         await self._over.wait()
+        for number in self._children.keys() - self._staying.keys():
+            self._signal(number, signal.SIGTERM)
+        await self._wait(self._runs.keys() - self._staying.keys(), STOP_GRACE)
+        for number in self._children.keys() - self._staying.keys():
+            self._signal(number, signal.SIGKILL)
+        await self._wait(self._staying.keys(), max(self._staying.values(), default=0.0))
         for child in self._children.values():
             child.condemned = True
-            child.signal(signal.SIGTERM)
-        runs = list(self._runs.values())
-        if runs:
-            await asyncio.wait(runs, timeout=STOP_GRACE)
-        for child in self._children.values():
             child.signal(signal.SIGKILL)
+        runs = list(self._runs.values())
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _wait(self, numbers: Iterable[int], limit: float) -> None:
+        runs = [self._runs[number] for number in numbers]
+        if runs:
+            await asyncio.wait(runs, timeout=limit)
 
     def _on_end(self) -> None:
         self._over.set()
@@ -156,13 +172,17 @@ class _Host:
         start = self._loop.time()
         try:
             who = await self._who(run.user, run.group)
+            if run.secure and (risk := await asyncio.to_thread(root_risk, run)):
+                raise ValueError(f"not run as root: {risk}")  # noqa: TRY301 - told like others
             with Output() as output:
-                child = Child(run.argv, environment({}), who=who, output=output.write_end)
+                child = Child(run.argv, environment(run.facts), who=who, output=output.write_end)
                 self._children[run.id] = child
+                if run.stays:
+                    self._staying[run.id] = run.stays
                 self._send(Started(run.id, child.pid))
                 output.listen()
                 code = await asyncio.shield(child.ended)
-                text = output.finish()[-OUTPUT_TOLD:]
+                text = output.finish()
         except (OSError, ValueError, LookupError) as error:
             self._send(Unstarted(run.id, explain(error)))
         except asyncio.CancelledError:
@@ -171,6 +191,7 @@ class _Host:
             self._send(Ended(run.id, code, self._loop.time() - start, text))
         finally:
             self._children.pop(run.id, None)
+            self._staying.pop(run.id, None)
 
     async def _who(self, user: str, group: str) -> Identity:
         """Look up who that is; a directory service may hang, so not in the loop."""

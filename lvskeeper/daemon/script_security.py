@@ -10,17 +10,28 @@ import shutil
 import stat
 from collections import deque
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, Protocol
 
 from lvskeeper.daemon.children import PATH
-from lvskeeper.daemon.roles import Script
 
 MAX_LINKS: Final = 40
 """Symbolic links on the way to a file, as the kernel has it."""
 _ACL: Final = "system.posix_acl_access"
 
 
-def root_risk(script: Script) -> str:
+class Runnable(Protocol):
+    """What is to run, and who is to run it."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command."""
+
+    @property
+    def user(self) -> str:
+        """Who runs it; empty: who we are."""
+
+
+def root_risk(script: Runnable) -> str:
     """Return why *script* must not be run as root, with the place; or nothing.
 
     Nothing also where it does not run as root, or is not there: then its start says so.

@@ -1,21 +1,23 @@
 """Runs notify and quorum scripts: in order for each subject, without a shell, with a deadline.
 
 Scripts of one subject (a real server, a virtual server) run one after the other, so that *down*
-never overtakes *up*. Each has its own session; at the deadline its whole process group gets
+never overtakes *up*. A host of their own starts them (:mod:`lvskeeper.daemon.script_runs`); where
+we die they go on to their deadline, for nobody would tell again what they tell. Each has its own
+session; at the deadline its whole process group gets
 SIGTERM, then SIGKILL. A process that leaves the group by its own ``setsid`` is out of reach.
 A script that leaves a process in the background is done when the script itself ends; its output
 is then closed, so such a process must not write to it.
 """
 
 import asyncio
-import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from lvskeeper.daemon.children import KILL_DELAY, Child, Output, environment, explain, identity
+from lvskeeper.daemon.children import KILL_DELAY
 from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.script_runs import ScriptRuns
 
 MAX_WAITING: Final = 8
 """Scripts that wait for one subject. When one more comes, only the latest is kept."""
@@ -82,13 +84,21 @@ class ScriptRunner:
         """Make a runner; times are in seconds, *limit* is how many scripts run at a time."""
         self._on_done = on_done
         self._deadline = deadline
-        self._kill_delay = kill_delay
+        self._runs = ScriptRuns(kill_delay=kill_delay)
         self._slots = asyncio.Semaphore(limit)
         self._subjects: dict[str, _Subject] = {}
         self._closed = False
-        self._killing = False
-        self.secure = False
-        """``enable_script_security``: refuse to run as root what others could write."""
+        self._hurried = False
+        self._secure = False
+
+    def configure(self, *, secure: bool, ready: bool) -> None:
+        """Go by ``enable_script_security`` where *secure*; have a host where one is to be *ready*.
+
+        Without it the first script has to wait for the start of the host.
+        """
+        self._secure = secure
+        if ready:
+            self._runs.prepare()
 
     def submit(self, subject: str, script: Script, facts: Mapping[str, str]) -> None:
         """Run *script* after all earlier ones of *subject*.
@@ -113,19 +123,20 @@ class ScriptRunner:
         """
         self._closed = True
         tasks = [state.task for state in self._subjects.values() if state.task is not None]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=deadline)
-        self._killing = True
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=deadline)
+            self._hurried = True
+            self._runs.hurry()
+            if late:
+                await asyncio.wait(late)
+        await self._runs.close()
 
     async def _work(self, subject: str, state: _Subject) -> None:
         try:
-            while state.waiting and not self._killing:
+            while state.waiting:
                 async with self._slots:
+                    if self._hurried:
+                        break
                     # Taken only now: while it waited for a slot, later ones may have replaced it.
                     job = state.waiting.popleft()
                     self._on_done(await self._run(subject, job))
@@ -136,48 +147,18 @@ class ScriptRunner:
                 self._on_done(ScriptOutcome(subject, argv, error=DROPPED, skipped=skipped))
 
     async def _run(self, subject: str, job: _Job) -> ScriptOutcome:
-        loop = asyncio.get_running_loop()
-        argv = job.script.argv
-        start = loop.time()
-        with Output() as output:
-            try:
-                child = Child(
-                    argv,
-                    environment(job.facts),
-                    who=identity(job.script.user, job.script.group),
-                    output=output.write_end,
-                )
-            except (OSError, ValueError, LookupError) as error:
-                return ScriptOutcome(subject, argv, error=explain(error), skipped=job.skipped)
-            output.listen()
-            code, timed_out = await self._reap(child)
-            text = output.finish()
+        end = await self._runs.run(
+            job.script, self._deadline, job.facts, secure=self._secure, stays=True
+        )
+        code = end.code
         return ScriptOutcome(
             subject,
-            argv,
+            job.script.argv,
             status=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
-            timed_out=timed_out,
-            seconds=loop.time() - start,
-            output=text,
-            error="it is stuck in the kernel, not even SIGKILL ends it" if code is None else "",
+            timed_out=end.timed_out,
+            seconds=end.seconds,
+            output=end.output,
+            error=end.error,
             skipped=job.skipped,
         )
-
-    async def _reap(self, child: Child) -> tuple[int | None, bool]:
-        """Wait for the end, forced by the deadline or by a cancel; return code and whether late."""
-        timed_out = False
-        try:
-            done, _ = await asyncio.wait((child.ended,), timeout=self._deadline)
-            if not done:
-                timed_out = True
-                # The leader may end before others of its group do.
-                child.condemned = True
-                child.signal(signal.SIGTERM)
-                await asyncio.wait((child.ended,), timeout=self._kill_delay)
-        except asyncio.CancelledError:
-            timed_out = child.condemned = True
-        if not child.ended.done():
-            child.signal(signal.SIGKILL)
-            await asyncio.wait((child.ended,), timeout=self._kill_delay)
-        return child.ended.result() if child.ended.done() else None, timed_out

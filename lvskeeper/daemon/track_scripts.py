@@ -205,7 +205,8 @@ class ScriptTracks:
             self._on_message(Unstarted(track.run, "the process that runs scripts does not run"))
             return
         try:
-            self._link.send(Run(track.run, script.argv, script.user, script.group))
+            secure = track.spec.secure
+            self._link.send(Run(track.run, script.argv, script.user, script.group, secure=secure))
         except ValueError as error:
             self._on_message(Unstarted(track.run, str(error)))
 

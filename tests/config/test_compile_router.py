@@ -270,8 +270,15 @@ def test_all_but_the_instances() -> None:
             ),
         ),
         scripts=(
-            TrackedScript("chk", Script(("/bin/chk", "1"), "operator"), ScriptSpec(3.0, 2.0, 2, 3)),
-            TrackedScript("other", Script(("/bin/other",), "nobody"), ScriptSpec(init_fail=True)),
+            TrackedScript(
+                "chk",
+                Script(("/bin/chk", "1"), "operator"),
+                ScriptSpec(3.0, 2.0, 2, 3),
+                secure=True,
+            ),
+            TrackedScript(
+                "other", Script(("/bin/other",), "nobody"), ScriptSpec(init_fail=True), secure=True
+            ),
         ),
         files=(TrackedFile("load", "/run/load", initial=5),),
         processes=(TrackedProcess("web", "nginx", spec=ProcessSpec(2, 0, 3.0, 1.0)),),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from lvskeeper.daemon import misc_checks
-from lvskeeper.daemon.misc_checks import HOST_PAUSE, MiscProber
+from lvskeeper.daemon.misc_checks import MiscProber
+from lvskeeper.daemon.script_runs import HOST_PAUSE
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ScriptRun
 from lvskeeper.units import parse_address
 
@@ -114,7 +114,7 @@ async def test_with_script_security_root_runs_nothing_that_others_could_write(
     write_script(script, 0o777)
     result = await prober.probe(spec())
     assert result.phase is Phase.INTERNAL
-    assert result.detail == f"not run as root: {script} is writable by everybody"
+    assert result.detail == f"{script}: not run as root: {script} is writable by everybody"
     assert (await prober.probe(spec(secure=False))).ok
     write_script(script, 0o755)
     assert (await prober.probe(spec())).ok
@@ -137,14 +137,15 @@ async def test_the_whole_group_ends_at_the_limit(prober: MiscProber, tmp_path: P
 
 
 async def test_a_script_that_ignores_sigterm_is_killed_before_its_probe_ends(
-    prober: MiscProber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(misc_checks, "KILL_DELAY", 0.3)
+    prober = MiscProber(kill_delay=0.3)
     own = tmp_path / "own"
     spec = sh(f"trap '' TERM; echo $$ > {own}; while :; do sleep 1000; done", limit=0.1)
     result = await prober.probe(spec)
     assert result.phase is Phase.TIMEOUT
     assert not alive(int(own.read_text()))
+    await prober.close()
 
 
 async def test_a_dropped_probe_ends_its_script(prober: MiscProber, tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ async def test_close_drops_what_does_not_fit_and_tells_it(bench: Bench) -> None:
     bench.notifier.stopped("INSTANCE", "VI_1", 100, slow)
     assert time.monotonic() - start < 3
     first, *others = bench.scripts
-    assert first.signal == signal.SIGKILL
+    assert first.signal == signal.SIGTERM
     assert [outcome.error for outcome in others] == ["dropped at stop"] * 5
 
 

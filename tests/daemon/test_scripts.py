@@ -1,12 +1,14 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.waiting import until
 
 from lvskeeper.daemon.children import MAX_OUTPUT
 from lvskeeper.daemon.roles import Script
@@ -240,7 +242,7 @@ async def test_close_waits_then_kills_and_drops(outcomes: Outcomes, tmp_path: Pa
     await runner.close(1)
     quick, slow, dropped = outcomes.all
     assert quick.output == "done"
-    assert (slow.timed_out, slow.signal) == (True, signal.SIGKILL)
+    assert (slow.timed_out, slow.signal) == (True, signal.SIGTERM)
     assert (dropped.error, dropped.status) == ("dropped at stop", None)
     assert not alive(int((tmp_path / "pid").read_text()))
     with pytest.raises(RuntimeError, match="closed"):
@@ -250,6 +252,42 @@ async def test_close_waits_then_kills_and_drops(outcomes: Outcomes, tmp_path: Pa
 async def test_close_without_scripts_is_quick(runner: ScriptRunner, outcomes: Outcomes) -> None:
     await runner.close(60)
     assert outcomes.all == []
+
+
+async def test_a_script_goes_on_where_we_are_killed(tmp_path: Path) -> None:
+    code = f"""
+import asyncio
+from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.scripts import ScriptRunner
+
+async def main():
+    text = "echo $$ > {tmp_path}/began; sleep 0.5; echo end > {tmp_path}/ended"
+    ScriptRunner(print).submit("a", Script(("/bin/sh", "-c", text)), {{}})
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    await until((tmp_path / "began").exists)
+    process.kill()
+    await process.wait()
+    await until((tmp_path / "ended").exists)
+
+
+@pytest.mark.root
+async def test_security_refuses_what_others_may_write(
+    runner: ScriptRunner, outcomes: Outcomes, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o757)
+    runner.submit("a", Script((str(script),)), {})
+    runner.configure(secure=True, ready=True)
+    [outcome, *_] = await outcomes.wait_for(1)
+    assert outcome.error == f"not run as root: {script} is writable by everybody"
+    script.chmod(0o755)
+    runner.submit("a", Script((str(script),)), {})
+    assert (await outcomes.wait_for(2))[1].ok
 
 
 @pytest.mark.root
