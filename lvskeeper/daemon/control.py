@@ -36,9 +36,7 @@ NICE: Final = 5
 class Control:
     """One life of the process."""
 
-    def __init__(
-        self, channel: Channel, run_dir: Path, web: socket.socket | None = None
-    ) -> None:
+    def __init__(self, channel: Channel, run_dir: Path, web: socket.socket | None = None) -> None:
         """Make it; *web* listens for readers of the status page, if that is wanted."""
         self._channel = channel
         self._web = web
