@@ -190,12 +190,7 @@ class Holder:
             self._path.unlink()
 
     def _load(self) -> _Saved:
-        here = this_kernel()
-        try:
-            saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
-        except (OSError, msgspec.DecodeError):
-            return _Saved(here)
-        return saved if saved.kernel == here else _Saved(here)
+        return _load(self._path)
 
     def _additions(self, wanted: Holdings) -> list[Change]:
         lifetime = self.fence or None
@@ -278,3 +273,18 @@ class Holder:
                 if not any(found.is_like(route, index) for found in present):
                     missing.setdefault(owner, []).append(route)
         return missing
+
+
+def noted_holdings(run_dir: Path) -> Holdings | None:
+    """Return what a router that runs, or did not leave in order, may hold; ``None``: no router."""
+    path = run_dir / STATE_FILE
+    return _load(path).holdings if path.exists() else None
+
+
+def _load(path: Path) -> _Saved:
+    here = this_kernel()
+    try:
+        saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
+    except (OSError, msgspec.DecodeError):
+        return _Saved(here)
+    return saved if saved.kernel == here else _Saved(here)

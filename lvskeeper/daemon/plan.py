@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 from lvskeeper.daemon.desired import (
     Prior,
@@ -16,6 +16,8 @@ from lvskeeper.daemon.desired import (
     prior_of,
     server_key,
 )
+from lvskeeper.daemon.override_file import OverrideFile
+from lvskeeper.daemon.plan_change import Change, Effect, effect_of
 from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.ruleset import differences_from, ruleset_of, summary
 from lvskeeper.daemon.state import OwnedState, StateFile
@@ -24,7 +26,7 @@ from lvskeeper.fullnat.content import Content
 from lvskeeper.fullnat.ruleset import adopting
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.diff import diff
-from lvskeeper.ipvs.operation import Impact
+from lvskeeper.ipvs.overrides import Orders
 from lvskeeper.ipvs.types import ServiceKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.links import PlacedAddress, present_addresses
@@ -36,22 +38,12 @@ if TYPE_CHECKING:
     from lvskeeper.ipvs.types import DestKey, Entry
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change in words, and whom it touches."""
-
-    what: str
-    impact: str
-    waiting: bool = False
-    """Not done by the start itself, but by the first good check."""
-
-
 def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
     """Whether a director has nothing to do in this kernel: VRRP alone needs no ip_vs."""
     owned = StateFile(run_dir).load()
-    ours = owned.services or owned.addresses or owned.vips
-    return not (spec.virtual_servers or spec.pools or ours)
+    return not (
+        spec.virtual_servers or spec.pools or owned.services or owned.addresses or owned.vips
+    )
 
 
 def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
@@ -60,6 +52,11 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     Health is taken from the table as it stands, as a starting daemon takes it.
     """
     owned = StateFile(run_dir).load()
+    book = OverrideFile(run_dir).load()
+
+    def orders(virtual: VirtualServerSpec) -> Orders:
+        return book.orders_of(virtual.name, map(server_key, virtual.real_servers))
+
     keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
     keys |= set(owned.services)
     actual = client.table(keys)
@@ -67,8 +64,9 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     awaited: list[Change] = []
     bound: set[PlacedAddress] = set()
     for virtual in spec.virtual_servers:
-        prior = prior_of(virtual, actual, owned.past.get(virtual.name))
-        pool = make_pool(virtual, 0.0, prior)
+        ordered = orders(virtual)
+        prior = prior_of(virtual, actual, owned.past.get(virtual.name), ordered)
+        pool = make_pool(virtual, 0.0, prior, ordered)
         pool.start()
         servings[virtual.name] = pool.serving()
         if virtual.vip_device and pool.has_quorum:
@@ -86,10 +84,11 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     groups = local_pools(spec)
     desired: dict[ServiceKey, Entry] = {}
     for virtual in spec.virtual_servers:
-        wanted = entries(virtual, servings[virtual.name], groups.get(virtual.pool))
+        group = groups.get(virtual.pool)
+        wanted = entries(virtual, servings[virtual.name], group, orders(virtual).gone)
         desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
     for operation in diff(desired, actual, owned=keys):
-        changes.append(Change(str(operation), operation.impact.value))
+        changes.append(Change(str(operation), effect_of(operation)))
     return [*changes, *_vips(bound, owned), *awaited]
 
 
@@ -100,7 +99,7 @@ def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change
         key = server_key(server)
         if not prior.live.get(key, True) and server.checks:
             text = f"{key} of {virtual.name} is down and comes back with its first good check"
-            yield Change(text, Impact.NEW_FLOWS.value, waiting=True)
+            yield Change(text, Effect.IN_PLACE, waiting=True)
 
 
 def _ruleset(spec: DirectorSpec, served: AbstractSet[ServiceKey]) -> list[Change]:
@@ -115,11 +114,11 @@ def _ruleset(spec: DirectorSpec, served: AbstractSet[ServiceKey]) -> list[Change
     cookies = replace(wanted.cookies, serverless=serverless)
     # As the daemon does it: hooks of SYN cookies that are there stay.
     wanted = adopting(replace(wanted, cookies=cookies), found)
-    impact = Impact.NEW_FLOWS.value
+    impact = Effect.IN_PLACE
     if found is None and wanted.used:
-        return [Change(f"add nftables ruleset: {summary(wanted)}", impact)]
+        return [Change(f"add nftables ruleset: {summary(wanted)}", impact, "rules")]
     texts = differences_from(wanted, found)
-    return [Change(f"change nftables ruleset: {text}", impact) for text in texts]
+    return [Change(f"change nftables ruleset: {text}", impact, "rules") for text in texts]
 
 
 def _vips(wanted: set[PlacedAddress], owned: OwnedState) -> Iterator[Change]:
@@ -129,10 +128,10 @@ def _vips(wanted: set[PlacedAddress], owned: OwnedState) -> Iterator[Change]:
     present = asyncio.run(present_addresses())
     for address, device in sorted(wanted - present.keys()):
         text = f"add virtual address {format_address(address)} on {device}"
-        yield Change(text, Impact.NEW_FLOWS.value)
+        yield Change(text, Effect.IN_PLACE, "addresses")
     for address, device in sorted(ours & present.keys() - wanted):
         text = f"delete virtual address {format_address(address)} on {device}"
-        yield Change(text, Impact.NEW_FLOWS.value)
+        yield Change(text, Effect.INTERRUPTS, "addresses")
 
 
 async def _read_ruleset() -> Content | None:
@@ -152,11 +151,13 @@ def _addresses(spec: DirectorSpec, owned: OwnedState) -> Iterator[Change]:
         return
     present = asyncio.run(present_addresses())
     for address, device in sorted(wanted - present.keys()):
-        yield Change(f"add local address {format_address(address)} on {device}", "none")
+        yield Change(
+            f"add local address {format_address(address)} on {device}", Effect.NOTHING, "addresses"
+        )
     # One that a pool names without its device is left to whoever put it into the configuration so.
     kept = {item.address for pool in spec.pools for item in pool.addresses if not item.device}
     for address, device in sorted(ours & present.keys() - wanted):
         if address in kept:
             continue
         text = f"delete local address {format_address(address)} on {device} once it is idle"
-        yield Change(text, "none")
+        yield Change(text, Effect.NOTHING, "addresses")

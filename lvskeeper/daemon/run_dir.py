@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Final, TextIO
@@ -13,6 +14,15 @@ from lvskeeper.errors import ExitStatus, OperatorError
 LOCK_PATIENCE: Final = 10.0
 """Seconds to wait for the roles of a killed predecessor to end, with the scripts that they run."""
 
+
+JSON_FILE: Final = "keepalived.json"
+STATS_FILE: Final = "keepalived.stats"
+DUMP_SIGNALS: Final = {
+    signal.SIGRTMIN + 2: JSON_FILE,
+    signal.SIGUSR2: STATS_FILE,
+    signal.SIGRTMAX - 1: STATS_FILE,
+}
+"""keepalived's signals for dumps. The last one clears counters there; here nothing does."""
 
 KEEP_MARK: Final = "keep"
 """File in the runtime directory: the next stop is that of an upgrade."""
@@ -45,6 +55,18 @@ async def take_run_dir(run_dir: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def is_taken(run_dir: Path) -> bool:
+    """Whether a daemon has *run_dir*; nothing is written."""
+    try:
+        with (run_dir / "lvskeeper.pid").open(encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def write_pid_file(path: Path | None) -> None:

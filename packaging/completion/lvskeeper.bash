@@ -11,15 +11,17 @@ _lvskeeper() {
     fi
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "${path:+$path }$word" in
-            run | check | convert | schema | status | events | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
+            run | check | convert | schema | status | events | metrics | reload | confirm | drain | undrain | weight | disable | enable | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
         esac
     done
     case "$path:$prev" in
         ':--signum') :; return ;;
         'run:-f' | 'run:--file' | 'run:--use-file') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'run:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'run:--web') :; return ;;
         'run:-i' | 'run:--config-id') :; return ;;
         'run:--off') COMPREPLY=($(compgen -W "$codes" -- "$cur")); return ;;
+        'run:--compat') COMPREPLY=($(compgen -W 'keepalived' -- "$cur")); return ;;
         'run:--log-format') COMPREPLY=($(compgen -W 'auto console json keyvalue text' -- "$cur")); return ;;
         'run:--log-level') COMPREPLY=($(compgen -W 'error warning notice info debug' -- "$cur")); return ;;
         'run:-g' | 'run:--log-file') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -30,14 +32,17 @@ _lvskeeper() {
         'run:-p' | 'run:--pid') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'run:-r' | 'run:--vrrp_pid') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'run:-c' | 'run:--checkers_pid') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        'run:--dump-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'run:--signum') :; return ;;
         'check:-i' | 'check:--config-id') :; return ;;
         'check:--off') COMPREPLY=($(compgen -W "$codes" -- "$cur")); return ;;
+        'check:--compat') COMPREPLY=($(compgen -W 'keepalived' -- "$cur")); return ;;
         'check:--format') COMPREPLY=($(compgen -W 'text json github' -- "$cur")); return ;;
         'convert:--to') COMPREPLY=($(compgen -W 'keepalived yaml' -- "$cur")); return ;;
         'convert:-o' | 'convert:--output') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'convert:-i' | 'convert:--config-id') :; return ;;
         'convert:--off') COMPREPLY=($(compgen -W "$codes" -- "$cur")); return ;;
+        'convert:--compat') COMPREPLY=($(compgen -W 'keepalived' -- "$cur")); return ;;
         'status:-o' | 'status:--output') COMPREPLY=($(compgen -W 'table wide json' -- "$cur")); return ;;
         'status:--watch') :; return ;;
         'status:--is-master') :; return ;;
@@ -48,17 +53,42 @@ _lvskeeper() {
         'events:-e' | 'events:--event') :; return ;;
         'events:-o' | 'events:--output') COMPREPLY=($(compgen -W 'text json' -- "$cur")); return ;;
         'events:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'metrics:--textfile') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        'metrics:--names') :; return ;;
+        'metrics:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'reload:--confirm') :; return ;;
+        'reload:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'confirm:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'drain:--vs') :; return ;;
+        'drain:--deadline') :; return ;;
+        'drain:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'drain:--for') :; return ;;
+        'drain:--reason') :; return ;;
+        'undrain:--vs') :; return ;;
+        'undrain:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'weight:--vs') :; return ;;
+        'weight:--for') :; return ;;
+        'weight:--reason') :; return ;;
+        'weight:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'disable:--deadline') :; return ;;
+        'disable:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'disable:--for') :; return ;;
+        'disable:--reason') :; return ;;
+        'enable:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'explain:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'plan:--against') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'plan:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'plan:-i' | 'plan:--config-id') :; return ;;
         'plan:--off') COMPREPLY=($(compgen -W "$codes" -- "$cur")); return ;;
-        'plan:--format') COMPREPLY=($(compgen -W 'text json' -- "$cur")); return ;;
+        'plan:--compat') COMPREPLY=($(compgen -W 'keepalived' -- "$cur")); return ;;
+        'plan:-o' | 'plan:--output' | 'plan:--format') COMPREPLY=($(compgen -W 'text json' -- "$cur")); return ;;
         'doctor:-f' | 'doctor:--file') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'doctor:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'doctor:--listen') :; return ;;
         'doctor:-o' | 'doctor:--output') COMPREPLY=($(compgen -W 'text json' -- "$cur")); return ;;
         'doctor:-i' | 'doctor:--config-id') :; return ;;
         'doctor:--off') COMPREPLY=($(compgen -W "$codes" -- "$cur")); return ;;
+        'doctor:--compat') COMPREPLY=($(compgen -W 'keepalived' -- "$cur")); return ;;
         'cleanup:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
     esac
     case "$path" in
@@ -66,26 +96,26 @@ _lvskeeper() {
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help --signum --version' -- "$cur"))
             else
-                COMPREPLY=($(compgen -W 'run check convert schema status events explain plan doctor cleanup demo' -- "$cur"))
+                COMPREPLY=($(compgen -W 'run check convert schema status events metrics reload confirm drain undrain weight disable enable explain plan doctor cleanup demo' -- "$cur"))
             fi
             ;;
         'run')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help -f --file --use-file --run-dir --allow-empty -i --config-id --off --log-format --log-level -g --log-file --log-file-format -S --log-facility --log-compat -t --config-test -l --log-console -D --log-detail -P --vrrp -C --check -I --dont-release-ipvs -V --dont-release-vrrp -p --pid -r --vrrp_pid -c --checkers_pid --signum' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help -f --file --use-file --run-dir --allow-empty --web -i --config-id --off --compat --log-format --log-level -g --log-file --log-file-format -S --log-facility --log-compat -t --config-test -l --log-console -D --log-detail -P --vrrp -C --check -I --dont-release-ipvs -V --dont-release-vrrp -p --pid -r --vrrp_pid -c --checkers_pid --dump-dir --signum' -- "$cur"))
             else
                 :
             fi
             ;;
         'check')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help --strict --allow-empty -i --config-id --off --format' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help --strict --allow-empty -i --config-id --off --compat --format' -- "$cur"))
             else
                 compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))
             fi
             ;;
         'convert')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help --to -o --output --force -i --config-id --off' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help --to -o --output --force -i --config-id --off --compat' -- "$cur"))
             else
                 compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))
             fi
@@ -111,6 +141,62 @@ _lvskeeper() {
                 :
             fi
             ;;
+        'metrics')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --textfile --names --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'reload')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --wait --confirm --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'confirm')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'drain')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --vs --deadline --wait --run-dir --for --reason --force' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'undrain')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --vs --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'weight')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --vs --for --reason --force --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'disable')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --deadline --wait --run-dir --for --reason' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'enable')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
         'explain')
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help --run-dir' -- "$cur"))
@@ -120,14 +206,14 @@ _lvskeeper() {
             ;;
         'plan')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help --run-dir --allow-empty -i --config-id --off --format' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help --against --run-dir --allow-empty -i --config-id --off --compat -o --output --format' -- "$cur"))
             else
                 compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))
             fi
             ;;
         'doctor')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help -f --file --run-dir --listen -o --output -i --config-id --off' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help -f --file --run-dir --listen -o --output -i --config-id --off --compat' -- "$cur"))
             else
                 :
             fi

@@ -298,9 +298,9 @@ def test_plan_names_the_changes_and_their_impact(site: Site, tmp_path: Path) -> 
     assert done.returncode == 1
     rs1, rs3 = (f"{real_server(number)[0]}:8080" for number in (1, 3))
     assert planned(done.stdout) == [
-        f"set weight 1 -> 5 of {rs1} in tcp {VIPS4[0]}:80  [new flows only]",
-        f"delete destination {rs3} of tcp {VIPS4[0]}:80  [breaks flows]",
-        "2 changes, 1 of them breaking flows",
+        f"set weight 1 -> 5 of {rs1} in tcp {VIPS4[0]}:80  [in place]",
+        f"delete destination {rs3} of tcp {VIPS4[0]}:80  [affects connections]",
+        "2 changes: 1 in place, 1 affects connections",
     ]
 
 
