@@ -16,7 +16,7 @@ from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe.snapshot import API_VERSION, SOCKET_NAME, Failure, Problem, Snapshot
 
 DEFAULT_RUN_DIR: Final = Path("/run/lvskeeper")
-LIMIT: Final = 20.0
+LIMIT: Final = 60.0
 """Seconds for a question; the first one after a start waits for an import, too."""
 
 STATUSES: Final = {

@@ -188,7 +188,7 @@ class Director:
         try:
             match asked.question:
                 case ListOverrides():
-                    view = self._overrides.view(None, now)
+                    view = self._overrides.view(None, self._virtuals, now)
                 case Override():
                     view = await self._override(asked.question, asked.by)
                 case _:
@@ -221,7 +221,7 @@ class Director:
                 await self._flush()
         except OperatorError as error:
             raise AskError("internal", error.message, error.hint) from error
-        return self._overrides.view(subjects, now)
+        return self._overrides.view(subjects, self._virtuals, now)
 
     async def _look_at_overrides(self) -> None:
         if self._table is None or self._changing.locked():

@@ -124,23 +124,33 @@ class OverrideKeeper:
             self._save()
         return changed
 
-    def view(self, subjects: Iterable[Subject] | None, now: float) -> OverridesView:
+    def view(
+        self, subjects: Iterable[Subject] | None, virtuals: Iterable[Virtual], now: float
+    ) -> OverridesView:
         """Return what holds for *subjects*, or all that holds."""
+        specs = {virtual.spec.name: virtual.spec for virtual in virtuals}
         chosen = [*(self.book.entries if subjects is None else subjects)]
+        held = [
+            (subject, order)
+            for subject in chosen
+            if (order := self.book.entries.get(subject)) is not None
+        ]
         return OverridesView(
             now,
             tuple(
-                OrderView(*_words(subject), self._view(subject, order, now),
-                          order.orphaned is not None)
-                for subject in chosen
-                if (order := self.book.entries.get(subject)) is not None
+                OrderView(
+                    *_words(subject),
+                    self._view(subject, order, specs.get(subject.virtual), now),
+                    order.orphaned is not None,
+                )
+                for subject, order in held
             ),
-        )  # fmt: skip
+        )
 
     def view_of(self, virtual: VirtualServerSpec, now: float) -> OverrideView | None:
         """Return what holds for *virtual* as a whole."""
         order = self.book.entries.get(Subject(virtual.name))
-        return order and self._view(Subject(virtual.name), order, now, virtual)
+        return order and self._view(Subject(virtual.name), order, virtual, now)
 
     def view_server(
         self, virtual: VirtualServerSpec, server: DestKey, now: float
@@ -149,27 +159,29 @@ class OverrideKeeper:
         for subject in (Subject(virtual.name), Subject(virtual.name, server)):
             order = self.book.entries.get(subject)
             if order is not None:
-                return self._view(Subject(virtual.name, server), order, now, virtual)
+                return self._view(Subject(virtual.name, server), order, virtual, now)
         return None
 
     def _view(
-        self, subject: Subject, order: Order, now: float, virtual: VirtualServerSpec | None = None
+        self, subject: Subject, order: Order, virtual: VirtualServerSpec | None, now: float
     ) -> OverrideView:
-        left = self.book.left(subject.virtual, subject.server) if subject.server else None
-        state = "set"
-        if order.drains:
-            state = "drained" if subject.server in order.gone else "draining"
-        waits = state == "draining"
+        servers = [subject.server] if subject.server else []
+        if virtual is not None and not servers:
+            servers = [server_key(server) for server in virtual.real_servers]
+        waits = order.drains and not set(servers) <= set(order.gone)
+        looks = [self.book.left(subject.virtual, server) for server in servers]
+        seen = [left for left in looks if left is not None]
+        left = Left(sum(one.connections for one in seen), sum(one.templates for one in seen))
         return OverrideView(
             order.kind.value,
-            state,
+            ("draining" if waits else "drained") if order.drains else "set",
             order.weight,
             now - order.since,
             None if order.until is None else max(0.0, order.until - now),
             None if order.deadline is None or not waits else max(0.0, order.deadline - now),
-            left and left.connections,
-            left and left.templates,
-            service_of(virtual).note(left) if virtual and waits else "",
+            left.connections if seen else None,
+            left.templates if seen else None,
+            service_of(virtual).note(left if seen else None) if virtual and waits else "",
             order.by,
             order.reason,
         )

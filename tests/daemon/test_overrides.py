@@ -56,6 +56,10 @@ async def order(
     return msgspec.json.decode(answer.body, type=OverridesView)
 
 
+async def listed(here: Site) -> OverridesView:
+    return msgspec.json.decode((await here.question(ListOverrides())).body, type=OverridesView)
+
+
 async def refused(here: Site, action: str, **fields: object) -> str:
     answer = await here.question(msgspec.convert({"action": action, **fields}, Override))
     assert answer.problem is not None
@@ -164,6 +168,12 @@ async def test_a_disabled_virtual_server_drains_all_and_lets_the_sorry_server_se
         await order(here, "disable", virtual_servers=["198.51.100.1:80"])
         assert weights(here) == {8091: 0, 8092: 0, 9999: 1}
         assert here.named("quorum_lost")
+        kernel.active = {DestKey(LOCAL, port): 0 for port in PORTS}
+        kernel.idle = 0
+        (given,) = (await listed(here)).orders
+        assert (given.real_server, given.override.state) == ("", "draining")
+        await here.until(lambda: weights(here) == {9999: 1})
+        assert [one.override.state for one in (await listed(here)).orders] == ["drained"]
         await order(here, "enable", virtual_servers=["198.51.100.1:80"])
         assert weights(here) == {8091: 1, 8092: 1}
 
@@ -204,8 +214,7 @@ async def test_what_is_ordered_is_listed_and_saved_before_it_is_done(
     here: Site, tmp_path: Path
 ) -> None:
     await order(here, "drain", 8091, deadline_seconds=60, for_seconds=120)
-    answer = await here.question(ListOverrides())
-    (one,) = msgspec.json.decode(answer.body, type=OverridesView).orders
+    (one,) = (await listed(here)).orders
     assert one.override.state == "draining"
     assert one.override.deadline_in is not None
     assert 50 < one.override.deadline_in <= 60

@@ -1,0 +1,70 @@
+"""``lvskeeper reload``: have a running daemon read its file anew."""
+
+import argparse
+import json
+import sys
+from typing import Final
+
+import msgspec
+
+from lvskeeper.cli.client import Client, add_run_dir, problem_of
+from lvskeeper.cli.orders import duration
+from lvskeeper.errors import ExitStatus
+from lvskeeper.observe.snapshot import ReloadView
+from lvskeeper.units import format_duration
+
+LIMIT: Final = 320.0
+"""Seconds to wait; the daemon gives up before."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``reload``."""
+    parser.add_argument(
+        "--wait", action="store_true",
+        help="return when it is in the kernel and verified, with a summary, or refused",
+    )  # fmt: skip
+    parser.add_argument(
+        "--confirm", type=duration, metavar="TIME",
+        help="bring the old configuration back after this time, unless `lvskeeper confirm` comes "
+        "before; implies --wait",
+    )  # fmt: skip
+    add_run_dir(parser)
+    parser.epilog = (
+        "A file with errors changes nothing (status 2). While a reload waits to be confirmed, "
+        "further ones are rolled back with it; a restart of the daemon takes the file as it is."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reload; return the exit status."""
+    waits = args.wait or args.confirm is not None
+    fields = {"wait": waits} | ({} if args.confirm is None else {"confirm_seconds": args.confirm})
+    status, body = Client(args.run_dir).exchange(
+        "POST", "/reload", json.dumps(fields).encode(), LIMIT
+    )
+    if b'"applied"' not in body[:32]:
+        raise problem_of(body)
+    view = msgspec.json.decode(body, type=ReloadView)
+    for line in view.errors:
+        print(line, file=sys.stderr)
+    if status != 200:
+        print(f"lvskeeper reload: {view.message}", file=sys.stderr)
+        return ExitStatus.CONFIG if view.errors else ExitStatus.REFUSED
+    print(summary(view) if waits else view.message)
+    if view.confirm_within is not None:
+        within = format_duration(view.confirm_within)
+        print(f"rolled back in {within} unless confirmed: lvskeeper confirm")
+    return ExitStatus.OK
+
+
+def summary(view: ReloadView) -> str:
+    """Return what a reload did, in one line or two."""
+    done = ", ".join(f"{count} {kind}" for kind, count in view.changes.items())
+    serves = f"{view.virtual_servers} virtual servers, {view.real_servers} real servers"
+    if view.instances:
+        serves += f", {view.instances} VRRP instances"
+    text = f"{view.message} in {format_duration(view.took)}: {done or 'nothing to change'}"
+    if view.refused:
+        text += f"; the kernel refused {view.refused}, see the log"
+    warned = f"; {len(view.warnings)} warnings, see lvskeeper check" if view.warnings else ""
+    return f"{text}\nserves {serves}{warned}"
