@@ -20,6 +20,8 @@ from lvskeeper.lab.wire import Advert, Announced, Seen, Wire
 CONF: Final = Path(__file__).parents[2] / "conf/pair"
 VIP4: Final = "192.0.2.100"
 VIP6: Final = "2001:db8:c::100"
+WEB, ECHO = 8080, 5353
+"""Ports of the real servers, TCP and UDP."""
 PRIORITIES: Final = {1: 150, 2: 100}
 FENCE: Final = 6.0
 DIRECTOR_TIMEOUT: Final = 5.0
@@ -96,7 +98,7 @@ class Pair:
             for number in PRIORITIES
         }
         self.servers: Final = [
-            Server(space, f"rs{number}", http=[8080])
+            Server(space, f"rs{number}", http=[WEB], udp=[ECHO])
             for number, space in enumerate(self.lab.servers, 1)
         ]
         self.wire: Final = Wire(self.lab.client)
