@@ -76,6 +76,11 @@ def add_keepalived(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-c", "--checkers_pid", type=Path, metavar="FILE", help="that of the director"
     )
+    group.add_argument(
+        "--dump-dir", type=Path, metavar="DIR",
+        help="where keepalived.json (signal JSON) and keepalived.stats (STATS) go; keepalived has "
+        "/tmp, here it is the runtime directory",
+    )  # fmt: skip
     add_signum(group)
     words = "; ".join(f"{names[0]}: {why}" for names, why in _IGNORED.items())
     for names in _IGNORED:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from lvskeeper.cli.check import add_reading
-from lvskeeper.cli.keepalived_options import add_keepalived
+from lvskeeper.cli.keepalived_options import SIGNALS, add_keepalived
 from lvskeeper.errors import ExitStatus, OperatorError
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
     if args.config_test is not None:
         return _test(args)
-    # A reload that is asked for during the imports would end the process.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A reload or a dump that is asked for during the imports would end the process.
+    for number in (SIGNALS["RELOAD"], SIGNALS["STATS"], SIGNALS["STATS_CLEAR"], SIGNALS["JSON"]):
+        signal.signal(number, signal.SIG_IGN)
     from lvskeeper.observe.log_file import await_writer, start_writer  # noqa: PLC0415 - seldom
 
     writer, pid = start_writer(args.log_file) if args.log_file else (-1, -1)
@@ -135,6 +136,7 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
             keep_vips=args.dont_release_vrrp,
             pid_file=args.pid,
             web=args.web,
+            dump_dir=args.dump_dir,
         ),
         {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
         log.emit,

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -67,6 +67,10 @@ class Staff:
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Do from now on in *tasks* what goes on beside."""
         self._tasks = tasks
+
+    def begin_work(self, work: Coroutine[object, object, None]) -> None:
+        """Let *work* go on beside."""
+        self._tasks.create_task(work)
 
     def tell(self, post: Post, message: msgspec.Struct) -> None:
         """Send *message* to the role of *post*, if one is there."""

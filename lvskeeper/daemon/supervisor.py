@@ -99,8 +99,6 @@ class Settings:
     """One more pid file."""
     web: str = ""
     """Where the status page is; empty for none."""
-    web: str = ""
-    """Where the status page is; empty for none."""
     dump_dir: Path | None = None
     """Where the dumps of keepalived's form go; the runtime directory if nothing is said."""
 
