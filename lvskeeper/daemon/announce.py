@@ -54,16 +54,20 @@ class Announcer:
         self._scripts.configure(secure=spec.script_security, ready=ready)
         self._pipes.replace(spec.fifos, secure=spec.script_security)
 
+    @property
+    def tells_present(self) -> bool:
+        """Whether :meth:`present` is asked for (``rs_init_notifies``)."""
+        return self._spec.init_notifies
+
     def tell(self, virtual: VirtualServerSpec, effects: Iterable[PoolEffect[DestKey]]) -> None:
         """Tell *effects*, and run the scripts that belong to them."""
         for effect in effects:
             self._tell_one(virtual, effect)
 
     def present(self, virtual: VirtualServerSpec, server: RealServerSpec) -> None:
-        """Tell of a server that is up from its start, if that is asked for."""
-        if self._spec.init_notifies:
-            self._run(virtual, server.notify_up, {"event": "up"}, server)
-            self._write_server(virtual, server, "UP")
+        """Tell of a server that is up from its start."""
+        self._run(virtual, server.notify_up, {"event": "up"}, server)
+        self._write_server(virtual, server, "UP")
 
     def gone(self, virtual: VirtualServerSpec, server: RealServerSpec) -> None:
         """Tell that a server which was up is no longer configured."""

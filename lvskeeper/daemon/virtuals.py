@@ -117,7 +117,9 @@ class Virtuals:
     def _tell_changed(self, virtual: Virtual, before: Virtual | None, prior: Prior | None) -> None:
         """Tell of servers that are no longer configured, and of new ones that are up."""
         known = before.pool.up if before else prior.live if prior else {}
-        for server in virtual.spec.real_servers:
+        if known.keys() == virtual.pool.up.keys():
+            return
+        for server in virtual.spec.real_servers if self._announcer.tells_present else ():
             key = server_key(server)
             if key not in known and virtual.pool.up[key]:
                 self._announcer.present(virtual.spec, server)
