@@ -9,8 +9,8 @@ from typing import Final
 
 from lvskeeper.cli.client import Client, add_run_dir
 from lvskeeper.errors import ExitStatus
-from lvskeeper.observe.views import OrderView, OverridesView, OverrideView
-from lvskeeper.units import format_duration
+from lvskeeper.observe.override_words import in_words
+from lvskeeper.observe.views import OrderView, OverridesView
 
 LOOK: Final = 0.5
 """Seconds between two questions of ``drain --wait``."""
@@ -87,30 +87,6 @@ def describe(one: OrderView) -> str:
         one.virtual_server
     )  # fmt: skip
     return f"{subject}: {in_words(one.override)}{' (not configured now)' if one.orphaned else ''}"
-
-
-def in_words(it: OverrideView) -> str:
-    """Return what an override is, how far, and until when."""
-    match it.kind, it.state:
-        case "weight", _:
-            text = f"weight {it.weight}"
-        case kind, "drained":
-            text = "drained" if kind == "drain" else "disabled, drained"
-        case "disable", _:
-            text = "disabled"
-        case _:
-            text = "draining"
-    if it.state == "draining" and it.connections is not None:
-        text += f", {it.connections} connections left"
-    if it.deadline_in is not None:
-        text += f", {format_duration(it.deadline_in)} at most"
-    if it.expires_in is not None:
-        text += f", ends in {format_duration(it.expires_in)}"
-    if it.by:
-        text += f"; by {it.by} {format_duration(it.age)} ago"
-    if it.reason:
-        text += f": {it.reason}"
-    return f"{text} ({it.note})" if it.note else text
 
 
 def wait(run_dir: Path, given: OverridesView) -> int:

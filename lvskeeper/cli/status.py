@@ -11,7 +11,7 @@ from lvskeeper.errors import ExitStatus, OperatorError
 if TYPE_CHECKING:
     from lvskeeper.observe.snapshot import Snapshot
 
-PARTS: Final = ("vs", "rs", "vrrp", "checks", "lips", "sync")
+PARTS: Final = ("vs", "rs", "vrrp", "checks", "drains", "lips", "sync")
 CLEAR: Final = "\x1b[H\x1b[2J"
 """Empties a terminal."""
 PERIOD: Final = 2.0
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``status``."""
     parser.add_argument(
         "part", nargs="?", choices=PARTS,
-        help="virtual servers, real servers, VRRP, checks, local addresses, or state sync alone",
+        help="virtual servers, real servers, VRRP, checks, drains and other overrides, local "
+        "addresses, or state sync alone",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", choices=("table", "wide", "json"), default="table",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
+from lvskeeper.observe.override_words import in_words
 from lvskeeper.observe.tables import count, format_age
 from lvskeeper.observe.views import CheckView, DirectorView, RouterView, ServerView, VirtualView
 
@@ -113,6 +114,8 @@ def _check(check: CheckView, delay: float) -> Reason:
 def _why_idle(server: ServerView, virtual: VirtualView) -> str:
     if virtual.sorry_serves:
         return "waits: while the quorum is missing the sorry server serves alone"
+    if server.override is not None and not server.override.weight:
+        return f"an operator wants it so: {in_words(server.override)}"
     if not server.effective and server.configured:
         return "its checks gave it weight 0"
     return "its weight is 0"
@@ -181,7 +184,9 @@ def explain_server(server: ServerView, virtual: VirtualView, delay: float = 0.0)
     because = [_check(check, delay) for check in server.checks]
     if not server.checks:
         because.append(Reason("it has no check, and so it is always up"))
-    if server.effective != server.configured:
+    if server.override is not None and server.serving:
+        because.append(Reason(f"its weight is an operator's: {in_words(server.override)}"))
+    elif server.effective != server.configured and server.override is None:
         because.append(
             Reason(f"its checks changed its weight from {server.configured} to {server.effective}")
         )
@@ -195,6 +200,11 @@ def _server_changes(server: ServerView, virtual: VirtualView, delay: float) -> I
         yield f"{_when_asked(server, delay)}"
     elif virtual.sorry_serves:
         yield f"the quorum: live weight {virtual.live} has to become {virtual.gain_at}"
+    elif not server.serving and server.override is not None:
+        words = ("undrain", server.name) if server.override.kind != "disable" else (
+            "enable", f"'{virtual.name}'"
+        )  # fmt: skip
+        yield f"`lvskeeper {' '.join(words)}`"
     elif not server.serving:
         yield "a weight above 0"
     else:

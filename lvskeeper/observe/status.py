@@ -4,11 +4,12 @@ Every table tells how old its values are. What a role does not tell is shown as 
 reason: a state from before is no state.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
 from lvskeeper.observe.explain_vrrp import priority_text
+from lvskeeper.observe.override_words import state_of
 from lvskeeper.observe.snapshot import DaemonView, Snapshot
 from lvskeeper.observe.tables import count, format_age, in_words, render_table
 from lvskeeper.observe.views import (
@@ -16,6 +17,7 @@ from lvskeeper.observe.views import (
     CheckView,
     DirectorView,
     InstanceView,
+    OverrideView,
     RouterView,
     ServerView,
     VirtualView,
@@ -54,11 +56,17 @@ def render_status(snapshot: Snapshot, now: float, *, wide: bool = False) -> str:
         parts.append(str(vrrp_section(snapshot, now, wide=wide)))
     if director is None or director.virtual_servers or router is None:
         parts.append(str(virtual_section(snapshot, now, wide=wide)))
+    if director is not None and any(map(_has_override, director.virtual_servers)):
+        parts.append(str(override_section(snapshot, now, wide=wide)))
     if director is not None and director.pools:
         parts.append(str(pool_section(snapshot, now, wide=wide)))
     if director is not None and director.state_sync is not None:
         parts.append(str(state_sync_section(snapshot, now, wide=wide)))
     return "\n".join(parts)
+
+
+def _has_override(virtual: VirtualView) -> bool:
+    return next(_overrides(virtual), None) is not None
 
 
 def render_daemon(snapshot: Snapshot, now: float) -> str:
@@ -158,7 +166,7 @@ def _virtual_row(virtual: VirtualView, delay: float, *, wide: bool) -> list[str]
     up = sum(server.up for server in virtual.servers)
     row = [
         virtual.name,
-        virtual.state.upper() if virtual.state != "up" else "up",
+        _state_of(virtual),
         format_age(virtual.for_seconds + delay),
         f"{up}/{len(virtual.servers)}",
         str(virtual.live),
@@ -168,6 +176,11 @@ def _virtual_row(virtual: VirtualView, delay: float, *, wide: bool) -> list[str]
         row += [str(virtual.gain_at), str(virtual.lose_below), virtual.sorry, virtual.pool]
         row += ["yes" if virtual.syn_proxy else "", in_words(virtual.services)]
     return row
+
+
+def _state_of(virtual: VirtualView) -> str:
+    state = virtual.state.upper() if virtual.state != "up" else "up"
+    return state if virtual.override is None else f"{state}, {state_of(virtual.override)}"
 
 
 def server_section(snapshot: Snapshot, now: float, *, wide: bool = False) -> Section:
@@ -184,8 +197,51 @@ def server_section(snapshot: Snapshot, now: float, *, wide: bool = False) -> Sec
     return Section("Real servers", head, rows, age)
 
 
+def override_section(snapshot: Snapshot, now: float, *, wide: bool = False) -> Section:
+    """Return what operators ordered at runtime: drains, weights, virtual servers out of use."""
+    head: tuple[str, ...] = ("REAL SERVER", "VIRTUAL SERVER", "STATE", "LEFT", "BY", "SINCE")
+    head += ("ENDS IN", "DEADLINE IN", "REASON", "NOTE") if wide else ("REASON",)
+    age = _age(snapshot.director, now)
+    rows: Rows = [
+        _override_row(server, virtual, override, age or 0.0, wide=wide)
+        for virtual in _virtuals(snapshot)
+        for server, override in _overrides(virtual)
+    ]
+    return Section("Overrides", head, rows, age)
+
+
+def _overrides(virtual: VirtualView) -> Iterator[tuple[str, OverrideView]]:
+    if virtual.override is not None:
+        yield "all", virtual.override
+    for server in virtual.servers:
+        if server.override is not None and server.override.kind != "disable":
+            yield server.name, server.override
+
+
+def _override_row(
+    server: str, virtual: VirtualView, override: OverrideView, delay: float, *, wide: bool
+) -> list[str]:
+    row = [
+        server,
+        virtual.name,
+        state_of(override),
+        "" if override.connections is None else str(override.connections),
+        override.by,
+        f"{format_age(override.age + delay)} ago",
+    ]
+    if wide:
+        row += [
+            "" if left is None else format_age(max(0.0, left - delay))
+            for left in (override.expires_in, override.deadline_in)
+        ]
+        return [*row, override.reason, override.note]
+    return [*row, override.reason]
+
+
 def _server_row(server: ServerView, virtual: VirtualView, delay: float, *, wide: bool) -> list[str]:
     state = "DOWN" if not server.up else "up" if server.serving else "idle"
+    if server.override is not None:
+        state = f"{'DOWN, ' if not server.up else ''}{state_of(server.override)}"
     row = [
         server.name,
         virtual.name,
@@ -285,6 +341,7 @@ SECTIONS: Final[dict[str, Callable[..., Section]]] = {
     "rs": server_section,
     "vrrp": vrrp_section,
     "checks": check_section,
+    "drains": override_section,
     "lips": pool_section,
     "sync": state_sync_section,
 }
