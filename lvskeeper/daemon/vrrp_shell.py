@@ -29,6 +29,7 @@ from lvskeeper.vrrp.announce import Announcement, Planner
 from lvskeeper.vrrp.router import Effects, Faults, Router
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import State
+from lvskeeper.vrrp.tape import Tape
 from lvskeeper.vrrp.tracking import Status, TrackId
 from lvskeeper.vrrp.types import InstanceKey
 from lvskeeper.vrrp.validate import Accepted, Received, Reject
@@ -134,6 +135,7 @@ class Shell:
         self.seats = {config.spec.key: Seat(config) for config in configs}
         specs = [seat.config.spec for seat in self.seats.values()]
         self._core = Router(specs, groups, statuses, faults)
+        self._core.tape = Tape()
         self._seat_all()
 
     def start(self) -> None:
@@ -408,6 +410,8 @@ class Shell:
 
     def _on_state(self, seat: Seat, change: fx.StateChanged, now: float) -> None:
         seat.transition(change)
+        if self._core.tape is not None:
+            self._core.tape.changed(change, now)
         self._tell_effect(change, now)
         self._duties.on_state(seat, change)
 

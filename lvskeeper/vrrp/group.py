@@ -55,6 +55,10 @@ class SyncGroup:
         """The fault that members have because of another one."""
         return self._fault
 
+    def resume(self, state: State) -> None:
+        """Take *state* for what was told last, where a recorded router goes on."""
+        self._state = state
+
     def on(self, key: InstanceKey, event: ev.Event, now: float) -> list[fx.Effect]:
         """Let *event* happen to member *key*, and let the others follow."""
         effects = self._members[key].on(event, now)

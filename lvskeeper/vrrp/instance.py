@@ -16,6 +16,7 @@ Ours, where keepalived differs:
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any, Final, TypeAlias, final
 
 from lvskeeper.units import NO_ADDRESS, Address
@@ -26,6 +27,7 @@ from lvskeeper.vrrp.contention import Claim, Contention
 from lvskeeper.vrrp.record import Record
 from lvskeeper.vrrp.spec import InstanceSpec
 from lvskeeper.vrrp.states import Fault, FaultKind, IllegalTransitionError, State
+from lvskeeper.vrrp.tape import Checkpoint
 from lvskeeper.vrrp.tracking import Verdict, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
@@ -134,6 +136,28 @@ class Instance:
         self._record.joining = joining
         if spec.source == NO_ADDRESS:
             self._record.faults.add(Fault(FaultKind.NO_SOURCE))
+
+    def checkpoint(self) -> Checkpoint:
+        """Return how it is between two inputs; contentions and complaints are left out."""
+        r = self._record
+        return Checkpoint(
+            r.spec, r.grouped, r.source, r.state, _some(r.since), _some(r.seen), r.started,
+            _some(r.deadline), _some(r.sent), r.known, tuple(r.faults), r.heard_master(), r.cause,
+            r.joining, r.wants, r.looked, r.extended, _some(r.preempt_at), r.demoted, r.owner_since,
+        )  # fmt: skip
+
+    @classmethod
+    def resume(cls, one: Checkpoint, verdict: Verdict) -> "Instance":
+        """Return an instance that goes on from a checkpoint."""
+        made = cls(one.spec, grouped=one.grouped, verdict=verdict, joining=one.joining)
+        r = made._record
+        r.source, r.state, r.started, r.known = one.source, one.state, one.started, one.known
+        r.since, r.seen, r.sent = _past(one.since), _past(one.seen), _past(one.sent)
+        r.deadline = inf if one.deadline is None else one.deadline
+        r.faults, r.master, r.cause = set(one.faults), one.master, one.cause
+        r.wants, r.looked, r.extended, r.demoted = one.wants, one.looked, one.extended, one.demoted
+        r.preempt_at, r.owner_since = _past(one.preempt_at), one.owner_since
+        return made
 
     @property
     def spec(self) -> InstanceSpec:
@@ -271,3 +295,12 @@ class Instance:
                 )
             case _:
                 pass
+
+
+def _some(moment: float) -> float | None:
+    """Return *moment*; nothing where it is infinite, which JSON does not know."""
+    return moment if isfinite(moment) else None
+
+
+def _past(moment: float | None) -> float:
+    return -inf if moment is None else moment

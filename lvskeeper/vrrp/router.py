@@ -19,13 +19,14 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import TypeAlias, final
 
-from lvskeeper.units import Address
+from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
 from lvskeeper.vrrp.group import SyncGroup
 from lvskeeper.vrrp.instance import Instance
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import Fault, State
+from lvskeeper.vrrp.tape import Kind, Start, Tape
 from lvskeeper.vrrp.timers import Deadlines
 from lvskeeper.vrrp.tracking import UNKNOWN, Status, Track, TrackId, Verdict, in_group, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
@@ -38,7 +39,9 @@ Faults: TypeAlias = Mapping[InstanceKey, Iterable[Fault]]
 class Router:
     """The pure core of the router role."""
 
-    __slots__ = ("_deadlines", "_group_of", "_groups", "_instances", "_statuses", "_tracks")
+    __slots__ = (
+        "_deadlines", "_group_of", "_groups", "_instances", "_statuses", "_tracks", "tape",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class Router:
         An instance is in one group at most, and members that have no spec are left out: the
         configuration names both.
         """
+        self.tape: Tape | None = None
+        """Keeps what is told, where it is set."""
         self._statuses = dict(statuses or {})
         self._deadlines: Deadlines[InstanceKey] = Deadlines()
         self._instances: dict[InstanceKey, Instance] = {}
@@ -126,7 +131,47 @@ class Router:
         for coupled in self._groups.values():
             effects += coupled.settle(now)
         self._arm(self._instances.values())
+        if self.tape is not None:
+            self.tape.cut()
         return effects
+
+    def checkpoint(self, now: float) -> Start:
+        """Return how all is between two inputs, as values."""
+        return Start(
+            now,
+            tuple(instance.checkpoint() for instance in self._instances.values()),
+            tuple((group.spec, group.state) for group in self._groups.values()),
+            tuple(self._statuses.items()),
+        )
+
+    @classmethod
+    def resume(cls, start: Start) -> "Router":
+        """Return a router that goes on from *start*."""
+        groups = [group for group, _ in start.groups]
+        made = cls([one.spec for one in start.instances], groups, dict(start.statuses))
+        for one in start.instances:
+            verdict = made._instances[one.spec.key].verdict
+            made._instances[one.spec.key] = Instance.resume(one, verdict)
+        made._couple(_groups_by_member(groups))
+        for group, state in start.groups:
+            if group.name in made._groups:
+                made._groups[group.name].resume(state)
+        made._arm(made._instances.values())
+        return made
+
+    def _note(
+        self,
+        now: float,
+        kind: Kind,
+        key: InstanceKey | None = None,
+        event: ev.Event | None = None,
+        news: tuple[TrackId, Status] | None = None,
+    ) -> None:
+        """Keep an input other than an advert on the tape."""
+        if self.tape is not None:
+            if self.tape.full:
+                self.tape.begin(self.checkpoint(now))
+            self.tape.note((now, kind, key, None, NO_ADDRESS, event, news))
 
     @property
     def instances(self) -> Mapping[InstanceKey, Instance]:
@@ -167,31 +212,42 @@ class Router:
         instance = self._instances.get(key)
         if instance is None:
             return []
+        tape = self.tape
+        if tape is not None:
+            if tape.full:
+                tape.begin(self.checkpoint(now))
+            tape.note((now, Kind.ADVERT, key, advert, source, None, None))
         if instance.renews(advert, source, now):
             self._deadlines.set(key, instance.deadline())
             return []
-        return self.on(key, ev.AdvertHeard(advert, source), now)
+        return self._on(key, ev.AdvertHeard(advert, source), now)
 
     def on_timer(self, now: float) -> Effects:
         """Let the instances act whose deadlines are over, each once, the most overdue first."""
         fired = ev.TimerFired()
+        self._note(now, Kind.TIMER)
         # A timer leads to backup or master only, and either bears another call before its time
-        return [effect for key in self._deadlines.take(now) for effect in self.on(key, fired, now)]
+        return [effect for key in self._deadlines.take(now) for effect in self._on(key, fired, now)]
 
     def on_status(self, track: TrackId, status: Status, now: float) -> Effects:
         """Take news of a tracked thing."""
         if self._statuses.get(track) == status:
             return []
+        self._note(now, Kind.STATUS, news=(track, status))
         self._statuses[track] = status
         effects: Effects = []
         for key, instance in self._instances.items():
             if any(own.id == track for own in self._tracks[key]):
                 verdict = judge(instance.spec.priority, self._tracks[key], self._statuses)
-                effects += self.on(key, ev.Judged(verdict), now)
+                effects += self._on(key, ev.Judged(verdict), now)
         return effects
 
     def on(self, key: InstanceKey, event: ev.Event, now: float) -> Effects:
         """Let *event* happen to instance *key*, and to its sync group what follows."""
+        self._note(now, Kind.EVENT, key, event)
+        return self._on(key, event, now)
+
+    def _on(self, key: InstanceKey, event: ev.Event, now: float) -> Effects:
         group = self._group_of.get(key)
         if group is None:
             instance = self._instances[key]
@@ -204,6 +260,7 @@ class Router:
 
     def on_all(self, event: ev.Event, now: float) -> Effects:
         """Let *event* happen to every instance; members of a group act as one."""
+        self._note(now, Kind.ALL, event=event)
         effects: Effects = []
         for key, instance in self._instances.items():
             if key not in self._group_of:

@@ -22,6 +22,7 @@ from lvskeeper.vrrp.instance import TRANSITIONS
 from lvskeeper.vrrp.router import Router
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import Fault, FaultKind, State
+from lvskeeper.vrrp.tape import Tape
 from lvskeeper.vrrp.timers import master_down_time
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
@@ -51,9 +52,14 @@ class Node:
     deaf: bool = False
     """Frozen with the whole machine: the sockets buffer nothing."""
     told: list[tuple[float, fx.Effect]] = field(default_factory=list)
+    tape: Tape | None = None
+    """The flight recorder, which a boot goes on with."""
 
     def boot(self) -> None:
         self.router = Router(self.specs, self.groups)
+        if self.tape is not None:
+            self.tape.cut()
+            self.router.tape = self.tape
         self.planner = Planner()
         self.inbox.clear()
         self.holds.clear()
@@ -225,6 +231,8 @@ class World:
                     spec = node.router.instances[key].spec
                     place = Place(key.interface, VIP)
                     node.planner.announce(key, spec.announce, [place], occasion, self.now)
+                case fx.StateChanged() if node.tape is not None:
+                    node.tape.changed(effect, self.now)
                 case fx.LookAgain():
                     again = True
                 case _:
