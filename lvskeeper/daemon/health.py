@@ -34,12 +34,23 @@ OTHER_FILES: Final = 256
 MAX_LOOKS: Final = 1000
 """Targets that are looked at each time, in turn."""
 
-ProbeId: TypeAlias = tuple[str, CheckId[DestKey]]
-"""Virtual server and check."""
-
 OnOffer: TypeAlias = Callable[[str, DestKey, TcpOffer], None]
 
 OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Member:
+    """One check of those that ask the same."""
+
+    name: str
+    """The virtual server."""
+    check_id: CheckId[DestKey]
+    pool: Pool[DestKey]
+    checker: Checker
+    age: int
+    """Number of the reload that pool and checker are of."""
 
 
 @final
@@ -48,7 +59,7 @@ class Target:
     """What is probed once for all checks that ask the same."""
 
     spec: CheckSpec
-    members: list[ProbeId] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     age: int = 0
     """Number of the reload that has it last."""
     probe: "Probe | None" = None
@@ -61,7 +72,7 @@ class Probe:
     """One probe, and the checks that its result is for."""
 
     target: Target
-    members: list[ProbeId]
+    members: list[Member]
     age: int
     """Number of the reload under which it was started."""
 
@@ -112,7 +123,7 @@ class HealthLoop:
         files: list[CheckSpec] = []
         for name, pool in pools.items():
             for check_id, checker in pool.checkers.items():
-                self._join(checker.spec, (name, check_id))
+                self._join(Member(name, check_id, pool, checker, self._age))
                 if checker.fresh:
                     fresh.append((check_id, checker))
                 if checker.spec.file is not None:
@@ -132,7 +143,9 @@ class HealthLoop:
                 self._arrange(target)
             await breath.taken()
         for probe in list(self._probes):
-            if not any(self._awaits(member) for member in probe.members):
+            if not any(
+                self._is_there(member) and member.checker.in_flight for member in probe.members
+            ):
                 self._probes.discard(probe)
                 probe.target.probe = None
                 self._runner.cancel(probe)
@@ -172,9 +185,9 @@ class HealthLoop:
         await self._scripts.close()
         self._files.close()
 
-    def _join(self, spec: CheckSpec, member: ProbeId) -> None:
-        """Let *member* be one of those that ask *spec*."""
-        key = spec.asked
+    def _join(self, member: Member) -> None:
+        """Let *member* be one of those that ask the same."""
+        key = member.checker.spec.asked
         target = self._targets.get(key)
         if target is None:
             target = self._targets[key] = Target(key)
@@ -183,23 +196,26 @@ class HealthLoop:
             target.members = []
         target.members.append(member)
 
-    def _checker(self, member: ProbeId) -> Checker | None:
-        name, check_id = member
-        pool = self._pools.get(name)
-        return None if pool is None else pool.checker(check_id)
-
-    def _awaits(self, member: ProbeId) -> bool:
-        """Return whether a check is there still, and waits for a result."""
-        checker = self._checker(member)
-        return checker is not None and checker.in_flight
+    def _is_there(self, member: Member) -> bool:
+        """Return whether a check is there still; bring *member* up to date."""
+        if member.age != self._age:
+            pool = self._pools.get(member.name)
+            checker = None if pool is None else pool.checker(member.check_id)
+            if pool is None or checker is None:
+                return False
+            member.pool, member.checker, member.age = pool, checker, self._age
+        return True
 
     def _arrange(self, target: Target) -> None:
         """Put *target* down for the first time that any of its checks is due."""
         due = inf
         for member in target.members:
-            checker = self._checker(member)
-            if checker is not None and checker.due < due and member[0] not in self._resting:
-                due = checker.due
+            if (
+                (member.age == self._age or self._is_there(member))
+                and member.checker.due < due
+                and member.name not in self._resting
+            ):
+                due = member.checker.due
         if due != inf:
             self._wheel.add(target, due)
         else:
@@ -227,11 +243,11 @@ class HealthLoop:
     def _start(self, target: Target, now: float) -> None:
         started = []
         for member in target.members:
-            checker = self._checker(member)
-            if checker is None or checker.in_flight or member[0] in self._resting:
+            if not self._is_there(member) or member.name in self._resting:
                 continue
-            checker.on_start(now)
-            started.append(member)
+            if not member.checker.in_flight:
+                member.checker.on_start(now)
+                started.append(member)
         if target.probe is not None:
             target.probe.members += started  # who comes while it runs has its result as well
         elif started:
@@ -241,37 +257,38 @@ class HealthLoop:
 
     def _on_result(self, probe: Probe, result: ProbeResult) -> None:
         now = self._loop.time()
-        self._probes.discard(probe)
-        self.tally.note(probe.target.spec.kind, result)
-        told: list[tuple[str, list[PoolEffect[DestKey]]]] = []
         target = probe.target
         target.probe = None
-        for name, check_id in probe.members:
-            pool = self._pools.get(name)
-            checker = None if pool is None else pool.checker(check_id)
-            if pool is None or checker is None or not checker.in_flight:
+        self._probes.discard(probe)
+        self.tally.note(target.spec.kind, result)
+        told: list[tuple[str, list[PoolEffect[DestKey]]]] = []
+        for member in probe.members:
+            if not self._is_there(member) or not member.checker.in_flight:
                 continue
-            if effects := pool.on_result(check_id, result, now):
-                told.append((name, effects))
-            self._note(name, check_id, result)
-            if probe.age != self._age and (moved := self._targets.get(checker.spec.asked)):
-                self._arrange(moved)  # a reload has given the check another rhythm
-        if self._targets.get(target.spec) is target:
+            if effects := member.pool.on_result(member.check_id, result, now):
+                told.append((member.name, effects))
+            self._note(member, result)
+            if probe.age != self._age:
+                moved = self._targets.get(member.checker.spec.asked)
+                if moved is not None and moved is not target:
+                    self._arrange(moved)  # a reload has given the check another rhythm
+        if probe.age == self._age or self._targets.get(target.spec) is target:
             self._arrange(target)
-        if target in self._again:
-            self._again.discard(target)
-            self._wheel.add(target, now)
+            if self._again and target in self._again:
+                self._again.discard(target)
+                self._wheel.add(target, now)
         self._arm()
         for name, effects in told:
             self._on_effects(name, effects)
 
-    def _note(self, name: str, check_id: CheckId[DestKey], result: ProbeResult) -> None:
+    def _note(self, member: Member, result: ProbeResult) -> None:
         """Pass on what a probe found out beside the health of the server."""
+        check_id = member.check_id
         # A check may ask another host than the real server.
         if result.offer is not None and check_id.target.address == check_id.key.address:
-            self._on_offer(name, check_id.key, result.offer)
+            self._on_offer(member.name, check_id.key, result.offer)
         if result.expires is not None:
-            self._expiry.note(name, check_id, result.expires)
+            self._expiry.note(member.name, check_id, result.expires)
 
     def _on_file(self, path: str) -> None:
         """Make the targets of a file due, as its number has changed."""
@@ -292,12 +309,11 @@ class HealthLoop:
             self._unlooked = list(self._targets.values())
         looked, self._unlooked = self._unlooked[:MAX_LOOKS], self._unlooked[MAX_LOOKS:]
         for target in looked:
-            for name, check_id in target.members:
-                pool = self._pools.get(name)
-                if pool is None or name in self._resting or pool.checker(check_id) is None:
-                    continue  # it may, or a reload is on its way
-                if effects := pool.on_silence(check_id, now):
-                    self._on_effects(name, effects)
+            for member in target.members:
+                if not self._is_there(member) or member.name in self._resting:
+                    continue
+                if effects := member.pool.on_silence(member.check_id, now):
+                    self._on_effects(member.name, effects)
         self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
 

@@ -89,7 +89,8 @@ class Wheel(Generic[Id]):
         """
         if not isfinite(due):
             raise ValueError(f"{item} cannot be due at {due}")
-        self.remove(item)
+        if item in self._ticks:
+            self.remove(item)
         tick = self._ticks[item] = ceil(due * TICKS)
         if (slot := self._slots.get(tick)) is not None:
             slot[item] = None

@@ -39,6 +39,11 @@ class Source:
     mark: int = 0
     """Firewall mark that they carry."""
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether all is the kernel's choice."""
+        return self.address is None and not (self.port or self.interface or self.mark)
+
 
 @final
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ So an ICMP error that says the port or host is not reachable comes as an error o
 import errno
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Hashable
 from typing import Final, Protocol, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Dns, Phase, Udp
@@ -66,8 +66,8 @@ class DatagramFlow(Flow):
 
     __slots__ = ("_question", "_spec")
 
-    def __init__(self, engine: Engine, on_end: Callable[[Flow], None], spec: CheckSpec) -> None:
-        super().__init__(engine, on_end)
+    def __init__(self, engine: Engine, key: Hashable, spec: CheckSpec) -> None:
+        super().__init__(engine, key)
         self._spec = spec
         self._question = question_of(spec)
 
@@ -90,9 +90,9 @@ class DatagramFlow(Flow):
         try:
             self._ask(sock)
         except BlockingIOError:
-            self._engine.watch(self, sock, WRITE)
+            self._watch(sock, WRITE)
         else:
-            self._engine.watch(self, sock, READ)
+            self._watch(sock, READ)
 
     def _open(self, spec: CheckSpec) -> socket.SocketType:
         if spec.kind is not CheckKind.PING:

@@ -1,14 +1,15 @@
 """The probe engine: all sockets of probes in one epoll within the role's loop, and their deadlines.
 
 The loop watches the epoll as one file. So the many answers that come between two turns of the loop
-cost one wake-up, and no probe costs a task or a timer. Deadlines are kept by length: those of one
+cost one wake-up, and no probe costs a task or a timer. Where one after the other comes, the loop
+waits a little for the next ones. Deadlines are kept by length: those of one
 length are due in the order of their making, so that each costs two steps in a dictionary.
 """
 
 import asyncio
 import select
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import inf
 from socket import SocketType
 from typing import Final, final
@@ -19,27 +20,35 @@ from lvskeeper.probes.attempt import ProbeError, describe_os_error, os_error_pha
 MAX_EVENTS: Final = 128
 """Sockets that are looked after in one turn of the loop; the next turn takes the others."""
 
+RUSH: Final = 0.001
+"""Seconds; where the next socket is ready so soon after the last, more are to be expected."""
+PAUSE: Final = 0.002
+"""Seconds for which they are then left to gather, rather than that each wakes the loop alone."""
+
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 FAILED: Final = select.EPOLLERR | select.EPOLLHUP
 
 
 class Flow(ABC):
-    """One probe on its way. The engine wakes it; it ends once, and the end is handed to *on_end*.
+    """One probe on its way. The engine wakes it; it ends once, and the engine tells that.
 
     What a subclass raises ends it: :class:`ProbeError`, ``OSError`` with the phase in
     :attr:`phase`; any other exception is a bug, and ``Phase.INTERNAL``.
     """
 
     __slots__ = (
-        "_engine", "_on_end", "_sock", "_started", "doing", "expires", "limit", "offer", "phase",
-        "result",
+        "_engine", "_number", "_sock", "_started", "doing", "expires", "key", "limit",
+        "offer", "phase", "result",
     )  # fmt: skip
 
-    def __init__(self, engine: "Engine", on_end: "Callable[[Flow], None]") -> None:
+    def __init__(self, engine: "Engine", key: Hashable) -> None:
         self._engine = engine
-        self._on_end = on_end
+        self.key = key
+        """The caller's name for it."""
         self._sock: SocketType | None = None
+        self._number = -1
+        """Of the socket, where the engine watches it."""
         self._started = 0.0
         self.phase = Phase.CONNECT
         """What a failure now would be of."""
@@ -53,9 +62,12 @@ class Flow(ABC):
         """How it ended."""
 
     def begin(self) -> None:
-        """Start; an end at once is handed over in the next turn of the loop."""
+        """Start; an end at once is told in the next turn of the loop."""
         self._started = self._engine.time()
-        self._guard(self._begin)
+        try:
+            self._begin()
+        except Exception as error:  # noqa: BLE001 - a bug in one probe must not stop the others
+            self._fail(error)
 
     def wake(self, mask: int) -> None:
         """Go on, as *mask* says what the socket is ready for."""
@@ -63,55 +75,52 @@ class Flow(ABC):
             self._ready(mask)
         except BlockingIOError:
             pass  # woken for nothing: there will be another time
-        except ProbeError as error:
-            self.end(error.phase, error.detail)
-        except OSError as error:
-            self.end(os_error_phase(error, self.phase), describe_os_error(error))
         except Exception as error:  # noqa: BLE001 - a bug in one probe must not stop the others
-            self.end(Phase.INTERNAL, f"{type(error).__name__}: {error}")
+            self._fail(error)
 
     def expire(self) -> None:
         """Take that the time is over."""
         self.end(Phase.TIMEOUT, timeout_detail(self.doing, self.limit))
 
     def drop(self) -> None:
-        """Let go of everything; nobody asks for the end any more."""
+        """Let go of everything; the end is told to nobody."""
         self._let_go()
-        self._on_end = _nobody
         self.result = self.result or ProbeResult(Phase.INTERNAL, "dropped")
 
     def end(self, phase: Phase, detail: str = "") -> None:
         """End, and let that be told."""
         if self.result is None:
             self._let_go()
-            elapsed = self._engine.time() - self._started
+            engine = self._engine
+            elapsed = engine.time() - self._started
             self.result = ProbeResult(phase, detail, elapsed, self.offer, expires=self.expires)
-            self._engine.ended(self)
+            engine.ended(self)
 
-    def tell(self) -> None:
-        """Hand the end over."""
-        self._on_end(self)
-
-    def _guard(self, step: Callable[[], None]) -> None:
-        """Do *step*, and end where it fails."""
-        try:
-            step()
-        except ProbeError as error:
-            self.end(error.phase, error.detail)
-        except OSError as error:
-            self.end(os_error_phase(error, self.phase), describe_os_error(error))
-        except Exception as error:  # noqa: BLE001 - a bug in one probe must not stop the others
-            self.end(Phase.INTERNAL, f"{type(error).__name__}: {error}")
+    def _fail(self, error: Exception) -> None:
+        """End by what was raised."""
+        match error:
+            case ProbeError():
+                self.end(error.phase, error.detail)
+            case OSError():
+                self.end(os_error_phase(error, self.phase), describe_os_error(error))
+            case _:
+                self.end(Phase.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _let_go(self) -> None:
+        """Give back all that it holds."""
         self._engine.unlimit(self)
         self._close()
+
+    def _watch(self, sock: SocketType, mask: int) -> None:
+        """Be woken when *sock* is ready for *mask*."""
+        self._sock = sock
+        self._number = self._engine.watch(self, sock, mask)
 
     def _close(self) -> None:
         """Close the socket, if there is one; epoll forgets it by that."""
         if (sock := self._sock) is not None:
             self._sock = None
-            self._engine.forget(sock)
+            self._engine.forget(self._number)
             sock.close()
 
     @abstractmethod
@@ -127,7 +136,9 @@ class Flow(ABC):
 class Engine:
     """Wakes flows when their sockets are ready, or their time is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[Flow], None]) -> None:
+        """Make an engine that hands every flow that has ended to *on_end*."""
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self.time: Final = self._loop.time
         self._epoll = select.epoll()
@@ -139,35 +150,44 @@ class Engine:
         self._alarm_at = inf
         self._ended: list[Flow] = []
         self._telling = False
+        self._woken = -inf
+        """When sockets were looked after last."""
+        self._pause: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
 
     def close(self) -> None:
         """Watch nothing any more; the flows are the caller's to drop first."""
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for timer in (self._alarm, self._pause):
+            if timer is not None:
+                timer.cancel()
 
-    def watch(self, flow: Flow, sock: SocketType, mask: int) -> None:
-        """Wake *flow* when *sock* is ready for *mask*."""
+    def watch(self, flow: Flow, sock: SocketType, mask: int) -> int:
+        """Wake *flow* when *sock* is ready for *mask*; return the socket's number."""
         number = sock.fileno()
         self._flows[number] = flow
         self._epoll.register(number, mask)
+        return number
 
     def change(self, sock: SocketType, mask: int) -> None:
         """Wake for *mask* from now on."""
         self._epoll.modify(sock.fileno(), mask)
 
-    def forget(self, sock: SocketType) -> None:
-        """Wake nobody for *sock*, which is closed next."""
-        self._flows.pop(sock.fileno(), None)
+    def forget(self, number: int) -> None:
+        """Wake nobody for the socket *number*, which is closed next."""
+        self._flows.pop(number, None)
 
     def limit(self, flow: Flow, seconds: float) -> None:
         """Let the time of *flow* be over in so many seconds, in place of any earlier limit."""
-        self.unlimit(flow)
+        if flow.limit:
+            self.unlimit(flow)
         flow.limit = seconds
         due = self.time() + seconds
-        self._limits.setdefault(seconds, {})[flow] = due
+        flows = self._limits.get(seconds)
+        if flows is None:
+            flows = self._limits[seconds] = {}
+        flows[flow] = due
         if due < self._alarm_at:
             self._set_alarm(due)
 
@@ -177,27 +197,47 @@ class Engine:
             flows.pop(flow, None)
 
     def ended(self, flow: Flow) -> None:
-        """Take that *flow* has ended; it tells that when no other is being woken."""
+        """Take that *flow* has ended; that is told when no other is being woken."""
         self._ended.append(flow)
         if not self._telling:
             self._telling = True
             self._loop.call_soon(self._tell)
 
     def _on_ready(self) -> None:
+        """Look after the sockets that are ready, and soon after that not before a pause."""
+        now = self.time()
+        if now - self._woken < RUSH:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._pause = self._loop.call_at(now + PAUSE, self._on_pause)
+        else:
+            self._woken = now
+            self._wake_ready()
+
+    def _on_pause(self) -> None:
+        if self._wake_ready():
+            self._pause = self._loop.call_later(PAUSE, self._on_pause)
+        else:
+            self._pause = None
+            self._loop.add_reader(self._epoll.fileno(), self._on_ready)
+
+    def _wake_ready(self) -> int:
+        """Wake whose socket is ready; return how many there were."""
         # Ends are told after the last event: who is told may open a socket with the number of one
         # that was closed meanwhile, whose event would then be taken for that of the new one.
         telling, self._telling = self._telling, True
-        for number, mask in self._epoll.poll(0, MAX_EVENTS):
+        events = self._epoll.poll(0, MAX_EVENTS)
+        for number, mask in events:
             if (flow := self._flows.get(number)) is not None:
                 flow.wake(mask)
         if not telling:
             self._tell()
+        return len(events)
 
     def _tell(self) -> None:
         ended, self._ended, self._telling = self._ended, [], False
         for flow in ended:
             try:
-                flow.tell()
+                self._on_end(flow)
             except Exception as error:  # noqa: BLE001 - the others are to be told all the same
                 self._loop.call_exception_handler(
                     {"message": "telling the end of a probe", "exception": error}
@@ -227,7 +267,3 @@ class Engine:
             flow.expire()
         if following < self._alarm_at:
             self._set_alarm(following)
-
-
-def _nobody(_: Flow) -> None:
-    pass

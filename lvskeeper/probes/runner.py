@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Generic, TypeAlias, TypeVar, assert_never, final
+from typing import Final, Generic, TypeAlias, TypeVar, assert_never, cast, final
 
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult
 from lvskeeper.probes.datagram import DatagramFlow
@@ -12,8 +12,7 @@ from lvskeeper.probes.engine import Engine, Flow
 from lvskeeper.probes.http import http_steps
 from lvskeeper.probes.search import Searcher
 from lvskeeper.probes.smtp import smtp_steps
-from lvskeeper.probes.stream import StreamFlow, Tools
-from lvskeeper.probes.tcp import tcp_steps
+from lvskeeper.probes.stream import StreamFlow, TcpFlow, Tools
 from lvskeeper.probes.tls import Contexts
 
 MAX_PROBES: Final = 16_384
@@ -53,7 +52,7 @@ class ProbeRunner(Generic[Id]):
         """
         self._on_result = on_result
         self._limit = limit
-        self._engine = Engine()
+        self._engine = Engine(self._on_end)
         self._tools = Tools(Contexts(), Searcher())
         self._others = others
         self._running: dict[Id, Flow | asyncio.Task[ProbeResult]] = {}
@@ -112,17 +111,16 @@ class ProbeRunner(Generic[Id]):
         self._tools.searcher.close()
 
     def _launch(self, probe_id: Id, spec: CheckSpec) -> None:
-        on_end = partial(self._on_end, probe_id)
+        flow: Flow
         match spec.kind:
             case CheckKind.TCP:
-                steps = tcp_steps(spec)
+                flow = TcpFlow(self._engine, probe_id, spec)
             case CheckKind.HTTP | CheckKind.SSL:
-                steps = http_steps(spec)
+                flow = StreamFlow(self._engine, probe_id, http_steps(spec), self._tools)
             case CheckKind.SMTP:
-                steps = smtp_steps(spec)
+                flow = StreamFlow(self._engine, probe_id, smtp_steps(spec), self._tools)
             case CheckKind.UDP | CheckKind.DNS | CheckKind.PING:
-                self._begin(probe_id, DatagramFlow(self._engine, on_end, spec))
-                return
+                flow = DatagramFlow(self._engine, probe_id, spec)
             case CheckKind.MISC | CheckKind.FILE:
                 task = asyncio.get_running_loop().create_task(self._probe(spec))
                 self._running[probe_id] = task
@@ -130,15 +128,13 @@ class ProbeRunner(Generic[Id]):
                 return
             case _:
                 assert_never(spec.kind)
-        self._begin(probe_id, StreamFlow(self._engine, on_end, steps, self._tools))
-
-    def _begin(self, probe_id: Id, flow: Flow) -> None:
         self._running[probe_id] = flow
         flow.begin()
 
-    def _on_end(self, probe_id: Id, flow: Flow) -> None:
+    def _on_end(self, flow: Flow) -> None:
+        probe_id = cast("Id", flow.key)
         if self._running.get(probe_id) is not flow:
-            return  # another one has come in its place
+            return  # it was dropped
         del self._running[probe_id]
         if self._waiting:
             self._let_in()

@@ -18,7 +18,6 @@ _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """linux/in.h; it counts for IPv6, too."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """``struct linger``: on, no time."""
-_ANYWHERE: Final = Source()
 
 
 def family_of(address: Address) -> socket.AddressFamily:
@@ -43,7 +42,7 @@ def open_socket(
         sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK, protocol)
     except OSError as error:
         raise ProbeError(Phase.INTERNAL, describe_os_error(error)) from error
-    if source == _ANYWHERE:
+    if source.anywhere:
         return sock
     try:
         _prepare(sock, source, family, kind)

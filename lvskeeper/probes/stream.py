@@ -3,11 +3,12 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, final
+from enum import Enum
+from typing import Final, Protocol, assert_never, final
 
-from lvskeeper.health.spec import Phase, Regex, Source, Tls
+from lvskeeper.health.spec import CheckSpec, Phase, Regex, Source, Tls
 from lvskeeper.probes.attempt import ProbeError
 from lvskeeper.probes.engine import FAILED, READ, WRITE, Engine, Flow
 from lvskeeper.probes.offer import read_offer
@@ -46,17 +47,29 @@ class Talk(Protocol):
         ...
 
 
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS})
+
+
+@final
+class _Wait(Enum):
+    """What the socket of a step has to be ready for."""
+
+    CONNECT = "connect"
+    WRITE = "write"
+    READ = "read"
+
+
 @final
 @dataclass(slots=True)
 class Step:
-    """One connection of a probe. Without a *talk* it is enough that it is made."""
+    """One connection of a probe."""
 
     to: Address
     port: int
     source: Source
     limit: float
     """Seconds from connecting to the last byte, and the search for a regex."""
-    talk: Talk | None = None
+    talk: Talk
     tls: Tls | None = None
     name: str | None = None
     """What TLS asks for."""
@@ -78,24 +91,64 @@ class Tools:
     searcher: Searcher
 
 
+class ConnectedFlow(Flow):
+    """A probe over TCP."""
+
+    __slots__ = ()
+
+    def _connect(self, to: Address, port: int, source: Source) -> None:
+        sock = self._sock = open_socket(to, source, socket.SOCK_STREAM)
+        code = sock.connect_ex(endpoint(to, port))
+        if code not in _UNDER_WAY:
+            raise OSError(code, "")
+        self._watch(sock, WRITE)
+
+    @staticmethod
+    def _connected(sock: socket.SocketType, mask: int) -> None:
+        """Raise ``OSError`` where the connection was not made."""
+        if mask & FAILED and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+            raise OSError(code, "")
+
+
 @final
-class StreamFlow(Flow):
+class TcpFlow(ConnectedFlow):
+    """TCP_CHECK: connects, and that is all."""
+
+    __slots__ = ("_spec",)
+
+    def __init__(self, engine: Engine, key: Hashable, spec: CheckSpec) -> None:
+        super().__init__(engine, key)
+        self._spec = spec
+
+    def _begin(self) -> None:
+        spec = self._spec
+        self._engine.limit(self, spec.connect_timeout)
+        self._connect(spec.address, spec.port, spec.source)
+
+    def _ready(self, mask: int) -> None:
+        sock = self._sock
+        assert sock is not None
+        self._connected(sock, mask)
+        self.offer = read_offer(sock)
+        self.end(Phase.DONE)
+
+
+@final
+class StreamFlow(ConnectedFlow):
     """Takes one step after the other; the first failure ends it."""
 
     __slots__ = ("_cancel_search", "_secure", "_step", "_steps", "_talk", "_tools", "_unsent",
                  "_wait")  # fmt: skip
 
-    def __init__(
-        self, engine: Engine, on_end: Callable[[Flow], None], steps: Iterator[Step], tools: Tools
-    ) -> None:
-        super().__init__(engine, on_end)
+    def __init__(self, engine: Engine, key: Hashable, steps: Iterator[Step], tools: Tools) -> None:
+        super().__init__(engine, key)
         self._steps = steps
         self._step: Step | None = None
         self._tools = tools
         self._talk: Talk | None = None
         self._secure: TlsTalk | None = None
         self._unsent = b""
-        self._wait: Callable[[int], None] = self._on_connected
+        self._wait = _Wait.CONNECT
         self._cancel_search: Callable[[], None] | None = None
 
     def end(self, phase: Phase, detail: str = "") -> None:
@@ -121,58 +174,46 @@ class StreamFlow(Flow):
             return
         self._engine.limit(self, step.limit)
         if step.tls is None:
-            self._connect(step)
+            self._go(step)
             return
         self.phase, self.doing = Phase.INTERNAL, "reading files of TLS"
         self._tools.contexts.use(step.tls, self._on_context)
 
     def _on_context(self) -> None:
         """Go on: the files of TLS are read, or are no good."""
-        if self.result is None and self._step is not None:
-            self._guard(self._connect_tls)
-
-    def _connect_tls(self) -> None:
         step = self._step
-        assert step is not None
-        assert step.tls is not None
-        assert step.talk is not None
-        context = self._tools.contexts.take(step.tls)
-        self._secure = TlsTalk(step.talk, context, step.name, step.tls)
-        self._connect(step)
+        if self.result is not None or step is None or step.tls is None:
+            return
+        try:
+            context = self._tools.contexts.take(step.tls)
+            self._secure = TlsTalk(step.talk, context, step.name, step.tls)
+            self._go(step)
+        except Exception as error:  # noqa: BLE001 - as in all that is not called by the engine
+            self._fail(error)
 
-    def _connect(self, step: Step) -> None:
+    def _go(self, step: Step) -> None:
         self.phase, self.doing = Phase.CONNECT, "connecting"
         self._talk = self._secure or step.talk
-        sock = self._sock = open_socket(step.to, step.source, socket.SOCK_STREAM)
-        code = sock.connect_ex(endpoint(step.to, step.port))
-        if code not in {0, errno.EINPROGRESS}:
-            raise OSError(code, "")
-        self._wait = self._on_connected
-        self._engine.watch(self, sock, WRITE)
+        self._wait = _Wait.CONNECT
+        self._connect(step.to, step.port, step.source)
 
     def _ready(self, mask: int) -> None:
-        self._wait(mask)
-
-    def _on_connected(self, mask: int) -> None:
-        sock, step = self._sock, self._step
-        assert sock is not None
-        assert step is not None
-        if mask & FAILED and (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-            raise OSError(code, "")
-        if step.own:
-            self.offer = read_offer(sock)
-        talk = self._talk
-        if talk is None:
-            self._leave()
-            return
-        self.phase, self.doing = Phase.SEND, "sending"
-        self._say(sock, talk, talk.start())
-
-    def _on_sendable(self, _: int) -> None:
-        sock, talk = self._sock, self._talk
+        sock, talk, step = self._sock, self._talk, self._step
         assert sock is not None
         assert talk is not None
-        self._say(sock, talk, self._unsent)
+        assert step is not None
+        match self._wait:
+            case _Wait.CONNECT:
+                self._connected(sock, mask)
+                if step.own:
+                    self.offer = read_offer(sock)
+                self._say(sock, talk, talk.start())
+            case _Wait.WRITE:
+                self._say(sock, talk, self._unsent)
+            case _Wait.READ:
+                self._hear(sock, talk)
+            case _:
+                assert_never(self._wait)
 
     def _say(self, sock: socket.SocketType, talk: Talk, data: bytes) -> None:
         """Send *data*, then wait for what the server says."""
@@ -184,23 +225,20 @@ class StreamFlow(Flow):
                 sent = 0
             if sent < len(data):
                 self._unsent = data[sent:]
-                if self._wait != self._on_sendable:
-                    self._wait = self._on_sendable
+                if self._wait is _Wait.READ:
                     self._engine.change(sock, WRITE)
+                self._wait = _Wait.WRITE
                 return
             self._unsent = b""
         if talk.done:
             self._leave()
             return
         self.phase, self.doing = talk.phase, talk.doing
-        if self._wait != self._on_readable:
-            self._wait = self._on_readable
+        if self._wait is not _Wait.READ:
+            self._wait = _Wait.READ
             self._engine.change(sock, READ)
 
-    def _on_readable(self, _: int) -> None:
-        sock, talk = self._sock, self._talk
-        assert sock is not None
-        assert talk is not None
+    def _hear(self, sock: socket.SocketType, talk: Talk) -> None:
         data = sock.recv(READ_SIZE)
         if data:
             self._say(sock, talk, talk.receive(data))
@@ -232,9 +270,12 @@ class StreamFlow(Flow):
         if self.result is not None:
             return
         if error is not None:
-            self.end(error.phase, error.detail)
-        else:
-            self._guard(self._take_step)
+            self._fail(error)
+            return
+        try:
+            self._take_step()
+        except Exception as caught:  # noqa: BLE001 - as in all that is not called by the engine
+            self._fail(caught)
 
     def _close(self) -> None:
         if self._secure is not None and self._sock is not None:
