@@ -13,6 +13,7 @@ from lvskeeper.vrrp.tape import Change, Input, Kind, Segment, event_of
 class Step:
     """An input, and what followed from it."""
 
+    at: float
     input: Input
     effects: tuple[fx.Effect, ...]
 
@@ -20,7 +21,7 @@ class Step:
     def changes(self) -> tuple[Change, ...]:
         """The transitions among the effects."""
         return tuple(
-            Change(self.input.at, effect.key, effect.old, effect.new, effect.cause)
+            Change(self.at, effect.key, effect.old, effect.new, effect.cause)
             for effect in self.effects
             if isinstance(effect, fx.StateChanged)
         )
@@ -32,11 +33,10 @@ def replay(segment: Segment) -> list[Step]:
     Like any shell it reads no sockets at ``LookAgain``: what was read then is on the tape as well.
     """
     router = Router.resume(segment.start)
-    return [Step(one, tuple(_apply(router, one))) for one in segment.inputs]
+    return [Step(at, one, tuple(_apply(router, one, at))) for at, one in segment.inputs]
 
 
-def _apply(router: Router, one: Input) -> Effects:
-    now = one.at
+def _apply(router: Router, one: Input, now: float) -> Effects:
     match one.kind:
         case Kind.ADVERT if one.key is not None and one.advert is not None:
             return router.on_advert(one.key, one.advert, one.source, now)

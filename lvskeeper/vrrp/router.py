@@ -26,7 +26,7 @@ from lvskeeper.vrrp.group import SyncGroup
 from lvskeeper.vrrp.instance import Instance
 from lvskeeper.vrrp.spec import GroupSpec, InstanceSpec
 from lvskeeper.vrrp.states import Fault, State
-from lvskeeper.vrrp.tape import Kind, Start, Tape
+from lvskeeper.vrrp.tape import TIMER, Kind, Raw, Start, Tape
 from lvskeeper.vrrp.timers import Deadlines
 from lvskeeper.vrrp.tracking import UNKNOWN, Status, Track, TrackId, Verdict, in_group, judge
 from lvskeeper.vrrp.types import Advert, InstanceKey
@@ -159,19 +159,12 @@ class Router:
         made._arm(made._instances.values())
         return made
 
-    def _note(
-        self,
-        now: float,
-        kind: Kind,
-        key: InstanceKey | None = None,
-        event: ev.Event | None = None,
-        news: tuple[TrackId, Status] | None = None,
-    ) -> None:
+    def _note(self, now: float, raw: Raw) -> None:
         """Keep an input other than an advert on the tape."""
         if self.tape is not None:
             if self.tape.full:
                 self.tape.begin(self.checkpoint(now))
-            self.tape.note((now, kind, key, None, NO_ADDRESS, event, news))
+            self.tape.note(now, raw)
 
     @property
     def instances(self) -> Mapping[InstanceKey, Instance]:
@@ -216,7 +209,7 @@ class Router:
         if tape is not None:
             if tape.full:
                 tape.begin(self.checkpoint(now))
-            tape.note((now, Kind.ADVERT, key, advert, source, None, None))
+            tape.advert(now, key, advert, source)
         if instance.renews(advert, source, now):
             self._deadlines.set(key, instance.deadline())
             return []
@@ -225,7 +218,7 @@ class Router:
     def on_timer(self, now: float) -> Effects:
         """Let the instances act whose deadlines are over, each once, the most overdue first."""
         fired = ev.TimerFired()
-        self._note(now, Kind.TIMER)
+        self._note(now, TIMER)
         # A timer leads to backup or master only, and either bears another call before its time
         return [effect for key in self._deadlines.take(now) for effect in self._on(key, fired, now)]
 
@@ -233,7 +226,7 @@ class Router:
         """Take news of a tracked thing."""
         if self._statuses.get(track) == status:
             return []
-        self._note(now, Kind.STATUS, news=(track, status))
+        self._note(now, (Kind.STATUS, None, None, NO_ADDRESS, None, (track, status)))
         self._statuses[track] = status
         effects: Effects = []
         for key, instance in self._instances.items():
@@ -244,7 +237,7 @@ class Router:
 
     def on(self, key: InstanceKey, event: ev.Event, now: float) -> Effects:
         """Let *event* happen to instance *key*, and to its sync group what follows."""
-        self._note(now, Kind.EVENT, key, event)
+        self._note(now, (Kind.EVENT, key, None, NO_ADDRESS, event, None))
         return self._on(key, event, now)
 
     def _on(self, key: InstanceKey, event: ev.Event, now: float) -> Effects:
@@ -260,7 +253,7 @@ class Router:
 
     def on_all(self, event: ev.Event, now: float) -> Effects:
         """Let *event* happen to every instance; members of a group act as one."""
-        self._note(now, Kind.ALL, event=event)
+        self._note(now, (Kind.ALL, None, None, NO_ADDRESS, event, None))
         effects: Effects = []
         for key, instance in self._instances.items():
             if key not in self._group_of:

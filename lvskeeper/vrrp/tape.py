@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias, final
+from typing import Final, NamedTuple, TypeAlias, final
 
 from lvskeeper.units import NO_ADDRESS, Address
 from lvskeeper.vrrp import events as ev
@@ -19,14 +19,16 @@ from lvskeeper.vrrp.states import Cause, Fault, Occasion, State
 from lvskeeper.vrrp.tracking import Status, TrackId
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
-MAX_INPUTS: Final = 10_000
+MAX_INPUTS: Final = 20_000
 """Inputs of one segment; two segments are kept, so that there are always as many to look at."""
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """An instance between two inputs. Times that are ``None`` never were, or never come."""
+class Checkpoint(NamedTuple):
+    """An instance between two inputs. Times that are ``None`` never were, or never come.
+
+    A tuple, since hundreds of them are made between two packets.
+    """
 
     spec: InstanceSpec
     grouped: bool
@@ -78,9 +80,8 @@ class Kind(Enum):
 @final
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One thing that the machines were told; only what belongs to its kind is filled in."""
+    """One thing that the machines are told; only what belongs to its kind is filled in."""
 
-    at: float
     kind: Kind
     key: InstanceKey | None = None
     advert: Advert | None = None
@@ -112,23 +113,53 @@ class Segment:
     """A start with what came after it; it stands for itself."""
 
     start: Start
-    inputs: tuple[Input, ...]
+    told: tuple[Input, ...]
+    """Each thing once: adverts repeat one another."""
+    times: tuple[float, ...]
+    which: tuple[int, ...]
+    """For each of *times* the place in *told*."""
     changes: tuple[Change, ...]
+
+    @property
+    def inputs(self) -> Iterator[tuple[float, Input]]:
+        """All that was told, with its times."""
+        return ((at, self.told[place]) for at, place in zip(self.times, self.which, strict=True))
 
 
 Raw: TypeAlias = tuple[
-    float, Kind, InstanceKey | None, Advert | None, Address, ev.Event | None,
+    Kind, InstanceKey | None, Advert | None, Address, ev.Event | None,
     tuple[TrackId, Status] | None,
 ]  # fmt: skip
-"""An input as it is kept: adverts are many, and repeat one another."""
+"""An input as it is kept."""
+
+TIMER: Final[Raw] = (Kind.TIMER, None, None, NO_ADDRESS, None, None)
 
 
 @final
 class _Open:
     def __init__(self, start: Start, limit: int) -> None:
         self.start = start
-        self.inputs: list[Raw] = []
+        self.times: list[float] = []
+        self.told: list[Raw] = []
         self.changes: deque[Change] = deque(maxlen=limit)
+
+    def close(self) -> Segment:
+        places: dict[int, int] = {}
+        distinct: list[Raw] = []
+        which = []
+        for raw in self.told:
+            place = places.get(id(raw))
+            if place is None:
+                place = places[id(raw)] = len(distinct)
+                distinct.append(raw)
+            which.append(place)
+        return Segment(
+            self.start,
+            tuple(map(_input, distinct)),
+            tuple(self.times),
+            tuple(which),
+            tuple(self.changes),
+        )
 
 
 @final
@@ -138,6 +169,8 @@ class Tape:
     def __init__(self, limit: int = MAX_INPUTS) -> None:
         self._limit = limit
         self._segments: deque[_Open] = deque(maxlen=2)
+        self._last: dict[InstanceKey, Raw] = {}
+        """The last advert to each instance: most are repetitions, and share it."""
         self.full = True
         """The next input needs a new segment: :meth:`begin`."""
 
@@ -150,12 +183,20 @@ class Tape:
         """Let the next input begin a new segment: what follows does not follow from inputs."""
         self.full = True
 
-    def note(self, raw: Raw) -> None:
+    def note(self, now: float, raw: Raw) -> None:
         """Keep an input."""
-        inputs = self._segments[-1].inputs
-        inputs.append(raw)
-        if len(inputs) >= self._limit:
+        part = self._segments[-1]
+        part.times.append(now)
+        part.told.append(raw)
+        if len(part.told) >= self._limit:
             self.full = True
+
+    def advert(self, now: float, key: InstanceKey, advert: Advert, source: Address) -> None:
+        """Keep an advert."""
+        raw = self._last.get(key)
+        if raw is None or raw[2] is not advert or raw[3] != source:
+            raw = self._last[key] = (Kind.ADVERT, key, advert, source, None, None)
+        self.note(now, raw)
 
     def changed(self, change: StateChanged, now: float) -> None:
         """Keep a transition."""
@@ -165,16 +206,12 @@ class Tape:
 
     def segments(self) -> tuple[Segment, ...]:
         """Return what is kept, as values, the older segment first."""
-        return tuple(
-            Segment(part.start, tuple(map(_input, part.inputs)), tuple(part.changes))
-            for part in self._segments
-        )
+        return tuple(part.close() for part in self._segments)
 
 
 def _input(raw: Raw) -> Input:
-    at, kind, key, advert, source, event, news = raw
+    kind, key, advert, source, event, news = raw
     return Input(
-        at,
         kind,
         key,
         advert,
@@ -210,9 +247,3 @@ def event_of(it: Input) -> ev.Event:
             return _PLAIN[name]()
         case name:
             raise ValueError(f"an input with the event '{name}'")
-
-
-def changes_of(segments: tuple[Segment, ...]) -> Iterator[Change]:
-    """Yield the transitions of all *segments*."""
-    for segment in segments:
-        yield from segment.changes

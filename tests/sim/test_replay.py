@@ -1,6 +1,7 @@
 """What the flight recorder kept, the machines do again: the same transitions at the same times."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -84,7 +85,7 @@ def test_a_tape_that_was_altered_does_not_replay() -> None:
         world.boot(node)
     take(world, Step("off", 0, 0, 0.0, 8.0))
     (segment,) = carried(world.nodes[1])
-    cut = Segment(segment.start, segment.inputs[:2], segment.changes)
+    cut = replace(segment, times=segment.times[:2], which=segment.which[:2])
     (told,) = differences(cut, replay(cut))
     recorded = "eth0 vrid 51 BACKUP to MASTER (no advert within the master-down time)"
     assert told == f"recorded {recorded}, replayed nothing"
