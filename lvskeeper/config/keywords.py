@@ -14,6 +14,7 @@ from lvskeeper.config import state_sync_keywords as state_sync
 from lvskeeper.config import unserved_keywords as unserved
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_keywords as vrrp
+from lvskeeper.config.control_keywords import CONTROL_SOCKET
 from lvskeeper.config.include import include_check
 from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.off import codes_off
@@ -86,6 +87,7 @@ _GLOBAL: Final = (
         "warnings_off", "CODE ...", "Warnings that are not told, as LK0324; errors always are.",
         "L", codes_off, least=2, most=99, many=True,
     ),
+    CONTROL_SOCKET,
     *fullnat.GLOBALS,
     *vrrp.GLOBALS,
     k.refused(

@@ -39,6 +39,8 @@ class GlobalDefs(Protection):
     lvs_keep_on_stop: bool = False
     syn_flood_rate: int = 1000
     ipvs_sysctls: dict[str, int] = Field(default_factory=dict)
+    control_socket: tuple[int, str] | None = None
+    """Mode and group."""
     warnings_off: tuple[tuple[str, ...], ...] = ()
     include_checks: tuple[tuple[str, ...], ...] = ()
     compat: Literal["keepalived"] | None = None

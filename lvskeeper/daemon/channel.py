@@ -7,7 +7,7 @@ from typing import Final, TypeAlias, TypeVar, final
 
 import msgspec
 
-from lvskeeper.daemon.questions import Ask, Reply
+from lvskeeper.daemon.questions import Ask, Reply, Serve
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.diary import ToldEvent
 
@@ -135,6 +135,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """How a start ends that cannot use the file."""
     router: msgspec.Raw = msgspec.Raw(b"null")
     """The encoded ``RouterSpec``; JSON's ``null`` where there is nothing for the router role."""
+    control: Serve = Serve()
+    """Who may use the control socket."""
 
 
 ToDirector: TypeAlias = Apply | Stop | SyncRole | Report | Ask

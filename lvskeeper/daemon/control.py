@@ -18,7 +18,15 @@ from typing import Final, final
 import msgspec
 
 from lvskeeper.daemon.channel import Channel
-from lvskeeper.daemon.questions import Ask, AskError, Question, Reply, Serve, ToControl
+from lvskeeper.daemon.questions import (
+    Ask,
+    AskError,
+    Question,
+    Reply,
+    Serve,
+    ToControl,
+    Trouble,
+)
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.snapshot import SOCKET_NAME
 
@@ -55,10 +63,9 @@ class Control:
             match message:
                 case Serve(mode=mode, group=group):
                     if self._listener is None:
-                        self._listener = listen(self._path, mode, group)
+                        self._listener = listen(self._path)
                         serving.append(asyncio.create_task(self._serve(self._listener)))
-                    else:
-                        admit(self._path, mode, group)
+                    await self._admit(mode, group)
                 case Reply(number=number):
                     waiting = self._open.get(number)
                     if waiting is not None and not waiting.done():
@@ -68,6 +75,16 @@ class Control:
                     task.result()
         for task in serving:
             task.cancel()
+
+    async def _admit(self, mode: int, group: str) -> None:
+        """Let in whom *mode* and *group* name; where that fails, ourselves alone."""
+        try:
+            admit(self._path, mode, group)
+        except (OSError, KeyError) as error:
+            reason = f"there is no group {group}" if isinstance(error, KeyError) else str(error)
+            hint = "`control_socket` in global_defs names mode and group."
+            with contextlib.suppress(ConnectionError):
+                await self._channel.send(Trouble(f"control socket {self._path}: {reason}", hint))
 
     async def ask(self, question: Question, limit: float, by: str) -> Reply:
         """Ask the supervisor and return its answer, after *limit* seconds at most.
@@ -106,11 +123,10 @@ class Control:
         await serve_web(listener, self.ask)
 
 
-def listen(path: Path, mode: int, group: str) -> socket.socket:
-    """Return a socket that listens at *path*; whatever is there already gives way.
+def listen(path: Path) -> socket.socket:
+    """Return a socket that listens at *path*, for our own user; raise ``OSError``.
 
-    Nobody can connect before *mode* and *group* are set. Raises ``OSError``, and ``KeyError`` for
-    a group that does not exist.
+    Whatever is there already gives way.
     """
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
@@ -123,7 +139,6 @@ def listen(path: Path, mode: int, group: str) -> socket.socket:
             os.umask(before)
         made.setblocking(False)
         made.listen(BACKLOG)
-        admit(draft, mode, group)
         draft.replace(path)
     except BaseException:
         made.close()
@@ -132,9 +147,12 @@ def listen(path: Path, mode: int, group: str) -> socket.socket:
 
 
 def admit(path: Path, mode: int, group: str) -> None:
-    """Let those use the socket at *path* whom *mode* and *group* name."""
-    if group:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    """Let those use the socket at *path* whom *mode* and *group* name.
+
+    Raises ``OSError``, and ``KeyError`` for a group that does not exist; then it is ours alone.
+    """
+    path.chmod(0o600)
+    os.chown(path, -1, grp.getgrnam(group).gr_gid if group else os.getgid())
     path.chmod(mode)
 
 

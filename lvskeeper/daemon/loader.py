@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from lvskeeper.daemon.channel import Loaded, encode
+from lvskeeper.daemon.questions import Serve
 from lvskeeper.daemon.role import RoleName
 from lvskeeper.errors import ExitStatus
 
@@ -39,7 +40,10 @@ def load_file(
     around = local_surroundings(config_id)
     loaded = load(path, LocalFiles(), around, allow_empty=allow_empty, off=off, compat=compat)
     spec = router = NOTHING
+    control = Serve()
     if loaded.config is not None:
+        if (wanted := loaded.config.global_defs.control_socket) is not None:
+            control = Serve(*wanted)
         of_ipvs = compile_director(loaded.config) if only is not RoleName.ROUTER else DirectorSpec()
         spec = msgspec.Raw(msgspec.json.encode(of_ipvs))
         if only is not RoleName.DIRECTOR and (of_vrrp := compile_router(loaded.config)):
@@ -53,6 +57,7 @@ def load_file(
         warnings=tuple(map(str, loaded.warnings)),
         report="".join(f"{part}\n" for part in report),
         router=router,
+        control=control,
     )
 
 

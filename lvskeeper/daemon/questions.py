@@ -100,7 +100,16 @@ class Serve(msgspec.Struct, frozen=True, tag=True):
     group: str = ""
 
 
+@final
+class Trouble(msgspec.Struct, frozen=True, tag=True):
+    """Control to supervisor: the socket is not as it was to be."""
+
+    message: str
+    hint: str = ""
+
+
 ToControl: TypeAlias = Serve | Reply
+FromControl: TypeAlias = Ask | Trouble
 
 
 class AskError(Exception):

@@ -19,7 +19,7 @@ import msgspec
 from lvskeeper.daemon.channel import Channel
 from lvskeeper.daemon.control import control_main
 from lvskeeper.daemon.process import Child, describe_status, reaped, spawn
-from lvskeeper.daemon.questions import Ask, Reply, Serve
+from lvskeeper.daemon.questions import Ask, FromControl, Reply, Serve, Trouble
 from lvskeeper.daemon.web import open_web
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
@@ -87,12 +87,16 @@ class Reception:
         """Answer one process until it ends; return its status."""
         try:
             channel = self._channel = await Channel.connect(child.sock)
-            decoder = msgspec.json.Decoder(Ask)
+            decoder: msgspec.json.Decoder[FromControl] = msgspec.json.Decoder(FromControl)
             with contextlib.suppress(ConnectionError):
                 assert self._serve is not None
                 await channel.send(self._serve)
-                while (asked := await channel.receive(decoder)) is not None:
-                    tasks.create_task(self._reply(channel, asked))
+                while (message := await channel.receive(decoder)) is not None:
+                    match message:
+                        case Ask():
+                            tasks.create_task(self._reply(channel, message))
+                        case Trouble(message=reason, hint=hint):
+                            self._emit(events.UpkeepFailed(reason, hint))
         finally:
             if self._channel is not None:
                 self._channel.close()

@@ -77,6 +77,11 @@ class Reloads:
         return None if self._timer is None else self._timer.when()
 
     @property
+    def running(self) -> Loaded | None:
+        """The configuration that is in force."""
+        return self._running
+
+    @property
     def confirmed(self) -> Loaded | None:
         """The configuration that a rollback brings back."""
         return self._confirmed

@@ -34,7 +34,6 @@ from lvskeeper.daemon.channel import (
 from lvskeeper.daemon.desk import Desk
 from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.loading import load_in_child
-from lvskeeper.daemon.questions import Serve
 from lvskeeper.daemon.reception import Reception
 from lvskeeper.daemon.recorder import Recorder
 from lvskeeper.daemon.reloads import (
@@ -145,11 +144,12 @@ class Supervisor:
             )
             async with asyncio.TaskGroup() as tasks:
                 self._staff.begin(tasks)
+                self._tasks = tasks
                 self._catch_dump_signals()
                 status = await self._unless_stopped(self._start(started))
                 if status is None or status is ExitStatus.OK:
                     if status is not None:
-                        await self._reception.admit(Serve(), tasks)
+                        await self._admit()
                     await self._serve()
                     await self._reception.close()
                     return await self._stop(remove=True)
@@ -295,11 +295,18 @@ class Supervisor:
             order.settle(ReloadView(applied=False, message=answer.message))
             return None
         self._reloads.on_applied(loaded, order)
+        await self._admit()
         took = time.monotonic() - started
         for event in told_of(order, answer, took):
             self._emit(event)
         order.settle(success(order, loaded, answer, took))
         return answer
+
+    async def _admit(self) -> None:
+        """Let those use the control socket whom the configuration that runs names."""
+        running = self._reloads.running
+        if running is not None:
+            await self._reception.admit(running.control, self._tasks)
 
     def _warn(self, loaded: Loaded) -> None:
         if loaded.warnings:

@@ -111,6 +111,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("compat", "keepalived", "keepalived", ("", "Keepalived", "dpvs")),
         ("include_check", "-read match", (("match",),), ("all", "+", "++read")),
         ("warnings_off", "LK0324 lk0328", (("LK0324", "LK0328"),), ("", "x", "LK0324 LK9999")),
+        ("control_socket", "0660 adm", (0o660, "adm"), ("", "rw", "0666", "0680", "0660 a/b")),
         ("script_user", "a b", ScriptUser(user="a", group="b"), ("", "/bin/x")),
         ("lvs_manage_sysctls", "no", False, BAD_FLAG),
         ("lvs_keep_on_stop", "yes", True, BAD_FLAG),

@@ -1,6 +1,7 @@
 """The control socket of a real supervisor, asked over HTTP as commands do."""
 
 import asyncio
+import grp
 import json
 import os
 import signal
@@ -143,3 +144,24 @@ async def test_requests_have_bounds(tmp_path: Path) -> None:
         await snapshot(client)
         status, _ = await asyncio.to_thread(client.exchange, "POST", "/snapshot", b"{}")
         assert status == 405
+
+
+async def test_mode_and_group_follow_the_configuration_and_its_reloads(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+
+    def is_for(mode: int, group: str) -> Callable[[], bool]:
+        wanted = (mode, grp.getgrnam(group).gr_gid)
+        return lambda: (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == wanted
+
+    head = "global_defs {{\n    control_socket {}\n}}\n"
+    async with running(tmp_path, head.format("0660 adm") + GOOD, answering()) as daemon:
+        await opened(daemon)
+        await asyncio.to_thread(wait_until, is_for(0o660, "adm"))
+        daemon.file.write_text(GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.to_thread(wait_until, is_for(0o600, "root"))
+        daemon.file.write_text(head.format("0660 no-such-group") + GOOD)
+        os.kill(os.getpid(), signal.SIGHUP)
+        failed = await daemon.until("upkeep_failed")
+        assert "there is no group no-such-group" in str(failed)
+        assert is_for(0o600, "root")()
