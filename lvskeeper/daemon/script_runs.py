@@ -26,7 +26,10 @@ from lvskeeper.daemon.script_host import (
 from lvskeeper.daemon.script_link import ScriptLink
 
 START_WAIT: Final = 10.0
-"""Seconds for the host to start a script, and itself before the first one."""
+"""Seconds for a host that is ready to start a script."""
+HOST_BIRTH: Final = 60.0
+"""Seconds for a host to be ready; a tenth of one will do, but on a machine that stands under load.
+To kill it earlier would keep a slow machine from ever having one."""
 HOST_PAUSE: Final = 1.0
 """Seconds from one start of a host to the next."""
 
@@ -69,7 +72,7 @@ class ScriptRuns:
         self._kill_delay: Final = kill_delay
         self._runs: Final[dict[int, _Run]] = {}
         self._number = 0
-        self._host_again = 0.0
+        self._host_since = -HOST_PAUSE
         self._over: asyncio.Event | None = None
 
     async def close(self) -> None:
@@ -123,8 +126,10 @@ class ScriptRuns:
 
     async def _attend(self, number: int, run: _Run, limit: float) -> RunEnd:
         """Wait for the end of a run, and force it at the limit."""
+        now = asyncio.get_running_loop().time()
+        born = now if self._link.ready else self._host_since + HOST_BIRTH - START_WAIT
         try:
-            async with asyncio.timeout(START_WAIT):
+            async with asyncio.timeout_at(max(now, born) + START_WAIT):
                 await run.begun.wait()
         except TimeoutError:
             # Then it stands still; the next run gets another.
@@ -153,9 +158,9 @@ class ScriptRuns:
         if self._link.up:
             return
         now = asyncio.get_running_loop().time()
-        if now < self._host_again:
+        if now < self._host_since + HOST_PAUSE:
             raise ValueError("the process that runs scripts has ended")
-        self._host_again = now + HOST_PAUSE
+        self._host_since = now
         self._link.start()
 
     def _on_message(self, message: ToRole) -> None:
