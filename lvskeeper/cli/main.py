@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "status": "show how a running daemon is",
     "events": "show what the daemon told lately, and follow it",
     "metrics": "print the metrics, or write them for node_exporter",
+    "dump": "write what was told, heard and probed in the last minutes to a file",
+    "replay": "show such a file, and let the VRRP machines do it again",
     "reload": "have a running daemon read its file anew",
     "confirm": "keep what reload --confirm brought",
     "drain": "take a real server out of service without cutting its connections",

@@ -18,11 +18,11 @@ from lvskeeper.daemon.questions import (
     Override,
     Question,
     ReadEvents,
+    Record,
     Reload,
     Reply,
     TakeSnapshot,
 )
-from lvskeeper.daemon.web_app import Pages
 from lvskeeper.daemon.web_app import Pages
 from lvskeeper.observe.snapshot import API_VERSION, CODES, Failure, Problem
 
@@ -59,6 +59,7 @@ class Route:
 ROUTES: Final = (
     Route("GET", "/snapshot", TakeSnapshot),
     Route("GET", "/events", ReadEvents, EVENTS_LIMIT),
+    Route("POST", "/recordings", Record),
     Route("GET", "/overrides", ListOverrides),
     Route("POST", "/overrides", Override, ORDER_LIMIT),
     Route("POST", "/reload", Reload, RELOAD_LIMIT),
@@ -69,7 +70,6 @@ ROUTES: Final = (
 async def serve(listener: socket.socket, ask: Asker) -> None:
     """Answer on *listener* for ever; *ask* has the answers."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_json])
-    Pages(ask).add_to(app, page=False)
     Pages(ask).add_to(app, page=False)
     for route in ROUTES:
         app.router.add_route(route.method, f"/v{API_VERSION}{route.path}", _handler(route, ask))

@@ -9,6 +9,7 @@ from typing import Final, assert_never, final
 import msgspec
 
 from lvskeeper import __version__
+from lvskeeper.daemon.flights import Flights
 from lvskeeper.daemon.loader import NOTHING
 from lvskeeper.daemon.questions import (
     Ask,
@@ -17,17 +18,20 @@ from lvskeeper.daemon.questions import (
     ListOverrides,
     Override,
     ReadEvents,
+    Record,
     Reload,
     Reply,
     RoleQuestion,
+    TakeFlight,
     TakeSnapshot,
 )
 from lvskeeper.daemon.recorder import Recorder
 from lvskeeper.daemon.reloads import Reloads
 from lvskeeper.daemon.staff import Post, Staff
 from lvskeeper.observe import order_events as events
+from lvskeeper.observe.diary import EventsView
 from lvskeeper.observe.log import Emit
-from lvskeeper.observe.snapshot import DaemonView, Problem, ReloadView, RoleView
+from lvskeeper.observe.snapshot import DaemonView, Problem, RecordingView, ReloadView, RoleView
 
 ROLE_LIMIT: Final = 3.0
 """Seconds that a role has for an answer; a beat comes every second."""
@@ -52,12 +56,21 @@ class Desk:
     """Knows whom to ask for what."""
 
     def __init__(
-        self, staff: Staff, file: Path, recorder: Recorder, reloads: Reloads, emit: Emit
+        self,
+        staff: Staff,
+        file: Path,
+        recorder: Recorder,
+        reloads: Reloads,
+        emit: Emit,
+        *,
+        run_dir: Path,
     ) -> None:
         self._staff = staff
         self._reloads = reloads
         self._emit = emit
         self.recorder: Final = recorder
+        self.flights: Final = Flights(self._flight_parts, recorder.diary, run_dir, emit)
+        recorder.on_entry = self.flights.on_entry
         self._file = file
         self._started = time.monotonic()
         self._generation = 0
@@ -85,13 +98,27 @@ class Desk:
                     self._reloads.confirm()
                     self._emit(events.ReloadConfirmed(asked.by))
                     return Reply(asked.number)
-                case ReadEvents():
-                    found = await self.recorder.read(asked.question)
+                case ReadEvents() | Record() | TakeFlight():
+                    found = await self._remembered(asked.question, asked.by)
                     return Reply(asked.number, msgspec.Raw(msgspec.json.encode(found)))
                 case _:
                     assert_never(asked.question)
         except AskError as error:
             return Reply(asked.number, problem=error.problem)
+
+    async def _remembered(
+        self, question: ReadEvents | Record | TakeFlight, by: str
+    ) -> EventsView | RecordingView:
+        match question:
+            case ReadEvents():
+                return await self.recorder.read(question)
+            case Record():
+                path = await self.flights.write(f"asked for by {by or 'somebody'}")
+                return RecordingView(str(path))
+            case TakeFlight():
+                raise AskError("bad_request", "a part of a recording is not told alone")
+            case _:
+                assert_never(question)
 
     async def _reload(self, number: int, asked: Reload) -> Reply:
         order = self._reloads.order(asked.confirm_seconds)
@@ -123,6 +150,15 @@ class Desk:
         body = msgspec.Raw(msgspec.json.encode(whole))
         return Reply(number, body, problems[0] if problems else None)
 
+    async def _flight_parts(self) -> tuple[Reply | AskError, Reply | AskError]:
+        """Return what director and router kept of the last minutes, or why they do not tell."""
+        director, router = await asyncio.gather(
+            self.ask_role(self._staff.director, TakeFlight()),
+            self.ask_role(self._staff.router, TakeFlight()),
+            return_exceptions=True,
+        )
+        return _or_problem(director), _or_problem(router)
+
     async def _view(self, post: Post) -> tuple[msgspec.Raw, Problem | None]:
         if post.spec == NOTHING:
             return NOTHING, None
@@ -147,6 +183,12 @@ class Desk:
             last_reload=self.last_reload,
             roles=tuple(_role_view(post, now) for post in self._staff.posts.values()),
         )
+
+
+def _or_problem(found: Reply | BaseException) -> Reply | AskError:
+    if isinstance(found, Reply | AskError):
+        return found
+    raise found
 
 
 def _role_view(post: Post, now: float) -> RoleView:

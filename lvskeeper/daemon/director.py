@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, assert_never, final
+from typing import TYPE_CHECKING, Final, assert_never, final
 
 import msgspec
 
@@ -46,7 +46,7 @@ from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.overrides import OVERRIDE_INTERVAL, OverrideKeeper
 from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.questions import Ask, AskError, ListOverrides, Override, Reply
+from lvskeeper.daemon.questions import Ask, AskError, ListOverrides, Override, Reply, TakeFlight
 from lvskeeper.daemon.roles import DirectorSpec
 from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
@@ -63,6 +63,9 @@ from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import format_duration
+
+if TYPE_CHECKING:
+    from lvskeeper.observe.flight import DirectorFlight
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds that a thread may go on computing while the loop waits for its turn; usually 5 ms."""
@@ -184,9 +187,11 @@ class Director:
         """Answer a question about what is in force, or do what an operator orders."""
         now = asyncio.get_running_loop().time()
         problem = None
-        view: DirectorView | OverridesView | None = None
+        view: DirectorView | OverridesView | DirectorFlight | None = None
         try:
             match asked.question:
+                case TakeFlight():
+                    view = await self._health.flight()
                 case ListOverrides():
                     view = self._overrides.view(None, self._virtuals, now)
                 case Override():

@@ -7,7 +7,8 @@ starts a tick, and a reload goes on in slices.
 
 import asyncio
 import resource
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final, TypeAlias, final
@@ -22,6 +23,7 @@ from lvskeeper.health.schedule import TICKS, Wheel, crowd_span, first_delay, fra
 from lvskeeper.health.spec import CheckKind, CheckSpec, ProbeResult, TcpOffer
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
+from lvskeeper.observe.flight import DirectorFlight, ProbeRecord
 from lvskeeper.observe.log import Emit
 from lvskeeper.probes.runner import MAX_PROBES, ProbeRunner
 
@@ -33,6 +35,11 @@ OTHER_FILES: Final = 256
 """Open files that the director needs beside those of probes."""
 MAX_LOOKS: Final = 1000
 """Targets that are looked at each time, in turn."""
+
+MAX_NOTED: Final = 4000
+"""Probes that are remembered for the flight recorder, and as many bad ones."""
+
+ProbeNote: TypeAlias = tuple[float, CheckSpec, ProbeResult]
 
 OnOffer: TypeAlias = Callable[[str, DestKey, TcpOffer], None]
 
@@ -101,6 +108,8 @@ class HealthLoop:
         self._probes: set[Probe] = set()
         self._again: set[Target] = set()
         """Targets whose file has changed while their probe ran."""
+        self._latest: deque[ProbeNote] = deque(maxlen=MAX_NOTED)
+        self._bad: deque[ProbeNote] = deque(maxlen=MAX_NOTED)
         self.tally = ProbeTally()
         """All probes so far, by kind."""
         self._loop = asyncio.get_running_loop()
@@ -255,12 +264,19 @@ class HealthLoop:
             self._probes.add(probe)
             self._runner.start(probe, target.spec)
 
+    async def flight(self) -> DirectorFlight:
+        """Return the probes that are remembered; other work has its turn meanwhile."""
+        return DirectorFlight(await _records(self._latest), await _records(self._bad))
+
     def _on_result(self, probe: Probe, result: ProbeResult) -> None:
         now = self._loop.time()
         target = probe.target
         target.probe = None
         self._probes.discard(probe)
         self.tally.note(target.spec.kind, result)
+        self._latest.append((now, target.spec, result))
+        if not result.ok:
+            self._bad.append((now, target.spec, result))
         told: list[tuple[str, list[PoolEffect[DestKey]]]] = []
         for member in probe.members:
             if not self._is_there(member) or not member.checker.in_flight:
@@ -333,3 +349,14 @@ def _spread(check_id: CheckId[DestKey], checker: Checker, count: int, now: float
     loop = checker.spec.delay_loop
     span = crowd_span(count, loop)
     checker.defer(now + fraction(str(check_id)) * span, whole=span == loop)
+
+
+async def _records(notes: Iterable[ProbeNote]) -> tuple[ProbeRecord, ...]:
+    breath = Breath()
+    made = []
+    for at, spec, result in list(notes):
+        made.append(
+            ProbeRecord(at, str(spec), result.ok, result.phase.value, result.detail, result.elapsed)
+        )
+        await breath.taken()
+    return tuple(made)

@@ -63,13 +63,23 @@ class Reload(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 @final
+class TakeFlight(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """A role: tell what you kept of the last minutes."""
+
+
+@final
+class Record(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Supervisor: write a recording of the last minutes."""
+
+
+@final
 class Confirm(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Supervisor: keep the configuration that would be rolled back otherwise."""
 
 
-RoleQuestion: TypeAlias = TakeSnapshot | ListOverrides | Override
+RoleQuestion: TypeAlias = TakeSnapshot | TakeFlight | ListOverrides | Override
 """What a role answers."""
-Question: TypeAlias = RoleQuestion | ReadEvents | Reload | Confirm
+Question: TypeAlias = RoleQuestion | ReadEvents | Record | Reload | Confirm
 """What the supervisor answers, with the help of its roles."""
 
 

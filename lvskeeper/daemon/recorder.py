@@ -2,14 +2,17 @@
 
 import asyncio
 import os
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from lvskeeper.daemon.channel import Told
 from lvskeeper.daemon.forward import told_event
 from lvskeeper.daemon.questions import ReadEvents
-from lvskeeper.observe.diary import Diary, EventsView
+from lvskeeper.observe.diary import Diary, Entry, EventsView
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.log import Emit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_WAIT: Final = 30.0
 """Longest time that a reader may wait for an event, in seconds."""
@@ -23,6 +26,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.diary: Final = Diary()
+        self.on_entry: Callable[[Entry], None] = lambda _entry: None
+        """Gets each entry."""
         self._news = asyncio.Event()
         self._waiting = 0
 
@@ -39,7 +44,7 @@ class Recorder:
         """Note what a role has told."""
         self.diary.lost += told.lost
         for event in told.events:
-            self.diary.note(role, event)
+            self.on_entry(self.diary.note(role, event))
         self._news.set()
 
     async def read(self, asked: ReadEvents) -> EventsView:

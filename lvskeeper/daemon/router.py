@@ -33,7 +33,7 @@ from lvskeeper.daemon.guard import Guard
 from lvskeeper.daemon.heralds import Heralds
 from lvskeeper.daemon.hold_guard import HoldGuard
 from lvskeeper.daemon.process import end_on_bug
-from lvskeeper.daemon.questions import Ask, Reply
+from lvskeeper.daemon.questions import Ask, Reply, TakeFlight
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.daemon.router_view import view_router
 from lvskeeper.daemon.seat import Seat
@@ -144,6 +144,8 @@ class RouterRole:
                 self._hear_director()
             case Report():
                 self._shell.report()
+            case Ask(number=number, question=TakeFlight()):
+                self._tasks.create_task(self._tell_flight(number))
             case Ask(number=number):
                 view = view_router(self._shell, self._loop.time())
                 self._send_soon(Reply(number, msgspec.Raw(msgspec.json.encode(view))))
@@ -152,6 +154,16 @@ class RouterRole:
             case _:
                 assert_never(message)
         return False
+
+    async def _tell_flight(self, number: int) -> None:
+        """Tell what the tape has, a piece at a time: packets come first."""
+        tape = self._shell.core.tape
+        pieces = []
+        for segment in tape.segments() if tape else ():
+            pieces.append(msgspec.Raw(msgspec.json.encode(segment)))
+            await asyncio.sleep(0)
+        body = msgspec.Raw(msgspec.json.encode({"segments": pieces}))
+        await self._send(Reply(number, body))
 
     async def _answer(self, message: Apply) -> Applied | Failed:
         # Nothing of what comes is garbage, and a collection would cost an advert its time.

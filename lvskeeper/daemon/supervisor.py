@@ -127,7 +127,14 @@ class Supervisor:
         self._reloads = Reloads(self._wake.set)
         self._standing = Standing()
         self._staff = Staff(mains, emit, self._on_news, self._wake.set)
-        self._desk = Desk(self._staff, settings.file, self._recorder, self._reloads, emit)
+        self._desk = Desk(
+            self._staff,
+            settings.file,
+            self._recorder,
+            self._reloads,
+            emit,
+            run_dir=settings.run_dir,
+        )
         self._reception = Reception(settings.run_dir, emit, self._desk.answer, settings.web)
 
     async def run(self) -> ExitStatus:
@@ -151,6 +158,7 @@ class Supervisor:
                     if status is not None:
                         await self._admit()
                     await self._serve()
+                    self._desk.flights.close()
                     await self._reception.close()
                     return await self._stop(remove=True)
                 await self._stop(remove=False)

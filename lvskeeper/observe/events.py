@@ -125,6 +125,18 @@ class UpkeepFailed(Event, frozen=True):
 
 
 @final
+class FlightRecorded(Event, frozen=True):
+    """The flight recorder has written what was told, heard and probed in the last minutes."""
+
+    NAME: ClassVar = "flight_recorded"
+    CURE: ClassVar = "`lvskeeper replay FILE` shows it, and lets the VRRP machines do it again."
+    file: Annotated[str, "the recording"]
+    reason: Annotated[str, "event that asked for it, or who"]
+    size: Annotated[int, "bytes"]
+    took: Annotated[str, "time to gather and to write it"]
+
+
+@final
 class OperationRefused(Event, frozen=True):
     """The kernel refused one change; the rest is in place, and it is tried again."""
 

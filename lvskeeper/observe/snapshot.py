@@ -64,6 +64,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 @final
+class RecordingView(msgspec.Struct, frozen=True):
+    """A recording that was written."""
+
+    file: str
+
+
+@final
 class ReloadView(msgspec.Struct, frozen=True):
     """What came of a reload."""
 
