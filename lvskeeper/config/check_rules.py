@@ -138,3 +138,14 @@ def checked_files(servers: Iterable[VirtualServer]) -> frozenset[str]:
         for check in one.checks
         if isinstance(check, FileCheck)
     )
+
+
+def mail_rules(sites: Iterable[Site]) -> Iterator[Diagnostic]:
+    """Find mails that are asked for where nobody takes them."""
+    message = "without smtp_server and notification_email in global_defs there is no mail"
+    for site in sites:
+        if site.server.smtp_alert:
+            yield warning(Code.NO_EFFECT, site.span("smtp_alert", word=0), message)
+        for one, at in zip(site.server.real_servers, site.real, strict=True):
+            if one.smtp_alert:
+                yield warning(Code.NO_EFFECT, place(at, "smtp_alert", word=0), message)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from lvskeeper.config.build import Built
-from lvskeeper.config.check_rules import file_check_rules
+from lvskeeper.config.check_rules import file_check_rules, mail_rules
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.fullnat_lint import lint_fullnat
@@ -42,6 +42,9 @@ def lint(built: Built) -> list[Diagnostic]:
     found += lint_state_sync(built)
     files = origin.vrrp.names.get("files", set()) if origin.vrrp is not None else set()
     found += file_check_rules(sites, files)
+    given = config.vrrp.globals if config.vrrp is not None else None
+    if given is None or not (given.smtp_server and given.notification_email):
+        found += mail_rules(sites)
     if config.vrrp is not None:
         from lvskeeper.config.vrrp_lint import lint_vrrp  # noqa: PLC0415 - for VRRP only
 
