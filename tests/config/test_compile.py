@@ -5,7 +5,8 @@ from support.memfiles import MemoryFiles
 from lvskeeper.config.load import load
 from lvskeeper.config.model import Config, GroupMember, VirtualServer, VirtualServerGroup
 from lvskeeper.daemon.compile import compile_director
-from lvskeeper.daemon.roles import DirectorSpec, LocalAddressSpec, Script, TunnelSpec
+from lvskeeper.daemon.compile_router import compile_router
+from lvskeeper.daemon.roles import DirectorSpec, Fifo, LocalAddressSpec, Script, TunnelSpec
 from lvskeeper.health.spec import (
     CheckKind,
     CheckSpec,
@@ -390,3 +391,40 @@ def test_two_names_that_lint_should_have_refused_are_no_specification() -> None:
     )
     with pytest.raises(ValueError, match="both called group web udp"):
         compile_director(config)
+
+
+def test_who_is_told_of_real_and_virtual_servers() -> None:
+    head = (
+        "global_defs {\nscript_user root\nnotify_fifo /run/all\nnotify_fifo_script /bin/a\n"
+        "lvs_notify_fifo /run/lvs bin\nvrrp_notify_fifo /run/vrrp\nrs_init_notifies\n"
+        "smtp_server 192.0.2.25\nnotification_email {\na@b.example\n}\nsmtp_alert_checker\n}\n"
+        "vrrp_instance V {\ninterface eth0\nvirtual_router_id 1\n"
+        "virtual_ipaddress {\n192.0.2.1\n}\n"
+        "}\n"
+    )
+    loaded = load("a.conf", MemoryFiles({"a.conf": head + server("real_server 192.0.2.9 80 { }")}))
+    assert loaded.config is not None
+    spec, router = compile_director(loaded.config), compile_router(loaded.config)
+    assert router is not None
+    reader = Script(("/bin/a",), "root")
+    assert spec.fifos == (Fifo("/run/all", "root", reader=reader), Fifo("/run/lvs", "bin"))
+    # One of the two that write to the general pipe has its reader.
+    assert router.fifos == (Fifo("/run/all", "root"), Fifo("/run/vrrp", "root"))
+    assert (spec.mail.server, spec.mail.recipients) == ("192.0.2.25", ("a@b.example",))
+    assert (spec.init_notifies, spec.virtual_servers[0].mail) == (True, True)
+
+
+def test_virtual_addresses_on_this_host() -> None:
+    group = "virtual_server_group g {\n192.0.2.1-2 80\n192.0.2.1 81\nfwmark 7\n}\n"
+    one = compiled(group + server("vip_bind_dev lo\nha_suspend", "group g")).virtual_servers[0]
+    assert one.addresses == (addr("192.0.2.1"), addr("192.0.2.2"))
+    # The address would wait for the quorum, and the checks for the address.
+    assert (one.vip_device, one.suspends) == ("lo", False)
+    assert compiled(server("ha_suspend")).virtual_servers[0].suspends
+
+
+def test_a_sorry_server_has_its_own_method_and_may_stay() -> None:
+    body = "lb_kind NAT\nsorry_server 192.0.2.8\nsorry_server_lvs_method DR\nsorry_server_inhibit"
+    sorry = compiled(server(body)).virtual_servers[0].sorry_server
+    assert sorry is not None
+    assert (sorry.forward, sorry.inhibit_on_failure) == (Forward.DR, True)
