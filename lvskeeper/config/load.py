@@ -8,7 +8,7 @@ from typing import Final, final
 
 from lvskeeper.config.build import build
 from lvskeeper.config.codes import Code
-from lvskeeper.config.compat import all_logged, asked_for, mend, relax
+from lvskeeper.config.compat import all_logged, asked_for, leave_out, relax
 from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
@@ -16,9 +16,14 @@ from lvskeeper.config.off import without
 from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 from lvskeeper.config.tree import Tree, parse_file
 
+ROUNDS: Final = 5
+"""Most times that a file is read again without what is wrong: a block may need what is left out,
+and the block around it the block."""
+
 _SHAPE: Final = frozenset(
     {
         Code.UNREADABLE,
+        Code.NUL,
         Code.INCLUDE_LOOP,
         Code.INCLUDE_MISSING,
         Code.INCLUDE_DEPTH,
@@ -97,19 +102,27 @@ def judge(
     compat: bool = False,
 ) -> Loaded:
     """Return what comes of a *tree* that was read from *path*; see :func:`load`."""
-    built = build(tree, files)
-    config = built.config
-    diagnostics = [*tree.diagnostics, *built.diagnostics]
     compat = compat or asked_for(tree)
-    if compat and all_logged(diagnostics):
-        built.origin.spoilt.clear()  # what is left of them will be served, so it is judged
-        diagnostics += lint(built)
-    elif not _is_guess(tree.diagnostics, built.diagnostics):
+    told = list(tree.diagnostics)
+    built = build(tree, files)
+    for _ in range(ROUNDS):
+        if not (compat and built.wrong and all_logged([*told, *built.diagnostics])):
+            break
+        # What is wrong is left out, as keepalived does it, and the rest is judged as it then is.
+        told += (one for one in built.diagnostics if one.severity is Severity.ERROR)
+        leave_out(tree.directives, built.wrong)
+        built = build(tree, files)
+    config = built.config
+    diagnostics = [*told, *built.diagnostics]
+    lenient = compat and all_logged(diagnostics)
+    if lenient or not _is_guess(tree.diagnostics, built.diagnostics):
         diagnostics += lint(built)
     diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
     diagnostics = _once(diagnostics)
     if compat:
         if all_logged(diagnostics):
+            from lvskeeper.config.mend import mend  # noqa: PLC0415 - good files need none of it
+
             config = mend(config)
         diagnostics = relax(diagnostics)
     failed = any(one.severity is Severity.ERROR for one in diagnostics)
@@ -117,9 +130,9 @@ def judge(
         diagnostics.append(_empty(path))
         failed = True
     codes = frozenset(chain(off, *config.global_defs.warnings_off))
-    told, switched_off = without(diagnostics, codes)
+    left, switched_off = without(diagnostics, codes)
     relaxable = failed and all_logged(diagnostics)
-    return Loaded(None if failed else config, told, switched_off, relaxable)
+    return Loaded(None if failed else config, left, switched_off, relaxable)
 
 
 def _is_guess(of_tree: list[Diagnostic], built: list[Diagnostic]) -> bool:
@@ -129,16 +142,23 @@ def _is_guess(of_tree: list[Diagnostic], built: list[Diagnostic]) -> bool:
 
 
 def _once(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    """Leave out what the other lines of a sequence have told, or the error that follows."""
+    """Leave out what the other lines of a sequence have told, and what follows from an error."""
     wrong = {one.span.sort_key for one in diagnostics if one.severity is Severity.ERROR}
     found: dict[object, Diagnostic] = {}
     for one in diagnostics:
+        if one.code is not Code.NUL and _holds_nul(one.span):
+            continue
         if one.code is Code.NOT_REPLACED and one.span.sort_key in wrong:
             continue
         expansion = one.span.source.expansion
         told = expansion.names if expansion else one.message
         found.setdefault((one.span.sort_key, one.code, told), one)
     return list(found.values())
+
+
+def _holds_nul(span: Span) -> bool:
+    lines = span.source.lines
+    return span.line <= len(lines) and "\0" in lines[span.line - 1]
 
 
 def _empty(path: str) -> Diagnostic:

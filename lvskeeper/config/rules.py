@@ -11,8 +11,6 @@ from lvskeeper.config.model import Forwarding, LocalAddressGroup, RealServer
 from lvskeeper.config.site import FAMILIES, Site, place
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
-from lvskeeper.health.pool import effective_quorum
-from lvskeeper.health.spec import QuorumSpec
 from lvskeeper.units import Address, format_endpoint
 
 _Rule = Callable[[Site], Iterable[Diagnostic]]
@@ -98,6 +96,11 @@ def _quorum(site: Site) -> Iterator[Diagnostic]:
         yield warning(Code.NO_SERVERS, site.span(), f"'{site.at}' has no real servers")
         return
     total = sum(weights)
+    if server.hysteresis < server.quorum <= total - server.hysteresis:
+        return
+    from lvskeeper.health.pool import effective_quorum  # noqa: PLC0415 - all of the health room
+    from lvskeeper.health.spec import QuorumSpec  # noqa: PLC0415 - see above
+
     used = effective_quorum(QuorumSpec(server.quorum, server.hysteresis), total)
     if total == 0:
         message = "all weights are 0: the quorum is never gained"

@@ -222,22 +222,40 @@ class _Text:
     def run(self) -> None:
         # A big file is made of few different lines, so each is cut into words only once.
         known: dict[str, tuple[_Form, list[str]]] = {}
+        source, stack, here = self.source, self.stack, self.here
         for number, line in self.rest:
             found = known.get(line)
             if found is None:
                 found = known[line] = _form(line)
             form, words = found
             if form is _Form.PLAIN:
-                self.here.append(Directive(words, self.source, number))
-            elif form is _Form.OPEN:
-                self._open(self._add(words, number, 0))
-            elif form is _Form.CLOSE:
-                self._close(number, line.index("}"))
-            elif form is _Form.OTHER:
-                self._slow(line, number)
+                here.append(Directive(words, source, number))
+            elif form is _Form.OPEN and not self.surplus and len(stack) < MAX_NESTING:
+                # As _open and _push do it where every brace has its other; and so below.
+                inner: list[Directive] = []
+                directive = Directive(words, source, number, 0, inner)
+                here.append(directive)
+                stack.append((directive, here))
+                self.here = here = inner
+            elif form is _Form.CLOSE and stack:
+                opened, here = stack.pop()
+                opened.closed = number
+                self.here = here
+            elif form is not _Form.EMPTY:
+                self._seldom(form, words, line, number)
+                here = self.here
         for opened, _ in self.stack:
             message = f"'{opened}' opens a block that is not closed"
             self._error(Code.BRACE_MISSING, opened.span(), message, "add its '}'")
+
+    def _seldom(self, form: _Form, words: list[str], line: str, number: int) -> None:
+        """Read a line of a form that few have, or where braces have to be mended."""
+        if form is _Form.OPEN:
+            self._open(self._add(words, number, 0))
+        elif form is _Form.CLOSE:
+            self._close(number, line.index("}"))
+        else:
+            self._slow(line, number)
 
     def _error(self, code: Code, span: Span, message: str, hint: str = "") -> None:
         told = self.parser.tree.diagnostics
