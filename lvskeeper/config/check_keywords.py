@@ -7,7 +7,6 @@ from lvskeeper.config import keyword as k
 from lvskeeper.config import values as v
 from lvskeeper.config import vrrp_values as w
 from lvskeeper.config.keyword import Keyword
-from lvskeeper.health.dns import TYPES
 
 _SECONDS: Final = v.seconds()
 _SECONDS_OR_ZERO: Final = v.seconds(zero=True)
@@ -40,7 +39,12 @@ _TIMES: Final = (
         default="60",
     ),
 )  # fmt: skip
-TIMING: Final = (_TIMEOUT, *_TIMES)
+_DAMPING: Final = Keyword(
+    "flap_damping", "COUNT SECONDS", "A check that has taken its server down so often within so "
+    "many seconds lets it in again only when it has succeeded for as long.", "L", c.damping,
+    least=3, most=3, default="off",
+)  # fmt: skip
+TIMING: Final = (_TIMEOUT, *_TIMES, _DAMPING)
 _START: Final = (
     k.flag("alpha", ALPHA),
     k.flag(
@@ -112,6 +116,11 @@ _TLS: Final = (
         "tls_minimum", "1.0|1.1|1.2|1.3", "Lowest version of TLS that will do.", "L",
         v.choice("1.0", "1.1", "1.2", "1.3"), least=2, default="the library's",
     ),
+    Keyword(
+        "expiry_warning", "DAYS", "Tell once a day (`certificate_expires`) that the server's "
+        "certificate expires within so many days. It needs no `verify`.", "L",
+        v.integer(1, 3650, "days"), least=2, default="never",
+    ),
 )  # fmt: skip
 
 _URL: Final = (
@@ -146,6 +155,7 @@ _MISC: Final = (
     Keyword("user", "USER [GROUP]", "Who runs it.", "K", v.user, least=2, most=3,
             default="script_user"),
     *_TIMES,
+    _DAMPING,
     *_START,
 )  # fmt: skip
 
@@ -166,9 +176,14 @@ _UDP: Final = (
 
 _DNS: Final = (
     *_CHECK,
-    k.value("type", "TYPE", f"What to ask for: {', '.join(TYPES)}, or TYPE with a number.",
-            c.dns_type, default="SOA"),
+    k.value("type", "TYPE", "What to ask for: a type of records by its name, such as A, MX or "
+            "HTTPS, or as TYPE with its number.", c.dns_type, default="SOA"),
     k.text("name", "NAME", "Of which name.", c.dns_name, default="the root"),
+    Keyword(
+        "require_answer", "[VALUE ...]", "There must be a record of the type in the answer; with "
+        'VALUEs one of each, as zone files have them: `192.0.2.1`, `"10 mail.example."`. Without '
+        "it the records are not looked at.", "L", c.dns_answer, most=99, default="no",
+    ),
 )  # fmt: skip
 
 _SMTP: Final = (
@@ -194,6 +209,7 @@ _FILE: Final = (
         default="the track_file's",
     ),
     *_TIMES,
+    _DAMPING,
     *_START,
 )  # fmt: skip
 

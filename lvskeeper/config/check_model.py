@@ -25,6 +25,7 @@ class Timed(Model):
     delay_before_retry: float | None = None
     warmup: float | None = None
     delay_loop: float | None = None
+    flap_damping: tuple[int, float] | None = None
     alpha: bool | None = None
     log_all_failures: bool = True
 
@@ -96,6 +97,8 @@ class SslGet(Http):
     certificate: str = ""
     key: str = ""
     tls_minimum: Literal["", "1.0", "1.1", "1.2", "1.3"] = ""
+    expiry_warning: int = 0
+    """In days."""
 
 
 @final
@@ -129,6 +132,8 @@ class DnsCheck(Check):
     kind: Literal["DNS_CHECK"] = "DNS_CHECK"
     type: int = 6
     name: str = "."
+    require_answer: tuple[str, ...] | None = None
+    """Values of records; none: any record."""
 
 
 @final

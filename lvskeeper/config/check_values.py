@@ -8,13 +8,18 @@ from lvskeeper.config import entry_words
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.command import unescape
 from lvskeeper.config.value_type import Kind, typed
-from lvskeeper.config.values import choice, signed, text
+from lvskeeper.config.values import choice, integer, seconds, signed, text
 from lvskeeper.health.dns import TYPES, encode_name
 from lvskeeper.health.pcre import OPTIONS
+
+MAX_ANSWER: Final = 255
+"""Characters of the value of a DNS record."""
+MAX_FLAPS: Final = 100
 
 _PAYLOAD: Final = re.compile(r"(?:[0-9a-f]{2})+")
 _REPLY: Final = re.compile(r"(?:[0-9a-fx]{2})+")
 _DNS_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_USUAL_TYPES: Final = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
 _DNS_NUMBER: Final = re.compile(r"TYPE([0-9]{1,5})", re.ASCII)
 
 
@@ -91,7 +96,15 @@ def dns_type(words: Sequence[str]) -> int:
         if not 0 < value < 65_536:
             raise BadValueError(1, f"{words[1]} is not within TYPE1 to TYPE65535")
         return value
-    return TYPES[str(choice(*TYPES, fold=True)(words))]
+    if (known := TYPES.get(word)) is None:
+        from difflib import get_close_matches  # noqa: PLC0415 - good files need no hints
+
+        close = get_close_matches(word, TYPES, n=1, cutoff=0.7)
+        meant = f"did you mean '{close[0]}'? " if close else ""
+        usual = ", ".join(_USUAL_TYPES)
+        hint = f"{meant}one of {usual}, another of the IANA's, or TYPE with its number"
+        raise BadValueError(1, f"'{words[1]}' is no type of DNS records", hint)
+    return known
 
 
 @typed(Kind.TEXT, ("www.example.com.",), ("a..b", "é"))
@@ -105,6 +118,32 @@ def dns_name(words: Sequence[str]) -> str:
     except ValueError as bad:
         raise BadValueError(1, str(bad)) from bad
     return word
+
+
+@typed(Kind.WORDS, ("", "192.0.2.1 192.0.2.2", '"10 mail.example."'), ('""', f'"{"a" * 256}"'))
+def dns_answer(words: Sequence[str]) -> tuple[str, ...]:
+    """Read nothing, or the values that records must have."""
+    for index, word in enumerate(words[1:], 1):
+        if not 0 < len(word) <= MAX_ANSWER:
+            raise BadValueError(index, f"a value has 1 to {MAX_ANSWER} characters")
+    return tuple(words[1:])
+
+
+_count = integer(2, MAX_FLAPS)
+_seconds = seconds()
+
+
+@typed(Kind.WORDS, ("3 60", "2 0.5"), ("", "3", "1 60", "101 60", "3 0", "x 60"))
+def damping(words: Sequence[str]) -> tuple[int, float]:
+    """Read ``COUNT SECONDS``."""
+    try:
+        within = _seconds(words[1:3])
+    except BadValueError as bad:
+        raise BadValueError(2, bad.message, bad.hint) from bad
+    count = _count(words)
+    assert isinstance(count, int)
+    assert isinstance(within, float)
+    return count, within
 
 
 _file_weight = signed(1 - 2**31, 2**31 - 1)

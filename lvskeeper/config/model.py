@@ -111,6 +111,7 @@ class RealServer(Model):
     warmup: float | None = None
     connect_timeout: float | None = None
     delay_loop: float | None = None
+    flap_damping: tuple[int, float] | None = None
     virtualhost: str | None = None
     smtp_alert: bool | None = None
     checks: tuple[AnyCheck, ...] = ()
@@ -154,6 +155,7 @@ class VirtualServer(Protection):
     delay_before_retry: float | None = None
     warmup: float | None = None
     connect_timeout: float | None = None
+    flap_damping: tuple[int, float] | None = None
     inhibit_on_failure: bool = False
     virtualhost: str | None = None
     alpha: bool = False

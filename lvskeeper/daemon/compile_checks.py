@@ -110,6 +110,7 @@ def compile_check(
         # Not delay_loop as in keepalived: a dead server would get traffic for so long.
         warmup=first(check.warmup, one.warmup, server.warmup, default=0.0),
         alpha=first(check.alpha, one.alpha, default=server.alpha),
+        damping=check.flap_damping or one.flap_damping or server.flap_damping,
         source=source,
     )
     return _ask(server, one, check, spec, common)
@@ -144,7 +145,7 @@ def _ask(
         case UdpCheck():
             made = replace(spec, udp=_udp(check))
         case DnsCheck():
-            made = replace(spec, dns=health.Dns(check.name, check.type))
+            made = replace(spec, dns=health.Dns(check.name, check.type, check.require_answer))
         case SmtpCheck():
             made = replace(spec, smtp=_smtp(check, spec))
         case PingCheck():
@@ -260,4 +261,5 @@ def _tls(check: SslGet, ssl: Ssl) -> health.Tls:
         password="" if own else ssl.password,
         minimum=check.tls_minimum,
         strict_close=check.tls_compliant,
+        expiry=check.expiry_warning,
     )

@@ -148,6 +148,8 @@ class Dns:
     name: str = "."
     type: int = 6
     """Number of the type of records; 6 is SOA."""
+    wanted: tuple[str, ...] | None = None
+    """Values of which there has to be a record each; empty: any record; ``None``: not even that."""
 
 
 @final

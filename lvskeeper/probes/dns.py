@@ -1,13 +1,13 @@
 """DNS_CHECK: ask a DNS server over UDP; it is well where it answers without an error code.
 
-As in keepalived the records of the answer are not looked at.
+As in keepalived the records of the answer are not looked at, unless the check requires some.
 """
 
 from typing import Final, final
 
-from lvskeeper.health.dns import RCODES, answer_code, encode_question
+from lvskeeper.health.dns import RCODES, answer_code, encode_question, plain_value
 from lvskeeper.health.spec import Dns, Phase
-from lvskeeper.probes.attempt import ProbeError
+from lvskeeper.probes.attempt import ProbeError, one_line
 
 
 @final
@@ -32,4 +32,34 @@ class DnsQuestion:
         if code:
             text = RCODES.get(code, "")
             raise ProbeError(Phase.STATUS, f"response code {code} {text}".rstrip())
+        if self._dns.wanted is not None:
+            self._compare(data, self._dns.wanted)
         return True
+
+    def _compare(self, data: bytes, wanted: tuple[str, ...]) -> None:
+        values = read_values(data, self._dns.type)
+        if not values:
+            raise ProbeError(Phase.BODY, "the answer has no record of the type")
+        for value in wanted:
+            if plain_value(value) not in values:
+                found = one_line(", ".join(sorted(values)))
+                raise ProbeError(Phase.BODY, f"no record is '{value}', there is {found}")
+
+
+def read_values(data: bytes, kind: int) -> set[str]:
+    """Return the values of the records of a *kind* in an answer; raise :class:`ProbeError`."""
+    # Here, as few checks need it, and it takes a while.
+    from dns.exception import DNSException  # noqa: PLC0415
+    from dns.message import from_wire  # noqa: PLC0415
+
+    try:
+        message = from_wire(data, ignore_trailing=True)
+        return {
+            plain_value(record.to_text())
+            for records in message.answer
+            if records.rdtype == kind
+            for record in records
+        }
+    except (DNSException, ValueError) as error:
+        detail = f"the answer cannot be read: {one_line(str(error).lower())}"
+        raise ProbeError(Phase.BODY, detail) from error

@@ -204,17 +204,31 @@ def test_where_checks_connect_to_and_come_from() -> None:
 def test_ssl_get() -> None:
     (one,) = checks_of(
         "SSL_GET {\nhttp_protocol 1.1\nvirtualhost www.example.com:8443\nverify\nca /ca\n"
-        "certificate /c\nkey /k\ntls_minimum 1.2\ntls_compliant\n"
+        "certificate /c\nkey /k\ntls_minimum 1.2\ntls_compliant\nexpiry_warning 30\n"
         "url {\npath /\nregex ok\nregex_options caseless utf\nregex_no_match\n"
         "regex_min_offset 3\nregex_max_offset 9\n}\n"
         "url {\npath /b\nvirtualhost [2001:db8::1]:443\n}\n}"
     )
-    assert one.tls == Tls(True, "/ca", "/c", "/k", minimum="1.2", strict_close=True)
+    assert one.tls == Tls(True, "/ca", "/c", "/k", minimum="1.2", strict_close=True, expiry=30)
     assert (one.http_version, one.delay_before_retry) == (HttpVersion.V11, 3.0)
     first, second = one.urls
     assert first.regex == Regex("ok", ("caseless", "utf"), forbidden=True, first=3, last=9)
     assert (first.virtualhost, first.sni) == ("www.example.com:8443", "www.example.com")
     assert (second.virtualhost, second.sni) == ("[2001:db8::1]:443", "2001:db8::1")
+
+
+def test_damping_comes_from_the_innermost_block_that_gives_it() -> None:
+    spec = compiled(
+        server(
+            "flap_damping 3 60\nreal_server 198.51.100.1 80 {\nTCP_CHECK {\n}\n"
+            "TCP_CHECK {\nflap_damping 5 10\n}\n}\n"
+            "real_server 198.51.100.2 80 {\nflap_damping 4 9\nTCP_CHECK {\n}\n}"
+        )
+    )
+    one, two = spec.virtual_servers[0].real_servers
+    assert [check.damping for check in one.checks] == [(3, 60.0), (5, 10.0)]
+    assert two.checks[0].damping == (4, 9.0)
+    assert checks_of("TCP_CHECK {\n}")[0].damping is None
 
 
 def test_ssl_get_takes_files_from_ssl_where_it_names_none() -> None:

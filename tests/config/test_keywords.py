@@ -63,6 +63,7 @@ TIMES = [
     ("delay_before_retry", "0", 0.0, BAD_ZERO),
     ("warmup", "2.25", 2.25, BAD_ZERO),
     ("delay_loop", "10", 10.0, BAD_SECONDS),
+    ("flap_damping", "3 60", (3, 60.0), ("", "3", "1 60", "101 60", "3 0", "x 60")),
 ]
 START: list[tuple[str, str, object, tuple[str, ...]]] = [
     ("alpha", "no", False, BAD_FLAG),
@@ -215,6 +216,7 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
         ("certificate", '"/etc/a b.pem"', "/etc/a b.pem", BAD_FILE),
         ("key", "/etc/a.key", "/etc/a.key", BAD_FILE),
         ("tls_minimum", "1.2", "1.2", ("", "TLSv1.2", "2")),
+        ("expiry_warning", "30", 30, ("", "0", "3651", "x")),
     ],
     "UDP_CHECK": [
         *CHECK,
@@ -234,6 +236,9 @@ TABLE: dict[str, list[tuple[str, str, object, tuple[str, ...]]]] = {
             "www.example.com.",
             ("", "a..b", "é", f"{'a' * 64}.b", ".".join(["abcdefg"] * 32)),
         ),
+        ("type", "Nsec3Param", 51, ("OPT", "AXFR")),
+        ("require_answer", "", (), ('""',)),
+        ("require_answer", '192.0.2.1 "10 mail."', ("192.0.2.1", "10 mail."), ()),
     ],
     "SMTP_CHECK": [*CHECK, ("helo_name", "lvs1.example", "lvs1.example", ("", '"a b"'))],
     "host": CONNECTION,

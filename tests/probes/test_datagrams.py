@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from scapy.layers.dns import DNS, DNSRR
+from scapy.layers.dns import DNS, DNSRR, DNSRRMX
 from support.fullnat_net import empty_namespace, run
 from support.http_servers import free_port
 from support.probing import probed
@@ -159,6 +159,54 @@ async def test_error_codes_of_dns(code: int, detail: str) -> None:
     async with serving(answering(code)) as (port, _):
         result = await probed(dns(port, Dns("www.example.com", 1)))
     assert (result.phase, result.detail) == (Phase.STATUS, detail)
+
+
+def holding(*records: DNSRR | DNSRRMX, cut: int = 0) -> Answers:
+    def answers(data: bytes) -> Iterable[bytes]:
+        asked = DNS(data)
+        whole = bytes(DNS(id=asked.id, qr=1, qd=asked.qd, an=list(records)))
+        yield whole[: len(whole) - cut]
+
+    return answers
+
+
+def record(kind: int, data: object, name: str = "www.example.com.") -> DNSRR:
+    return DNSRR(rrname=name, type=kind, rdata=data)
+
+
+TWO = (record(1, "192.0.2.1"), record(1, "192.0.2.2"))
+ALIAS = record(5, "Web.example.com.")
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "wanted", "detail"),
+    [
+        (holding(*TWO), 1, (), ""),
+        (holding(*TWO), 1, ("192.0.2.2",), ""),
+        (holding(*TWO), 1, ("192.0.2.2", "192.0.2.1"), ""),
+        (holding(*TWO), 1, ("192.0.2.2", "192.0.2.3"),
+         "no record is '192.0.2.3', there is 192.0.2.1, 192.0.2.2"),
+        (holding(), 1, (), "the answer has no record of the type"),
+        (holding(), 1, None, ""),
+        (holding(ALIAS), 1, (), "the answer has no record of the type"),
+        (holding(ALIAS), 5, ("web.example.com",), ""),
+        (holding(ALIAS, *TWO), 1, ("192.0.2.1",), ""),
+        (holding(record(28, "2001:db8::1")), 28, ("2001:db8::1",), ""),
+        (holding(record(16, [b"v=spf1 -all"])), 16, ("v=spf1 -all",), ""),
+        (holding(DNSRRMX(rrname="www.example.com.", preference=10, exchange="mail.example.")), 15,
+         ("10 mail.example.",), ""),
+        (holding(record(65280, b"abc")), 65280, (r"\# 3 616263",), ""),
+        (holding(*TWO, cut=3), 1, (), "the answer cannot be read: "),
+    ],
+)  # fmt: skip
+async def test_records_that_are_required(
+    answers: Answers, kind: int, wanted: tuple[str, ...] | None, detail: str
+) -> None:
+    async with serving(answers) as (port, _):
+        result = await probed(dns(port, Dns("www.example.com", kind, wanted)))
+    assert result.phase is (Phase.BODY if detail else Phase.DONE), result
+    assert result.detail.startswith(detail)
+    assert bool(result.detail) is bool(detail)
 
 
 async def test_what_answers_another_question_is_passed_over() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -272,3 +273,15 @@ async def test_a_plain_answer_in_place_of_http(prober: Prober) -> None:
     async with serving(answer(b"* OK\r\n\r\n")) as port:
         spec = CheckSpec(CheckKind.HTTP, parse_address("127.0.0.1"), port)
         assert (await prober.probe(spec)).detail == "no HTTP answer: '* OK'"
+
+
+@pytest.mark.parametrize("verify", [False, True])
+async def test_the_end_of_the_certificate_is_found_where_it_is_wanted(
+    web: int, prober: Prober, pem: Path, verify: bool
+) -> None:
+    tls = Tls(verify=verify, ca=str(pem / "ca.pem") if verify else "", expiry=30)
+    result = await prober.probe(check(web, tls))
+    assert result.ok
+    assert result.expires is not None
+    assert 1.9 * 86_400 < result.expires - time.time() < 2.1 * 86_400
+    assert (await prober.probe(check(web, replace(tls, expiry=0)))).expires is None
