@@ -85,10 +85,10 @@ from start to start; one probe asks for all urls; a body in chunks is put togeth
 and `regex` see it; a required answer of UDP_CHECK that is shorter than the wanted one fails; and
 where the director itself cannot probe, as a file, a program or a free port is missing, that is told
 and changes nothing about the server. Of weights that checks give, each adds its difference from the
-configured one. Checks of several virtual servers that ask the same in the same rhythm are made once,
-and each gets the result. Where many begin at once, first checks are spread over up to a whole
-`delay_loop`, a thousand a second. A check that has found out nothing for three intervals is unknown:
-that is told (`check_unknown`), and its server goes on as it was.
+configured one. Checks of several virtual servers that ask the same in the same rhythm are made
+once, and each gets the result. Where many begin at once, first checks are spread over up to a whole
+`delay_loop`, a thousand a second. A check that has found out nothing for three intervals is
+unknown: that is told (`check_unknown`), and its server goes on as it was.
 """
 
 _HEADS: Final = {
