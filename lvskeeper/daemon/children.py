@@ -103,14 +103,15 @@ class Child:
         who: Identity = OURSELVES,
         output: int | None = None,
         keep: Sequence[int] = (),
+        trusted: bool = False,
     ) -> None:
         """Start *argv*; raise ``OSError`` or ``ValueError`` where that fails.
 
         *output* is a descriptor for standard output and error, ours without one; the child
-        inherits the descriptors *keep* as well.
+        inherits the descriptors *keep* as well. A *trusted* program of ours gets our capabilities.
         """
         # No waiting inside: Popen returns when the child runs the program, or could not.
-        with without_ambient():
+        with contextlib.nullcontext() if trusted else without_ambient():
             self._process: Final = subprocess.Popen(  # noqa: S603 - no shell
                 argv,
                 stdin=subprocess.DEVNULL,

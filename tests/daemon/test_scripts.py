@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -272,6 +273,35 @@ asyncio.run(main())
     process.kill()
     await process.wait()
     await until((tmp_path / "ended").exists)
+
+
+@pytest.mark.root
+async def test_a_daemon_with_a_user_of_its_own_runs_scripts_as_others() -> None:
+    code = """
+import asyncio
+from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.scripts import ScriptRunner
+
+async def main():
+    told = []
+    runner = ScriptRunner(told.append)
+    text = "id -un; grep -c 'CapEff.*0000000000000000' /proc/self/status"
+    runner.submit("a", Script(("/bin/sh", "-c", text), "nobody"), {})
+    while not told:
+        await asyncio.sleep(0.01)
+    print(told[0].output or told[0].error)
+    await runner.close(1)
+
+asyncio.run(main())
+"""
+    rights = "+setuid,+setgid,+kill,+sys_nice"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups",
+         f"--inh-caps={rights}", f"--ambient-caps={rights}", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["nobody", "1"], done.stderr
 
 
 @pytest.mark.root
