@@ -1,5 +1,6 @@
 """What is wrong with a configuration, told with its place, the line and a hint."""
 
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, final
@@ -9,6 +10,12 @@ from lvskeeper.config.source import Span
 
 MAX_SHOWN: Final = 200
 """Most characters of a line that are shown."""
+
+MAX_MESSAGE: Final = 600
+"""Most characters of a message; some name what a file may have as long as it likes."""
+
+BEFORE: Final = 60
+"""Characters that are shown before the caret where a line is too long to be shown whole."""
 
 
 @final
@@ -36,12 +43,12 @@ class Diagnostic:
 
 def error(code: Code, span: Span, message: str, hint: str = "") -> Diagnostic:
     """Return a diagnostic that refuses the configuration."""
-    return Diagnostic(Severity.ERROR, code, span, message, hint)
+    return Diagnostic(Severity.ERROR, code, span, _short(message, MAX_MESSAGE), hint)
 
 
 def warning(code: Code, span: Span, message: str, hint: str = "") -> Diagnostic:
     """Return a diagnostic that the operator should read."""
-    return Diagnostic(Severity.WARNING, code, span, message, hint)
+    return Diagnostic(Severity.WARNING, code, span, _short(message, MAX_MESSAGE), hint)
 
 
 @final
@@ -61,11 +68,11 @@ def render_text(diagnostic: Diagnostic) -> str:
     text = lines[span.line - 1].rstrip() if 0 < span.line <= len(lines) else ""
     if text:
         number = str(span.line)
-        before = text[: span.column - 1]
+        shown, before, under = _window(text, span)
         # Tabs are kept, so that the caret stands under its word whatever the terminal's stops are.
-        pad = "".join("\t" if char == "\t" else " " for char in before)
-        carets = "^" * max(1, min(span.length, len(text) - len(before)))
-        parts += [f"  {number} | {text}", f"  {' ' * len(number)} | {pad}{carets}"]
+        pad = "".join("\t" if char == "\t" else " " * _width(char) for char in before)
+        carets = "^" * max(1, sum(map(_width, under)))
+        parts += [f"  {number} | {shown}", f"  {' ' * len(number)} | {pad}{carets}"]
     if (expansion := span.source.expansion) is not None:
         parts.append(f"  read as: {_short(expansion.text)}")
         parts += [f"  {name} is set at {at}" for name, at in expansion.names if at is not None]
@@ -76,6 +83,29 @@ def render_text(diagnostic: Diagnostic) -> str:
     if diagnostic.hint:
         parts.append(f"  hint: {diagnostic.hint}")
     return "\n".join(map(_printable, parts))
+
+
+def _window(text: str, span: Span) -> tuple[str, str, str]:
+    """Return what is shown of a line, what of it stands before the caret, and what above it."""
+    start = span.column - 1
+    under = text[start : start + span.length]
+    if len(text) <= MAX_SHOWN:
+        return text, text[:start], under
+    first = max(0, min(start - BEFORE, len(text) - MAX_SHOWN))
+    last = first + MAX_SHOWN
+    head, tail = "..." if first else "", "..." if last < len(text) else ""
+    return f"{head}{text[first:last]}{tail}", head + text[first:start], under[: last - start]
+
+
+def _width(char: str) -> int:
+    """Return how many columns of a terminal a character takes."""
+    if char.isascii():
+        return 1
+    if not char.isprintable():
+        return 1  # U+FFFD is shown in its place
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _printable(text: str) -> str:
@@ -130,5 +160,5 @@ def _expansion(span: Span) -> dict[str, object]:
     return {"read_as": _short(expansion.text), "definitions": names}
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+def _short(text: str, most: int = MAX_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -5,9 +5,13 @@ the golden files, kept in examples.json by a test.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic
+
+MAX_HINT: Final = 100
+"""Characters of a hint that is an example; longer ones are lists."""
 
 Example = Mapping[str, str]
 """``line``, ``carets``, ``severity``, ``message`` and ``hint`` of a diagnostic."""
@@ -24,8 +28,8 @@ in `global_defs`, or by `--off CODE`.
 
 
 def make_example(found: Sequence[Diagnostic]) -> dict[str, str]:
-    """Return what is shown of the first diagnostic that has a hint, or of the first."""
-    one = next((one for one in found if one.hint), found[0])
+    """Return what is shown of the first diagnostic that has a short hint, or of the first."""
+    one = next((one for one in found if 0 < len(one.hint) < MAX_HINT), found[0])
     lines = one.span.source.lines
     text = lines[one.span.line - 1].expandtabs(1) if one.span.line <= len(lines) else ""
     indent = len(text) - len(text.lstrip())

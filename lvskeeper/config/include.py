@@ -84,16 +84,28 @@ def open_source(
             found.append(error(Code.UNREADABLE, place, message))
         return None
     source = Source(path, text.removeprefix("\ufeff"), order, included_from)
-    for char, report, code, message in (
-        ("\ufffd", warning, Code.NOT_UTF8, "the file is not UTF-8; odd bytes are replaced"),
-        ("\0", error, Code.NUL, "the file holds a NUL character"),
-    ):
-        at = source.text.find(char)
-        if at >= 0:
-            line = source.text.count("\n", 0, at)
-            column = at - (source.text.rfind("\n", 0, at) + 1)
-            found.append(report(code, Span(source, line + 1, column + 1), message))
-    return source
+    return source if _is_text(source, found) else None
+
+
+def _is_text(source: Source, found: list[Diagnostic]) -> bool:
+    """Report characters that no text has; whether it is worth to read what is left of it."""
+    text = source.text
+    nul, odd = text.find("\0"), text.find("\ufffd")
+    # With many NULs it is UTF-16, and all that could be said of it has this one cause.
+    wide = nul >= 0 and text.count("\0") > len(text) // 4
+    if odd >= 0 and not wide:
+        message = "the file is not UTF-8; odd bytes are replaced"
+        found.append(warning(Code.NOT_UTF8, _place(source, odd), message))
+    if nul >= 0:
+        hint = "save it as UTF-8: it looks like UTF-16" if wide else ""
+        message = "the file holds a NUL character"
+        found.append(error(Code.NUL, _place(source, nul), message, hint))
+    return nul < 0 or not (wide or source.is_yaml)
+
+
+def _place(source: Source, at: int) -> Span:
+    line = source.text.count("\n", 0, at)
+    return Span(source, line + 1, at - source.text.rfind("\n", 0, at))
 
 
 def asked(keyword: str, checks: frozenset[str]) -> frozenset[str]:

@@ -96,4 +96,4 @@ def name(words: Sequence[str]) -> str:
 @typed(Kind.WORDS, ("INPUT", "INPUT OUTPUT"), ('""', "${X}"))
 def names(words: Sequence[str]) -> tuple[str, ...]:
     """Read one or more names."""
-    return tuple(v.text(words[index:]) for index in range(len(words) - 1))
+    return tuple(str(v.read_from(words, index, v.text)) for index in range(len(words) - 1))

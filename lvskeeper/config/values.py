@@ -31,6 +31,21 @@ _DEVICE: Final = re.compile(r"\A[^\s/]{1,15}\Z")
 _FACTORS: Final = {"us": 1e-6, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
+def read_from(words: Sequence[str], start: int, read: Reader) -> object:
+    """Return what *read* makes of the words from *start* on; its errors are at their own words."""
+    try:
+        return read(words[start:])
+    except BadValueError as bad:
+        raise BadValueError(bad.index + start, bad.message, bad.hint) from None
+
+
+def who_runs(words: Sequence[str], start: int) -> dict[str, object]:
+    """Read ``USER [GROUP]`` behind word *start*."""
+    found = read_from(words, start, user)
+    assert isinstance(found, dict)
+    return found
+
+
 def is_placeholder(word: str) -> bool:
     """Whether all of *word* is a template's placeholder that nobody filled in."""
     return _PLACEHOLDER.fullmatch(word) is not None
@@ -233,7 +248,7 @@ def group_member(words: Sequence[str]) -> dict[str, object]:
             raise BadValueError(0, "fwmark needs a number")
         values: dict[str, object] = {"fwmark": to_int(words[1], 1, 1, 2**32 - 1)}
         if len(words) > 2:
-            values["ip_family"] = choice("inet", "inet6")(words[1:])
+            values["ip_family"] = read_from(words, 1, choice("inet", "inet6"))
         return values
     no_network(words[0])
     first, count = to_range(words[0], 0, width=2)
@@ -309,7 +324,7 @@ def forwarding(words: Sequence[str]) -> dict[str, object]:
         if index + 1 == len(words):
             raise BadValueError(index, f"'{word}' needs a value")
         if word == "type":
-            values["type"] = choice("ipip", "gue", "gre")(words[index:])
+            values["type"] = read_from(words, index, choice("ipip", "gue", "gre"))
         else:
             values["port"] = to_int(words[index + 1], index + 1, 1, 65_535, "a port number")
         index += 2
@@ -402,4 +417,4 @@ def command(words: Sequence[str]) -> dict[str, object]:
         raise BadValueError(1, "the command is empty")
     if argv[0].startswith(("<", ">", "|")):
         raise BadValueError(1, f"'{argv[0]}' needs a shell; commands run without one")
-    return {"argv": argv, **user(words[1:])}
+    return {"argv": argv, **who_runs(words, 1)}

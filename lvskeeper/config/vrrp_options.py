@@ -24,10 +24,7 @@ def _options(
             raise BadValueError(index, f"'{word}' has no meaning here", form)
         if index + 1 == len(words):
             raise BadValueError(index, f"'{word}' needs a value", form)
-        try:
-            values[word] = known[word](words[index:])
-        except BadValueError as bad:
-            raise BadValueError(index + bad.index, bad.message, bad.hint) from None
+        values[word] = v.read_from(words, index, known[word])
     return values
 
 

@@ -314,7 +314,7 @@ def fifo(words: Sequence[str]) -> dict[str, object]:
     """Read ``keyword PATH [USER [GROUP]]``."""
     if not words[1].startswith("/"):
         raise BadValueError(1, f"'{words[1]}' is not a path", "a path from / on")
-    return {"path": words[1], **v.user(words[1:])} if len(words) > 2 else {"path": words[1]}
+    return {"path": words[1], **v.who_runs(words, 1)} if len(words) > 2 else {"path": words[1]}
 
 
 @typed(Kind.PATH, ("/run/x",), ("x", "$X", '""'))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, final
 import yaml
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.diagnostics import error
+from lvskeeper.config.diagnostics import LimitError, error
 from lvskeeper.config.include import INCLUDES
 from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
@@ -55,8 +55,17 @@ HEADS: Final[dict[str, tuple[str, ...]]] = {
 CHECKS: Final = "checks"
 """Key of a real server: a list of checks, each a mapping of one key, where their order matters."""
 
-MAX_NODES: Final = 5_000_000
+MAX_NODES: Final = 2_000_000
 """Aliases can make a small file stand for a huge tree; this many nodes are walked at most."""
+
+FREE_NODES: Final = 100_000
+"""What a file may stand for beside one node a character, which it has without aliases."""
+
+_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
+)
+"""What YAML takes plain values for by itself, which is nothing to us."""
 
 MAX_NESTING: Final = 100
 """The C parser recurses without a limit, and would take the process with it."""
@@ -89,11 +98,19 @@ def read_yaml(parser: "Parser", source: Source, into: list[Directive], block: st
     try:
         node = yaml.compose(source.text, Loader=_LOADER)
     except yaml.MarkedYAMLError as failure:
-        mark = failure.problem_mark or failure.context_mark
-        span = Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
-        found.append(error(Code.YAML_SYNTAX, span, f"not YAML: {failure.problem}"))
+        found.append(
+            error(Code.YAML_SYNTAX, _place(failure, source), f"not YAML: {_reason(failure)}")
+        )
         return
     except (yaml.YAMLError, RecursionError) as failure:
+        odd = yaml.reader.Reader.NON_PRINTABLE.search(source.text)
+        if odd is not None:
+            line = source.text.count("\n", 0, odd.start())
+            column = odd.start() - source.text.rfind("\n", 0, odd.start())
+            message = f"not YAML: the control character U+{ord(odd[0]):04X}"
+            hint = f"in double quotes it is written as \\x{ord(odd[0]):02x}"
+            found.append(error(Code.YAML_SYNTAX, Span(source, line + 1, column), message, hint))
+            return
         reason = " ".join(str(failure).split()) or "nested too deep"
         found.append(error(Code.YAML_SYNTAX, Span(source, 1, 1), f"not YAML: {reason}"))
         return
@@ -106,6 +123,23 @@ def read_yaml(parser: "Parser", source: Source, into: list[Directive], block: st
         walk.report(bad)
     except RecursionError:
         found.append(error(Code.YAML_SHAPE, Span(source, 1, 1), "values are nested too deep"))
+
+
+def _reason(failure: yaml.MarkedYAMLError) -> str:
+    parts = [part for part in (failure.problem, failure.context) if part]
+    return ", ".join(parts)
+
+
+def _place(failure: yaml.MarkedYAMLError, source: Source) -> Span:
+    """Return where the parser stumbled; of what is never closed, where it begins."""
+    mark = failure.problem_mark or failure.context_mark
+    if (
+        mark is not None
+        and failure.context_mark is not None
+        and "end of stream" in (failure.problem or "")
+    ):
+        mark = failure.context_mark
+    return Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
 
 
 def _too_deep(text: str) -> bool:
@@ -126,6 +160,7 @@ class _Walk:
         self.parser = parser
         self.source = source
         self.nodes = 0
+        self.most = min(MAX_NODES, FREE_NODES + len(source.text))
         self.inside: set[int] = set()
 
     def report(self, bad: _ShapeError) -> None:
@@ -146,6 +181,18 @@ class _Walk:
         lines = self.source.lines
         return lines[number] if number < len(lines) else ""
 
+    def count(self, node: yaml.Node) -> None:
+        """Count one more node against the limit, and refuse a tag."""
+        self.nodes += 1
+        if self.nodes > self.most:
+            line, column, length = self.mark(node)
+            message = f"aliases make more than {self.most} values of this file"
+            raise LimitError(Span(self.source, line, column, length), message)
+        if node.tag not in _TAGS:
+            told = node.tag.removeprefix("tag:yaml.org,2002:")
+            hint = "leave it out: every value is read as its keyword says"
+            raise _ShapeError(node, f"the tag '{told}' is not served", hint)
+
     def pairs(self, node: yaml.Node) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
         """Return the entries of a mapping; a key that is there twice is refused."""
         if not isinstance(node, yaml.MappingNode):
@@ -153,9 +200,7 @@ class _Walk:
         seen: set[str] = set()
         found: list[tuple[yaml.ScalarNode, yaml.Node]] = []
         for key, value in node.value:
-            self.nodes += 1
-            if self.nodes > MAX_NODES:
-                raise _ShapeError(node, f"more than {MAX_NODES} values; aliases multiply them")
+            self.count(key)
             if not isinstance(key, yaml.ScalarNode):
                 self.report(_ShapeError(key, "a keyword is a plain word"))
                 continue
@@ -270,7 +315,9 @@ class _Walk:
             return [], []
         words: list[str] = []
         marks: list[Mark] = []
+        self.count(node)
         for item in _items(node):
+            self.count(item)
             if not isinstance(item, yaml.ScalarNode):
                 raise _ShapeError(item, "a value is needed here, not a list or a mapping")
             split = not item.style and not whole and item is node
@@ -314,6 +361,9 @@ class _Walk:
         }
         forms = (("fwmark",), ("group",), ("name",), ("address", "port"))
         form = next((form for form in forms if form[0] in given), None)
+        if form is None and len(heads) == 1:
+            hint = f"each {directive.words[0]} is a mapping with a name: '- name: ...'"
+            raise _ShapeError(node, f"'{heads[0]}' is missing", hint)
         if form is None:
             raise _ShapeError(node, f"one of {', '.join(heads)} is needed here")
         odd = next((name for name in given if name not in form), None)

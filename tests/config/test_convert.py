@@ -26,7 +26,7 @@ from lvskeeper.errors import ExitStatus
 from lvskeeper.kernel.files import LocalFiles
 
 ROOT = Path(__file__).parents[2]
-FILES = 40
+FILES = 15
 
 
 def model(path: str, files: Files) -> Config:

@@ -10,6 +10,7 @@ from lvskeeper.config.diagnostics import Diagnostic, Severity
 from lvskeeper.config.keyword import Status
 from lvskeeper.config.keywords import BLOCKS
 from lvskeeper.config.load import Loaded, load
+from lvskeeper.config.tree import parse_file
 from lvskeeper.kernel.files import LocalFiles
 from lvskeeper.units import parse_address
 
@@ -257,8 +258,9 @@ def test_the_family_of_a_mark_in_a_mixed_group() -> None:
 def test_a_nul_in_the_name_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
     path.write_text("include b\0c\ninclude *\0c\n")
-    told = [one.message for one in load(str(path), LocalFiles()).errors]
-    assert len(told) == 3
+    assert codes(load(str(path), LocalFiles())) == [Code.NUL]
+    tree = parse_file(str(path), LocalFiles())
+    told = [one.message for one in tree.diagnostics]
     assert sum("the name holds a NUL character" in message for message in told) == 2
 
 
