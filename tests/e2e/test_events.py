@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.commands import command as run
 from support.vrrp_site import instance, site
 
 pytestmark = pytest.mark.root
@@ -34,10 +35,8 @@ def test_events_of_all_roles_before_and_after_the_question(tmp_path: Path) -> No
         made.daemon.start()
         made.wait("MASTER")
         run_dir = made.daemon.run_dir
-        done = subprocess.run(
-            command(run_dir, "-n", "1000"), capture_output=True, text=True, check=True
-        )
-        before = [json.loads(line) for line in done.stdout.splitlines()]
+        done = run("events", "-n", 1000, "-o", "json", "-l", "debug", "--run-dir", run_dir)
+        before = [json.loads(line) for line in done.out.splitlines()]
         assert [event["number"] for event in before] == list(range(1, len(before) + 1))
         for role in ("supervisor", "router"):
             told = [one.name for one in made.daemon.told if one.fields["role"] == role]

@@ -1,10 +1,9 @@
 """The flight recorder of a daemon with VRRP: a dump on demand, and the machines do it again."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import command
 from support.vrrp_site import instance, site
 
 from lvskeeper.observe.flight import read_flight
@@ -13,13 +12,6 @@ from lvskeeper.vrrp.states import State
 from lvskeeper.vrrp.tape import Kind
 
 pytestmark = pytest.mark.root
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lvskeeper", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def test_a_failover_is_dumped_on_demand_and_replays(tmp_path: Path) -> None:
@@ -34,8 +26,8 @@ def test_a_failover_is_dumped_on_demand_and_replays(tmp_path: Path) -> None:
         made.peer.kill()
         made.wait("MASTER", since=mark)
         dumped = command("dump", "--run-dir", run_dir)
-        assert dumped.returncode == 0, dumped.stderr
-        file = Path(dumped.stdout.strip())
+        assert dumped.status == 0, dumped.err
+        file = Path(dumped.out.strip())
         flight = read_flight(file)
         assert flight.problems == ()
         assert flight.reason == "asked for by root"
@@ -48,16 +40,16 @@ def test_a_failover_is_dumped_on_demand_and_replays(tmp_path: Path) -> None:
             assert differences(segment, replay(segment)) == []
         kinds = {one.kind for segment in segments for _, one in segment.inputs}
         assert {Kind.ADVERT, Kind.TIMER} <= kinds
-        shown = command("replay", str(file), "--inputs", "--events")
-        assert shown.returncode == 0, shown.stderr
-        assert "one BACKUP to MASTER: no advert within the master-down time" in shown.stdout
-        assert "eth0 vrid 5: advert of 192.0.2.2, priority 150, every 0.1 s" in shown.stdout
-        assert "the machines did the same again" in shown.stdout
+        shown = command("replay", file, "--inputs", "--events")
+        assert shown.status == 0, shown.err
+        assert "one BACKUP to MASTER: no advert within the master-down time" in shown.out
+        assert "eth0 vrid 5: advert of 192.0.2.2, priority 150, every 0.1 s" in shown.out
+        assert "the machines did the same again" in shown.out
 
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.json.gz"
     other.write_text("{}")
-    refused = command("replay", str(other))
-    assert refused.returncode == 2
-    assert str(other) in refused.stderr
+    refused = command("replay", other)
+    assert refused.status == 2
+    assert str(other) in refused.err

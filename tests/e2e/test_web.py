@@ -3,17 +3,17 @@
 import http.client
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.commands import command
 from support.vrrp_lan import wait_until
 from support.vrrp_site import Site, instance, site
 
-from lvskeeper.errors import ExitStatus
+from lvskeeper.daemon.web import open_web
+from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe.metric import Suite
 from lvskeeper.observe.metrics import METRICS, series_of
 
@@ -146,28 +146,27 @@ def test_a_stuck_role_is_not_ready(running: Site) -> None:
     wait_until(lambda: get(page(running), "/readyz")[0] == 200, lambda: "not ready again")
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lvskeeper", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 def test_a_textfile_for_node_exporter_is_emptied_where_no_daemon_answers(
     running: Site, tmp_path: Path
 ) -> None:
     file = tmp_path / "lvskeeper.prom"
-    options = ("--textfile", str(file), "--names", "keepalived")
-    assert command("metrics", "--run-dir", str(running.daemon.run_dir), *options).returncode == 0
+    options = ("--textfile", file, "--names", "keepalived")
+    assert command("metrics", "--run-dir", running.daemon.run_dir, *options).status == 0
     assert 'lvskeeper_vrrp_state{state="MASTER",vrrp_instance="one"} 1.0' in file.read_text()
     assert "keepalived_up 1.0" in file.read_text()
-    gone = command("metrics", "--run-dir", str(tmp_path), *options)
-    assert gone.returncode == ExitStatus.NO_DAEMON
+    gone = command("metrics", "--run-dir", tmp_path, *options)
+    assert gone.status == ExitStatus.NO_DAEMON
     assert file.read_text() == ""
 
 
 @pytest.mark.parametrize("where", ["0.0.0.0:9650", "192.0.2.1:9650", "9650", "unix:web.sock", "x"])
-def test_it_listens_on_no_network(where: str, tmp_path: Path) -> None:
-    refused = command("run", "-f", "/dev/null", "--run-dir", str(tmp_path), "--web", where)
-    assert refused.returncode == ExitStatus.CONFIG
-    assert "neither a loopback address with a port nor unix:/PATH" in refused.stderr
+def test_it_listens_on_no_network(where: str) -> None:
+    with pytest.raises(OperatorError, match="neither a loopback address with a port nor unix:/"):
+        open_web(where)
+
+
+def test_a_place_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(OperatorError, match="Address already in use"):
+            open_web(where)
