@@ -11,7 +11,7 @@ _lvskeeper() {
     fi
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "${path:+$path }$word" in
-            run | check | convert | schema | status | events | metrics | reload | confirm | drain | undrain | weight | disable | enable | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
+            run | check | convert | schema | status | events | metrics | dump | replay | reload | confirm | drain | undrain | weight | disable | enable | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
         esac
     done
     case "$path:$prev" in
@@ -56,6 +56,7 @@ _lvskeeper() {
         'metrics:--textfile') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'metrics:--names') :; return ;;
         'metrics:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'dump:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'reload:--confirm') :; return ;;
         'reload:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'confirm:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
@@ -96,7 +97,7 @@ _lvskeeper() {
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help --signum --version' -- "$cur"))
             else
-                COMPREPLY=($(compgen -W 'run check convert schema status events metrics reload confirm drain undrain weight disable enable explain plan doctor cleanup demo' -- "$cur"))
+                COMPREPLY=($(compgen -W 'run check convert schema status events metrics dump replay reload confirm drain undrain weight disable enable explain plan doctor cleanup demo' -- "$cur"))
             fi
             ;;
         'run')
@@ -131,7 +132,7 @@ _lvskeeper() {
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help -o --output --watch --is-master --is-serving --run-dir' -- "$cur"))
             else
-                COMPREPLY=($(compgen -W 'vs rs vrrp checks lips sync' -- "$cur"))
+                COMPREPLY=($(compgen -W 'vs rs vrrp checks drains lips sync' -- "$cur"))
             fi
             ;;
         'events')
@@ -146,6 +147,20 @@ _lvskeeper() {
                 COMPREPLY=($(compgen -W '-h --help --textfile --names --run-dir' -- "$cur"))
             else
                 :
+            fi
+            ;;
+        'dump')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'replay')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help --inputs --events --probes' -- "$cur"))
+            else
+                compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))
             fi
             ;;
         'reload')
