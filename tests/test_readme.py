@@ -9,6 +9,7 @@ import pytest
 
 from lvskeeper.cli.main import COMMANDS, build_parser
 from lvskeeper.config.load import load
+from lvskeeper.daemon.plan_change import Effect
 from lvskeeper.errors import ExitStatus
 from lvskeeper.kernel.files import LocalFiles
 
@@ -38,8 +39,14 @@ def test_the_keywords_and_events_that_it_names_exist() -> None:
 
 def test_the_commands_exist() -> None:
     named = set(re.findall(r"^    lvskeeper (\w+)", README, re.MULTILINE))
-    assert named == {"check", "explain", "plan", "run"}
+    assert named == {"check", "convert", "explain", "plan", "run", "schema"}
     assert named < set(COMMANDS)
+
+
+def test_the_impacts_of_a_plan_are_those_of_the_program() -> None:
+    listed = re.search(r"has its impact: (.*?)\. `-o json`", README, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`([a-z ]+)`", listed[1]) == [effect.value for effect in Effect]
 
 
 def test_the_make_targets_exist() -> None:

@@ -65,8 +65,25 @@ The same keywords with the same values. Every plain value is read as the keyword
   and an entry is written as in the other form: `192.0.2.16-19 80`.
 - A command is one value, arguments and all; a list adds user and group:
   `notify_up: [/usr/local/bin/tell rs1, operator]`.
-- `include: PATTERN`, or a list of them, at any place where keywords stand. Merge keys (`<<`) are
-  not served.
+- A keyword that may be given again and again takes a list of lists:
+  `key: [[1, file:old], [2, file:new]]`.
+- The checks of a real server are keys of it, one a kind; where their order among each other
+  matters, `checks` is a list of them: `checks: [{TCP_CHECK: {}}, {PING_CHECK: {}}]`.
+- `include: PATTERN`, or a list of them, at any place where keywords stand.
+- Anchors and aliases share what is the same; a file in which they multiply to far more than it has
+  characters is refused. Merge keys (`<<`) and tags (`!!binary`) are not served.
+- `lvskeeper schema` prints a JSON schema, docs/lvskeeper.schema.json, for editors.
+
+## From one form to the other
+
+`lvskeeper convert FILE` writes keepalived.conf as YAML, and YAML as keepalived.conf. Both come to
+the same configuration: the result is read again, and a difference is an error. Comments stay with
+their keywords. Includes, definitions, conditions (as they hold here) and sequences are resolved, as
+YAML has no word for most of them; a comment on top says so, and so `--to keepalived` of a
+keepalived.conf shows what it stands for. Of a keyword that is given twice the one that counts is
+written, and a block that is passed over and has no form in YAML becomes a comment. Files of keys
+are looked for from the folder of the new file. keepalived.conf cannot hold a value with a double
+quote or a line end; such a value of YAML is refused with its place.
 
 ## Keywords
 
