@@ -62,7 +62,15 @@ def test_every_example_comes_back_the_same(name: str) -> None:
     there_and_back(str(ROOT / name), LocalFiles())
 
 
-def test_a_generateuration_comes_back_the_same() -> None:
+def test_the_same_form_shows_what_a_file_stands_for() -> None:
+    files = LocalFiles()
+    path = str(ROOT / "conf/pair/director1.conf")
+    made = convert(path, parse_file(path, files).directives, "keepalived")
+    assert not any(line.lstrip().startswith("include") for line in made.split("\n"))
+    assert model("a.conf", MemoryFiles({"a.conf": made})) == model(path, files)
+
+
+def test_a_big_configuration_comes_back_the_same() -> None:
     there_and_back("a.conf", MemoryFiles({"a.conf": generate(300)}))
 
 
