@@ -89,11 +89,12 @@ def _print(entries: "tuple[Entry, ...]", args: argparse.Namespace) -> None:
     wanted = LEVELS[: LEVELS.index(args.level) + 1]
     for entry in entries:
         if entry.level in wanted and (not args.event or entry.event in args.event):
-            print(_line(entry) if args.output == "text" else _json(entry))
+            print(line_of(entry) if args.output == "text" else _json(entry))
     sys.stdout.flush()
 
 
-def _line(entry: "Entry") -> str:
+def line_of(entry: "Entry") -> str:
+    """Return *entry* as a line of text."""
     whole, part = divmod(entry.time, 1)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(whole))
     fields = json.loads(bytes(entry.fields))

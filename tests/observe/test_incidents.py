@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.incidents import Incident
+from support.incidents import START, Incident
 
+from lvskeeper.cli.events import line_of
 from lvskeeper.fullnat.capacity import Load, Place, PoolUse, State
 from lvskeeper.fullnat.capacity import Snapshot as Capacity
 from lvskeeper.fullnat.outlook import Doubt
@@ -129,6 +130,16 @@ def text_of(snapshot: Snapshot, now: float) -> str:
     return "\n".join(parts)
 
 
+def events_of(it: Incident) -> str:
+    """Return the events, with seconds since the start in place of the time of day."""
+    lines = ["\n$ lvskeeper events -l debug"]
+    for entry in it.diary.newest(100):
+        # The stamp has two words
+        rest = line_of(entry).split(maxsplit=2)[2]
+        lines.append(f"+{entry.at - START:06.3f} {' '.join(rest.split())}")
+    return "\n".join(lines) + "\n"
+
+
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 async def test_what_is_said_in_an_incident(story: Callable[[Incident], None]) -> None:
     it = Incident()
@@ -136,7 +147,7 @@ async def test_what_is_said_in_an_incident(story: Callable[[Incident], None]) ->
     snapshot = await it.snapshot()
     if story is router_gone:
         snapshot = Snapshot(snapshot.daemon, snapshot.director, None, snapshot.problems)
-    text = text_of(snapshot, it.now + 0.5)
+    text = text_of(snapshot, it.now + 0.5) + events_of(it)
     golden = GOLDEN / f"{story.__name__}.txt"
     if os.environ.get("LVSKEEPER_GOLDEN") == "write":
         golden.write_text(text)

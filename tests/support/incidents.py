@@ -9,6 +9,7 @@ import msgspec
 from support.memfiles import MemoryFiles
 
 from lvskeeper.config.load import load
+from lvskeeper.daemon.announce import Announcer
 from lvskeeper.daemon.compile import compile_director
 from lvskeeper.daemon.compile_router import compile_router
 from lvskeeper.daemon.desired import make_pool
@@ -16,12 +17,15 @@ from lvskeeper.daemon.director_view import view_director
 from lvskeeper.daemon.router_view import view_router
 from lvskeeper.daemon.seat import Seat
 from lvskeeper.daemon.virtuals import Virtual
+from lvskeeper.daemon.vrrp_log import event_of
 from lvskeeper.daemon.vrrp_shell import Duties, Shell
 from lvskeeper.fullnat.capacity import Snapshot as Capacity
 from lvskeeper.health.spec import Phase, ProbeResult
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
+from lvskeeper.observe.diary import Diary, ToldEvent
 from lvskeeper.observe.events import Event
+from lvskeeper.observe.log import LEVEL_NAMES, event_fields
 from lvskeeper.observe.snapshot import DaemonView, Problem, RoleView, Snapshot
 from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import parse_address
@@ -105,7 +109,7 @@ class Incident:
 
     text: str = SITE
     now: float = START
-    told: list[Event] = field(default_factory=list)
+    diary: Diary = field(default_factory=Diary)
     problems: tuple[Problem, ...] = ()
     capacity: Capacity = field(default_factory=Capacity)
     state_sync: StateSyncView | None = None
@@ -118,7 +122,8 @@ class Incident:
         for virtual in self.virtuals:
             virtual.pool.start()
         self.tally = ProbeTally()
-        self.shell = Shell(self.told.append, Nobody(), away=lambda: 0.0)
+        self.announcer = Announcer(self.tell, lambda _mail: None)
+        self.shell = Shell(self.tell, Nobody(), away=lambda: 0.0)
         router = compile_router(loaded.config)
         configs = router.instances if router else ()
         self.source = parse_address("192.0.2.2")
@@ -128,8 +133,20 @@ class Incident:
         self.apply(self.shell.core.on_all(ev.SourceChanged(self.source), self.now))
         self.apply(self.shell.core.start(self.now))
 
+    def tell(self, event: Event) -> None:
+        """Note an event with its time, as the diary of the daemon does."""
+        fields = msgspec.Raw(msgspec.json.encode(event_fields(event)))
+        level = LEVEL_NAMES[event.LEVEL]
+        moment = 1.8e9 + self.now - START
+        self.diary.note("", ToldEvent(moment, self.now, level, event.NAME, fields))
+
     def apply(self, effects: list[fx.Effect]) -> None:
         for effect in effects:
+            if not isinstance(effect, fx.GroupChanged):
+                seat = self.shell.seats[effect.key]
+                event = event_of(effect, seat, self.shell.state(effect.key), self.now)
+                if event is not None:
+                    self.tell(event)
             match effect:
                 case fx.StateChanged(key):
                     self.shell.seats[key].transition(effect)
@@ -182,7 +199,8 @@ class Incident:
             for check_id in [one for one in virtual.pool.checkers if one.key == key]:
                 self.tally.note(check_id.target.kind, result)
                 virtual.pool.on_start(check_id, self.now)
-                virtual.pool.on_result(check_id, result, self.now)
+                effects = virtual.pool.on_result(check_id, result, self.now)
+                self.announcer.tell(virtual.spec, effects)
 
     async def snapshot(self) -> Snapshot:
         """Return what the control socket would tell now."""
