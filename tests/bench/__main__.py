@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import check, loop_waits, memory, nft_elements, vrrp_failover, vrrp_scale
+from bench import check, loop_waits, lost_time, memory, nft_elements, vrrp_failover, vrrp_scale
 from bench.measure import HEADING
 
 from lvskeeper.lab.qemu import Machine
@@ -35,6 +35,8 @@ def main() -> int:
     memory.main()
     vrrp_failover.main()
     vrrp_scale.main()
+    print("     state sync: all links of a director are cut; conntrackd on both sides")
+    lost_time.main()
     machine = Machine(cpus=1, memory_mib=2048, icount=True, timeout=2400)
     status = run_where_ipvs_is(
         ["env", f"PYTHONPATH={tests}", sys.executable, "-m", "bench.counted"], machine
