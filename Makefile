@@ -4,10 +4,10 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test kernels lint bench boots schedules ready-demo ready-test clean
+.PHONY: help demo test kernels lint bench boots schedules fuzz package package-test ready-demo ready-test clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready-demo ## watch a director, then a pair: failures, repairs, fail-overs (6 minutes in a VM)
 	@$(SUDO) .venv/bin/lvskeeper demo
@@ -30,6 +30,15 @@ boots: ready-test ## boot the laboratory's VM 20 times and check each
 schedules: ready-test ## 200,000 schedules of the VRRP simulator, for a night (half an hour)
 	@LVSKEEPER_SCHEDULES=40000 $(PYTHON) -m pytest -p no:cacheprovider -o timeout=0 tests/sim
 
+fuzz: ready-test ## a million inputs for the configuration language (half an hour)
+	@PYTHONPATH=tests $(PYTHON) -m fuzz
+
+package: ready-demo ## build the wheel and the Debian package into dist/
+	@packaging/deb.sh
+
+package-test: ready-test ## install the package in a clean Debian, boot, upgrade and remove it (6 minutes)
+	@$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/package/package_test.py
+
 ready-demo:
 	@packaging/bootstrap.sh demo
 
@@ -37,5 +46,5 @@ ready-test:
 	@packaging/bootstrap.sh test
 
 clean: ## remove what was made here: .venv, caches
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -prune -exec rm -rf {} +

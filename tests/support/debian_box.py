@@ -1,0 +1,142 @@
+"""A small Debian of its own, from debootstrap, that systemd boots in namespaces of its own."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from support.waiting import wait_until
+
+ROOT: Final = Path(__file__).parents[2]
+RELEASE: Final = "bookworm"
+MIRROR: Final = "http://deb.debian.org/debian"
+CACHE: Final = ROOT / f".cache/chroot-{RELEASE}.tar"
+PACKAGES: Final = "ca-certificates,dbus,logrotate,systemd,systemd-sysv"
+CGROUPS: Final = Path("/sys/fs/cgroup")
+PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+BOOT: Final = """
+set -e
+root=$1
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs tmpfs "$root/run"
+if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+else
+    mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+    mkdir "$root/sys/fs/cgroup/systemd" "$root/sys/fs/cgroup/unified"
+    mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/systemd"
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
+fi
+ip link set lo up
+ip link add eth0 type veth peer name far
+ip address add 192.0.2.1/24 dev eth0
+ip link set eth0 up
+ip link set far up
+exec env -i container=lvskeeper PATH="$PATH" chroot "$root" /lib/systemd/systemd --system
+"""
+"""What is done inside the namespaces before systemd is process 1 there."""
+
+
+class Machine:
+    """A context manager that leaves nothing behind; it boots when it is told to."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="lvskeeper-package-"))
+        self.root: Final = self._folder / "root"
+        self._name = self._folder.name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._init = 0
+
+    def __enter__(self) -> Self:
+        if not CACHE.exists():
+            self._bootstrap()
+        self.root.mkdir()
+        subprocess.run(["tar", "-xpf", CACHE, "-C", self.root], check=True)
+        shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
+        # Nothing is started before systemd runs
+        guard = self.root / "usr/sbin/policy-rc.d"
+        guard.write_text("#!/bin/sh\nexit 101\n")
+        guard.chmod(0o755)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._init:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)  # and all of its namespace with it
+        if self._process is not None:
+            self._process.wait(30)
+        for folder in self._cgroups():
+            for one in sorted(folder.glob("**/"), reverse=True):
+                with contextlib.suppress(OSError):
+                    one.rmdir()
+        shutil.rmtree(self._folder)
+
+    def chroot(
+        self, *argv: str, check: bool = True, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in it without booting it."""
+        return self._run(["chroot", str(self.root), *argv], check, environment)
+
+    def run(self, *argv: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run a command in the booted machine."""
+        inside = ["nsenter", f"--target={self._init}", "-m", "-p", "-n", "-u", "-i", "-C"]
+        return self._run([*inside, "chroot", str(self.root), *argv], check, {})
+
+    def boot(self) -> None:
+        """Let systemd start, and wait until it runs."""
+        script = f'for one in {" ".join(map(str, self._cgroups()))}; do mkdir -p "$one"; '
+        script += 'echo $$ >"$one/cgroup.procs"; done; exec "$@"'
+        namespaces = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
+        command = [
+            "sh", "-ec", script, "sh", *namespaces, "--fork", "--kill-child",
+            "sh", "-c", BOOT, "boot", str(self.root),
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={"PATH": PATH},
+        )
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        wait_until(lambda: children.read_text().split(), "no process 1", limit=30)
+        self._init = int(children.read_text().split()[0])
+        wait_until(self._up, "systemd did not come up", limit=120, pause=0.2)
+
+    def _up(self) -> bool:
+        state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
+        return state in {"running", "degraded"}
+
+    def _cgroups(self) -> list[Path]:
+        if (CGROUPS / "cgroup.controllers").exists():
+            return [CGROUPS / self._name]
+        return [CGROUPS / "systemd" / self._name, CGROUPS / "unified" / self._name]
+
+    def _bootstrap(self) -> None:
+        made = self._folder / "made"
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, made, MIRROR],
+            check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        CACHE.parent.mkdir(exist_ok=True)
+        draft = CACHE.with_suffix(".new")
+        subprocess.run(["tar", "-cpf", draft, "-C", made, "."], check=True)
+        draft.replace(CACHE)
+        shutil.rmtree(made)
+
+    def _run(
+        self, argv: Sequence[str], check: bool, environment: dict[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, timeout=600,
+            stdin=subprocess.DEVNULL, env={"PATH": PATH, "LANG": "C.UTF-8", **environment},
+        )  # fmt: skip
+        assert not check or done.returncode == 0, (argv, done.stdout[-3000:], done.stderr[-3000:])
+        return done
