@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explain_state(client: Client, kind: str, name: str) -> int:
     snapshot = client.snapshot()
-    found = list(_explanations(snapshot, kind, name, time.monotonic()))
+    found = list(explanations(snapshot, kind, name, time.monotonic()))
     if found:
         print("\n".join(found), end="")
         return ExitStatus.OK
@@ -60,7 +60,8 @@ def _explain_state(client: Client, kind: str, name: str) -> int:
     )
 
 
-def _explanations(snapshot: "Snapshot", kind: str, name: str, now: float) -> "Iterable[str]":
+def explanations(snapshot: "Snapshot", kind: str, name: str, now: float) -> "Iterable[str]":
+    """Yield the explanation of each thing of *kind* (``vs``, ``rs``, ``instance``) and *name*."""
     from lvskeeper.observe.explain import explain_server, explain_virtual  # noqa: PLC0415 - msgspec
     from lvskeeper.observe.explain_vrrp import explain_instance  # noqa: PLC0415 - msgspec
 

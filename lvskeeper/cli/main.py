@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "schema": "print the JSON schema of the YAML form",
     "status": "show how a running daemon is",
     "events": "show what the daemon told lately, and follow it",
+    "top": "watch a running daemon on the whole screen",
     "metrics": "print the metrics, or write them for node_exporter",
     "dump": "write what was told, heard and probed in the last minutes to a file",
     "replay": "show such a file, and let the VRRP machines do it again",
