@@ -55,7 +55,7 @@ HEADS: Final[dict[str, tuple[str, ...]]] = {
 CHECKS: Final = "checks"
 """Key of a real server: a list of checks, each a mapping of one key, where their order matters."""
 
-MAX_NODES: Final = 2_000_000
+MAX_NODES: Final = 5_000_000
 """Aliases can make a small file stand for a huge tree; this many nodes are walked at most."""
 
 FREE_NODES: Final = 100_000
@@ -188,10 +188,7 @@ class _Walk:
             line, column, length = self.mark(node)
             message = f"aliases make more than {self.most} values of this file"
             raise LimitError(Span(self.source, line, column, length), message)
-        if node.tag not in _TAGS:
-            told = node.tag.removeprefix("tag:yaml.org,2002:")
-            hint = "leave it out: every value is read as its keyword says"
-            raise _ShapeError(node, f"the tag '{told}' is not served", hint)
+        _no_tag(node)
 
     def pairs(self, node: yaml.Node) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
         """Return the entries of a mapping; a key that is there twice is refused."""
@@ -315,7 +312,7 @@ class _Walk:
             return [], []
         words: list[str] = []
         marks: list[Mark] = []
-        self.count(node)
+        _no_tag(node)
         for item in _items(node):
             self.count(item)
             if not isinstance(item, yaml.ScalarNode):
@@ -398,6 +395,14 @@ class _Walk:
             if entry.words:
                 found.append(entry)
         return found
+
+
+def _no_tag(node: yaml.Node) -> None:
+    """Refuse what has a tag of its own: it asks for a type that no keyword has."""
+    if node.tag not in _TAGS:
+        told = node.tag.removeprefix("tag:yaml.org,2002:")
+        hint = "leave it out: every value is read as its keyword says"
+        raise _ShapeError(node, f"the tag '{told}' is not served", hint)
 
 
 def _is_null(node: yaml.Node) -> bool:
