@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ready-demo ## watch a director, then a pair: failures, repairs, fail-overs (6 minutes in a VM)
+demo: ready-demo ## watch a director, then a pair: failures, repairs, fail-overs (8 minutes in a VM)
 	@$(SUDO) .venv/bin/lvskeeper demo
 
 test: ready-test ## lint, the tests of the host, and those on a kernel with ip_vs

@@ -204,10 +204,9 @@ class Demonstration:
         )
         mark = self.traffic.mark()
         self.lab.director.run(["ipvsadm", "-C"])
-        flushed = time.monotonic()
         repaired = self.daemon.wait_for("drift_repaired", since=mark)
         self.stage.quote(repaired, "differences", "took")
-        self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
+        self.stage.say(f"   repaired {repaired.seen - mark:.2f} s after the command was given")
         missed = self._settled_failures(mark, repaired.seen)
         with self._watching(explained=missed) as judge:
             self._more(20)
@@ -220,10 +219,9 @@ class Demonstration:
         )
         mark = self.traffic.mark()
         self.lab.director.run(["nft", "flush", "ruleset"])
-        flushed = time.monotonic()
         repaired = self.daemon.wait_for("ruleset_repaired", since=mark)
         self.stage.quote(repaired, "difference", "took")
-        self.stage.say(f"   repaired {repaired.seen - flushed:.2f} s after the flush")
+        self.stage.say(f"   repaired {repaired.seen - mark:.2f} s after the command was given")
         missed = self._settled_failures(mark, repaired.seen)
         with self._watching(explained=missed) as judge:
             counts = self._more(20)
@@ -284,7 +282,8 @@ class Demonstration:
         """Return the failures of what was under way between two moments, once all has ended."""
         self.traffic.wait_for(lambda seen: seen.sent >= 1, since=time.monotonic() + PATIENCE)
         failed = self.traffic.between(mark, until).failed
-        self.stage.say(f"   {failed} requests failed until then, {RATE:g} a second were sent")
+        requests = "request" if failed == 1 else "requests"
+        self.stage.say(f"   {failed} {requests} failed until then, {RATE:g} a second were sent")
         return failed
 
     def _until(self, condition: Callable[[], bool]) -> float:
