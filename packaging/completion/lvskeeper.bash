@@ -1,7 +1,7 @@
 # Made by: python -m lvskeeper.cli.generated
 _lvskeeper() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} path= word
-    local codes='LK0101 LK0102 LK0103 LK0104 LK0105 LK0106 LK0107 LK0108 LK0109 LK0110 LK0111 LK0112 LK0113 LK0114 LK0115 LK0116 LK0201 LK0202 LK0203 LK0204 LK0205 LK0206 LK0207 LK0208 LK0209 LK0210 LK0211 LK0212 LK0213 LK0215 LK0216 LK0217 LK0218 LK0301 LK0302 LK0303 LK0304 LK0305 LK0306 LK0307 LK0308 LK0309 LK0311 LK0312 LK0313 LK0314 LK0315 LK0316 LK0317 LK0318 LK0319 LK0320 LK0321 LK0322 LK0323 LK0324 LK0325 LK0326 LK0327 LK0328 LK0329 LK0330 LK0331 LK0332 LK0333 LK0334 LK0335 LK0336 LK0337 LK0338 LK0339 LK0340 LK0341 LK0342 LK0343 LK0344 LK0345 LK0346 LK0347 LK0401 LK0402 LK0403 LK0404 LK0405 LK0406 LK0407 LK0408 LK0409 LK0410 LK0411 LK0412 LK0413 LK0414 LK0415 LK0416 LK0417 LK0418 LK0419 LK0420 LK0421 LK0422 LK0423 LK0424 LK0425 LK0426 LK0427 LK0428 LK0429 LK0431 LK0432 LK0433 LK0434 LK0435 LK0430'
+    local codes='LK0101 LK0102 LK0103 LK0104 LK0105 LK0106 LK0107 LK0108 LK0109 LK0110 LK0111 LK0112 LK0113 LK0114 LK0115 LK0116 LK0201 LK0202 LK0203 LK0204 LK0205 LK0206 LK0207 LK0208 LK0209 LK0210 LK0211 LK0212 LK0213 LK0215 LK0216 LK0217 LK0301 LK0302 LK0303 LK0304 LK0305 LK0306 LK0307 LK0308 LK0309 LK0311 LK0312 LK0313 LK0314 LK0315 LK0316 LK0317 LK0318 LK0319 LK0320 LK0321 LK0322 LK0323 LK0324 LK0325 LK0326 LK0327 LK0328 LK0329 LK0330 LK0331 LK0332 LK0333 LK0334 LK0335 LK0336 LK0337 LK0338 LK0339 LK0340 LK0341 LK0342 LK0343 LK0401 LK0402 LK0403 LK0404 LK0405 LK0406 LK0407 LK0408 LK0409 LK0410 LK0411 LK0412 LK0413 LK0414 LK0415 LK0416 LK0417 LK0418 LK0419 LK0420 LK0421 LK0422 LK0423 LK0424 LK0425 LK0426 LK0427 LK0428 LK0429 LK0430'
     COMPREPLY=()
     # --option=value comes as three words
     if [[ $cur == = ]]; then
@@ -11,7 +11,7 @@ _lvskeeper() {
     fi
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "${path:+$path }$word" in
-            run | check | convert | schema | status | events | metrics | dump | replay | reload | confirm | drain | undrain | weight | disable | enable | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
+            run | check | convert | schema | status | events | top | metrics | dump | replay | reload | confirm | drain | undrain | weight | disable | enable | explain | plan | doctor | cleanup | demo) path=${path:+$path }$word ;;
         esac
     done
     case "$path:$prev" in
@@ -53,6 +53,8 @@ _lvskeeper() {
         'events:-e' | 'events:--event') :; return ;;
         'events:-o' | 'events:--output') COMPREPLY=($(compgen -W 'text json' -- "$cur")); return ;;
         'events:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        'top:-d' | 'top:--delay') :; return ;;
+        'top:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
         'metrics:--textfile') compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
         'metrics:--names') :; return ;;
         'metrics:--run-dir') compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur")); return ;;
@@ -97,7 +99,7 @@ _lvskeeper() {
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help --signum --version' -- "$cur"))
             else
-                COMPREPLY=($(compgen -W 'run check convert schema status events metrics dump replay reload confirm drain undrain weight disable enable explain plan doctor cleanup demo' -- "$cur"))
+                COMPREPLY=($(compgen -W 'run check convert schema status events top metrics dump replay reload confirm drain undrain weight disable enable explain plan doctor cleanup demo' -- "$cur"))
             fi
             ;;
         'run')
@@ -138,6 +140,13 @@ _lvskeeper() {
         'events')
             if [[ $cur == -* ]]; then
                 COMPREPLY=($(compgen -W '-h --help -f --follow -n --last -l --level -e --event -o --output --run-dir' -- "$cur"))
+            else
+                :
+            fi
+            ;;
+        'top')
+            if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W '-h --help -d --delay --run-dir' -- "$cur"))
             else
                 :
             fi
