@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_reading(parser)
     parser.add_argument(
+        "--elsewhere", action="store_true",
+        help="the file is for another machine: do not look here for its interfaces and scripts",
+    )  # fmt: skip
+    parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text",
         help="form of the output; github: workflow commands, which show each finding at its line",
     )  # fmt: skip
@@ -67,13 +71,14 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     # Imported late: pydantic alone costs as much as all the rest of a command.
     from lvskeeper.config.load import load  # noqa: PLC0415 - see above
+    from lvskeeper.daemon.local_host import LocalHost  # noqa: PLC0415 - see above
     from lvskeeper.errors import ExitStatus  # noqa: PLC0415 - see above
     from lvskeeper.kernel.files import LocalFiles, local_surroundings  # noqa: PLC0415 - see above
 
     around = local_surroundings(args.config_id)
     loaded = load(
         args.file, LocalFiles(), around, allow_empty=args.allow_empty, off=args.off,
-        compat=bool(args.compat),
+        compat=bool(args.compat), host=None if args.elsewhere else LocalHost(),
     )  # fmt: skip
     gc.freeze()  # or the interpreter walks the whole model once more on its way out
     if args.format == "json":

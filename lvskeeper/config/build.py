@@ -1,6 +1,7 @@
 """From the tree to the model: every keyword is looked up, every value read, every error kept."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
@@ -43,6 +44,18 @@ class Origin:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A command that the file names."""
+
+    at: Directive
+    command: dict[str, object]
+    """Its ``argv``, and ``user`` and ``group`` where they stand behind it."""
+    block: dict[str, object]
+    """What the block around it says, ``user`` perhaps."""
+
+
+@final
 @dataclass(slots=True)
 class Built:
     """What a tree came to. With errors among the diagnostics the model is only a guess."""
@@ -52,6 +65,7 @@ class Built:
     diagnostics: list[Diagnostic]
     wrong: set[Directive]
     """What the errors are about."""
+    scripts: list[Script]
 
 
 def build(tree: Tree, files: Files) -> Built:
@@ -66,7 +80,8 @@ def build(tree: Tree, files: Files) -> Built:
     except LimitError as limit:
         values = {}
         builder.diagnostics.append(limit.diagnostic)
-    return Built(Config.model_validate(values), builder.origin, builder.diagnostics, builder.wrong)
+    return Built(Config.model_validate(values), builder.origin, builder.diagnostics, builder.wrong,
+                 builder.scripts)  # fmt: skip
 
 
 @final
@@ -79,6 +94,9 @@ class Builder:
         self.origin = Origin()
         self.noted: dict[tuple[str, str], list[Directive]] = {}
         self.wrong: set[Directive] = set()
+        self.scripts: list[Script] = []
+        self.clear: set[str] = set()
+        """Files whose modes were looked at, as they hold secrets."""
         self.errors = 0
         self.refusals = 0
         """Errors for keywords that are refused: they spoil no block."""
@@ -118,6 +136,9 @@ class Builder:
                 files = values.setdefault("ssl", {})
                 assert isinstance(files, dict)
                 self.block("SSL", directive.children or (), files)
+                for line in directive.children or ():
+                    if line.words[0] == "password":
+                        self.clear_text(line)
                 continue
             if keyword.name == "state_sync":
                 self.state_sync(directive, values)
@@ -213,7 +234,7 @@ class Builder:
             if keyword.bare and values[key] is False and not directive.source.is_yaml:
                 self.ignored_word(directive)
             elif keyword.whole:
-                self.inner_placeholder(directive)
+                self.text(directive, read, values)
         return blocks
 
     def fits(self, directive: Directive, keyword: Keyword, block: str) -> bool:
@@ -269,9 +290,24 @@ class Builder:
         if is_placeholder(word) or (inner_placeholder(word) and " " not in word):
             self.placeholder(directive, bad.index)
         else:
+            hint = "nothing ends with a ';' here: remove it" if word.endswith(";") else bad.hint
             self.error(
-                Code.BAD_VALUE, directive, bad.index, f"{name or words[0]}: {bad.message}", bad.hint
+                Code.BAD_VALUE, directive, bad.index, f"{name or words[0]}: {bad.message}", hint
             )
+
+    def clear_text(self, directive: Directive) -> None:
+        """Report a secret in a file that others can read; once for each file."""
+        path = directive.source.path
+        if path in self.clear:
+            return
+        self.clear.add(path)
+        with suppress(OSError):
+            if self.files.exposed(path):
+                message = f"others than its owner can read {path}, and this secret in it"
+                hint = f"chmod 600 {path}"
+                if directive.words[0] == "auth_pass":
+                    hint += "; PASS also sends it in clear, auth_hmac never does"
+                self.warn(Code.CLEAR_PASSWORD, directive, 0, message, hint)
 
     def ignored_word(self, directive: Directive) -> None:
         """Report a flag that is off here and on in keepalived."""
@@ -280,12 +316,18 @@ class Builder:
         hint = f"to have it off in both, remove the line; on in both: {name}"
         self.warn(Code.IGNORED_WORD, directive, 1, message, hint)
 
-    def inner_placeholder(self, directive: Directive) -> None:
-        """Report what may be a placeholder in a value that can also mean it literally."""
+    def text(self, directive: Directive, read: object, values: dict[str, object]) -> None:
+        """Report what may be a slip in a text that can also mean it; keep what is a command."""
+        if isinstance(read, dict) and "argv" in read:
+            self.scripts.append(Script(directive, read, values))
         found = inner_placeholder(directive.words[1])
         if found:
             message = f"'{found}' is taken literally; no template filled it in"
             self.warn(Code.PLACEHOLDER_PART, directive, 1, message)
+        last = len(directive.words) - 1
+        if directive.words[last].endswith(";"):
+            message = "the ';' is taken as part of the value"
+            self.warn(Code.SEMICOLON, directive, last, message)
 
     def placeholder(self, directive: Directive, index: int) -> None:
         """Report a template's placeholder."""
@@ -313,8 +355,10 @@ class Builder:
             message = f"'{name}' has no meaning in {where}"
             self.error(Code.MISPLACED, directive, 0, message, f"it belongs in {homes_named}")
             return
-        close = suggest(name, block)
+        close = suggest(name.rstrip(";"), block)
         hint = f"did you mean '{close}'?" if close else ""
+        if name.startswith(";"):
+            hint = "nothing ends with a ';' here, and a comment begins with # or !"
         if directive.children is not None:
             hint = f"{hint} Its block is skipped.".strip()
         self.error(Code.UNKNOWN, directive, 0, f"unknown keyword '{name}'", hint)

@@ -114,6 +114,11 @@ class Code(Enum):
         "fill the template in; what is meant literally can stay",
     )
     EMPTY = "LK0217", "The configuration serves nothing: no virtual server, nothing of VRRP."
+    SEMICOLON = (
+        "LK0218",
+        "A ';' is part of a value: nothing ends with one here.",
+        "remove the ';'; a line ends by itself, and a comment begins with # or !",
+    )
 
     FNAT_NO_POOL = "LK0301", "FNAT needs a local-address group."
     POOL_UNKNOWN = "LK0302", "A local-address group is not defined."
@@ -206,6 +211,10 @@ class Code(Enum):
         "A check binds to another address family than it connects to.",
         "bind to an address of the family that is connected to",
     )
+    SCRIPT = "LK0344", "A script is missing, is not executable, or can be written by others."
+    SCRIPT_SECURITY = "LK0345", "Scripts run as root, and nobody looks whether others wrote them."
+    STICKS = "LK0346", "Clients that persist stay with a server that failed."
+    NO_DEVICE = "LK0347", "An interface does not exist on this machine."
 
     EXPOSED_KEY = "LK0401", "The file of a key can be read or written by others."
     HMAC = "LK0402", "An auth_hmac block whose keys do not fit."
@@ -244,6 +253,11 @@ class Code(Enum):
     SYNC_DAEMON = "LK0427", "lvs_sync_daemon is given in two forms."
     DIRECTOR_TIMEOUT = "LK0428", "vrrp_director_timeout is too short, or has no effect."
     GARP_GROUP = "LK0429", "A garp_group without an interface, or two with the same one."
+    CLEAR_PASSWORD = "LK0431", "A password stands in a file that others can read."
+    GROUP_DIFFERS = "LK0432", "The instances of a sync group do not begin, or pre-empt, alike."
+    MANY_ADVERTS = "LK0433", "More adverts than a router, or a link, carries well."
+    PING_PONG = "LK0434", "A single result of a script moves the addresses, and the next one back."
+    SLOW_ANNOUNCE = "LK0435", "The announcements of a takeover take long."
     VIP_NETWORK = "LK0430", "A VIP is the address of its network, or the broadcast address."
 
     def __init__(self, number: str, meaning: str, cure: str = "") -> None:

@@ -8,13 +8,17 @@ from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.fullnat_lint import lint_fullnat
 from lvskeeper.config.ranges import expand
-from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules
+from lvskeeper.config.rules import RULES, known_names, pool_rules, real_server_rules, sticks
+from lvskeeper.config.script_lint import Host, lint_scripts
 from lvskeeper.config.site import Site, family_of, label_of, site_of
 from lvskeeper.config.state_sync_lint import lint_state_sync
 
 
-def lint(built: Built) -> list[Diagnostic]:
-    """Return the findings for a model; items with errors of their own are left alone."""
+def lint(built: Built, host: Host | None = None) -> list[Diagnostic]:
+    """Return the findings for a model; items with errors of their own are left alone.
+
+    With *host* the scripts of the file are looked for, too.
+    """
     config, origin = built.config, built.origin
     pools = {group.name: group for group in config.local_address_groups}
     groups = {group.name: group for group in config.virtual_server_groups}
@@ -31,15 +35,19 @@ def lint(built: Built) -> list[Diagnostic]:
             continue
         if at not in origin.spoilt:
             sites.append(site_of(server, at, real, groups))
+    expires = config.global_defs.ipvs_sysctls.get("expire_quiescent_template") == 1
     for site in sites:
         for rule in RULES:
             found += rule(site)
         found += pool_rules(site, pools)
+        if not expires:
+            found += sticks(site)
         found += real_server_rules(site)
     found += _same_virtual(sites)
     found += _same_label(sites)
     found += lint_fullnat(built, sites, pools)
     found += lint_state_sync(built)
+    found += lint_scripts(built, host)
     files = origin.vrrp.names.get("files", set()) if origin.vrrp is not None else set()
     found += file_check_rules(sites, files)
     given = config.vrrp.globals if config.vrrp is not None else None

@@ -13,6 +13,7 @@ from lvskeeper.config.diagnostics import Diagnostic, Severity, error
 from lvskeeper.config.lint import lint
 from lvskeeper.config.model import Config
 from lvskeeper.config.off import without
+from lvskeeper.config.script_lint import Host, lint_host
 from lvskeeper.config.source import NOWHERE, Files, Source, Span, Surroundings
 from lvskeeper.config.tree import Tree, parse_file
 
@@ -70,6 +71,7 @@ def load(
     allow_empty: bool = False,
     off: Collection[str] = (),
     compat: bool = False,
+    host: Host | None = None,
 ) -> Loaded:
     """Load *path*: YAML where it ends in .yaml or .yml, else in the form of keepalived.conf.
 
@@ -77,7 +79,8 @@ def load(
     and would take every virtual address away.
 
     Warnings with the codes of *off* are not told, nor those that the file switches off. With
-    *compat*, or where the file asks for it, what keepalived merely logs is a warning.
+    *compat*, or where the file asks for it, what keepalived merely logs is a warning. With *host*
+    the file is held against the machine, too.
 
     Raises nothing for what a file may hold; every reason is a diagnostic. The garbage collector
     rests meanwhile: it would walk the growing tree again and again, at three times the cost.
@@ -86,7 +89,7 @@ def load(
     gc.disable()
     try:
         tree = parse_file(path, files, surroundings)
-        return judge(path, tree, files, allow_empty=allow_empty, off=off, compat=compat)
+        return judge(path, tree, files, allow_empty=allow_empty, off=off, compat=compat, host=host)
     finally:
         if collecting:
             gc.enable()
@@ -100,6 +103,7 @@ def judge(
     allow_empty: bool = False,
     off: Collection[str] = (),
     compat: bool = False,
+    host: Host | None = None,
 ) -> Loaded:
     """Return what comes of a *tree* that was read from *path*; see :func:`load`."""
     compat = compat or asked_for(tree)
@@ -116,7 +120,9 @@ def judge(
     diagnostics = [*told, *built.diagnostics]
     lenient = compat and all_logged(diagnostics)
     if lenient or not _is_guess(tree.diagnostics, built.diagnostics):
-        diagnostics += lint(built)
+        diagnostics += lint(built, host)
+        if host is not None:
+            diagnostics += lint_host(built, tree.directives, host)
     diagnostics.sort(key=lambda one: (one.span.sort_key, one.code.number))
     diagnostics = _once(diagnostics)
     if compat:

@@ -27,6 +27,8 @@ def to_int(word: str, index: int, low: int, high: int, what: str = "a whole numb
 def _number_hint(word: str, low: int, high: int) -> str:
     if SUFFIX.match(word):
         return "numbers take no unit"
+    if word[:1] in {"-", "+"} and low >= 0 and word[1:].isdecimal():
+        return f"it takes no sign: write {word[1:]}"
     return f"a decimal number from {low} to {high}"
 
 

@@ -89,6 +89,20 @@ def _persistence(site: Site) -> Iterator[Diagnostic]:
         yield error(Code.PORT_ZERO, site.name, message, hint)
 
 
+def sticks(site: Site) -> Iterator[Diagnostic]:
+    """Find servers that fail and stay in the table, where persistent clients stay with them."""
+    server = site.server
+    where = [site.at] if server.inhibit_on_failure else []
+    where += [
+        at for one, at in zip(server.real_servers, site.real, strict=True) if one.inhibit_on_failure
+    ]
+    if not server.persistent or not where:
+        return
+    message = "clients that persist stay with a server that failed: its weight is 0, its entry left"
+    hint = "leave inhibit_on_failure out, or add to ipvs_sysctls: expire_quiescent_template 1"
+    yield warning(Code.STICKS, place(where[0], "inhibit_on_failure", word=0), message, hint)
+
+
 def _quorum(site: Site) -> Iterator[Diagnostic]:
     server = site.server
     weights = [server.weight if one.weight is None else one.weight for one in server.real_servers]

@@ -119,6 +119,8 @@ class VrrpBuilder:
             read = self.block(child, keyword.name)
             if keyword.name == "auth_hmac":
                 self.secrets(child, read)
+            elif "auth_pass" in read:
+                self.builder.clear_text(place_of_secret(child, "auth_pass"))
             inner.setdefault(keyword.key, {}).update(read)
         return {**values, **{key: tuple(items) for key, items in lists.items()}, **inner}
 
@@ -141,6 +143,10 @@ class VrrpBuilder:
         if len(lines) != len(keys):
             return  # one of them was refused and told
         read = []
+        for line in lines:
+            if not line.words[2].startswith("file:"):
+                self.builder.clear_text(line)
+                break
         for line, key in zip(lines, keys, strict=True):
             secret = self.key_file(line, key["file"]) if "file" in key else key["secret"]
             if secret is None:
@@ -184,6 +190,11 @@ class VrrpBuilder:
         """Return the model; *given* is what ``global_defs`` says of VRRP."""
         values = {key: tuple(items) for key, items in self.lists.items()}
         return VrrpConfig.model_validate({"globals": given, **values})
+
+
+def place_of_secret(block: Directive, name: str) -> Directive:
+    """Return the last line *name* of a block."""
+    return next(line for line in reversed(block.children or ()) if line.words[0] == name)
 
 
 def entries(builder: "Builder", directive: Directive, keyword: Keyword) -> list[object]:

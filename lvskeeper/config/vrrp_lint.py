@@ -11,6 +11,7 @@ from lvskeeper.config.rules import known_names
 from lvskeeper.config.site import place, place_of
 from lvskeeper.config.source import Span
 from lvskeeper.config.tree import Directive
+from lvskeeper.config.vrrp_advice import advise
 from lvskeeper.config.vrrp_build import VrrpOrigin
 from lvskeeper.config.vrrp_model import VrrpConfig, VrrpGlobals
 from lvskeeper.config.vrrp_resolve import resolve, used_names
@@ -43,6 +44,7 @@ def lint_vrrp(built: Built, vrrp: VrrpConfig) -> list[Diagnostic]:
         for rule in RULES:
             found += rule(site)
         found += strict_rules(site)
+    found += advise(vrrp, origin, sites)
     found += _same_vrid(sites)
     found += _same_vip(sites)
     found += _same_device(sites)

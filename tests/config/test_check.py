@@ -179,7 +179,10 @@ def test_github_gets_workflow_commands(tmp_path: Path, capsys: pytest.CaptureFix
     assert last == f"{path}: refused: 2 errors, 0 warnings"
 
 
-LINTED = GOOD.replace("    lb_algo rr\n", "") + "vrrp_script unused {\n    script /bin/true\n}\n"
+LINTED = (
+    GOOD.replace("    lb_algo rr\n", "")
+    + "vrrp_script unused {\n    script /bin/true\n    user nobody\n}\n"
+)
 
 
 def test_warnings_are_switched_off_by_option(
@@ -225,4 +228,4 @@ def test_a_code_that_does_not_exist_is_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         run(write(tmp_path, GOOD), "--off", "LK032")
-    assert "no code 'LK032' did you mean LK03" in capsys.readouterr().err
+    assert "no code 'LK032' did you mean LK0" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.memfiles import MemoryFiles
+from support.memfiles import MemoryFiles, MemoryHost
 
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import as_json, render_text
@@ -14,9 +14,16 @@ BAD = Path(__file__).parents[1] / "golden" / "config" / "bad"
 NAMES = sorted(path.name for path in BAD.iterdir() if path.suffix in {".conf", ".yaml"})
 
 
+HOST = MemoryHost(
+    ["lo", "eth0", "eth1", "eth2"],
+    {"/usr/local/bin/alive": "/usr/local/bin/alive is writable by everybody"},
+)
+
+
 def load_bad(name: str) -> Loaded:
     texts = {path.name: path.read_text(errors="replace") for path in BAD.iterdir()}
-    return load(name, MemoryFiles(texts, exposed=["open.key"]))
+    files = MemoryFiles(texts, exposed=["open.key", "advice.conf"])
+    return load(name, files, host=HOST if name == "advice.conf" else None)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -193,9 +193,9 @@ def test_a_network_in_a_group_names_the_range(network: str, written: str) -> Non
 @pytest.mark.parametrize(
     "line",
     [
-        "quorum_up \"/bin/sh -c 'echo $HOME ${X}'\"",
-        'quorum_up "/bin/x {{ y }}"',
-        'quorum_up "/opt/$x/run"',
+        "quorum_up \"/bin/sh -c 'echo $HOME ${X}'\" nobody",
+        'quorum_up "/bin/x {{ y }}" nobody',
+        'quorum_up "/opt/$x/run" nobody',
         "virtualhost $x.example.com",
     ],
 )
@@ -212,7 +212,7 @@ def test_a_word_that_is_a_placeholder_is_an_error(word: str) -> None:
 def test_many_openings_of_a_template_take_no_time() -> None:
     word = "<%" * 30_000
     assert codes(server(REAL + f'quorum_up "{word}"')) == [Code.BAD_VALUE]
-    assert codes(server(REAL + f'quorum_up "/bin/x {word}"')) == []
+    assert codes(server(REAL + f'quorum_up "/bin/x {word}" nobody')) == []
 
 
 def test_a_virtual_server_with_slow_checks_is_told_once() -> None:

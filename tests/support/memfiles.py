@@ -30,3 +30,24 @@ class MemoryFiles:
 
     def check_include(self, path: str) -> None:
         self.read_text(path)
+
+
+@final
+class MemoryHost:
+    """A ``Host`` that is given; *broken* are commands, and why they cannot be run."""
+
+    def __init__(
+        self, interfaces: Collection[str], broken: Mapping[str, str], speed: int = 0
+    ) -> None:
+        self.known = interfaces
+        self.broken = broken
+        self.speed = speed
+
+    def interfaces(self) -> Collection[str]:
+        return self.known
+
+    def megabits(self, _interface: str) -> int:
+        return self.speed
+
+    def problem(self, argv: Sequence[str]) -> str:
+        return self.broken.get(argv[0], "")

@@ -1,0 +1,50 @@
+"""The machine that a configuration is checked on: what the lint asks of it."""
+
+import os
+import shutil
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final, final
+
+from lvskeeper.daemon.children import PATH
+from lvskeeper.daemon.script_security import weak_place
+
+NET: Final = Path("/sys/class/net")
+
+
+@final
+class LocalHost:
+    """This machine; see :class:`lvskeeper.config.script_lint.Host`."""
+
+    def interfaces(self) -> Collection[str]:
+        """Return the names of its network interfaces."""
+        return frozenset(path.name for path in NET.iterdir() if path.is_dir())
+
+    def megabits(self, interface: str) -> int:
+        """Return the speed of a link in Mbit/s, 0 where it tells none."""
+        try:
+            return max(0, int((NET / interface / "speed").read_text()))
+        except (OSError, ValueError):
+            return 0  # virtual devices, and links that are down
+
+    def problem(self, argv: Sequence[str]) -> str:
+        """Return why a command cannot be run, or should not; nothing where it can."""
+        name = argv[0]
+        if "\0" in name:
+            return ""
+        if "/" not in name:
+            found = shutil.which(name, path=PATH)
+            if found is None:
+                return f"there is no program '{name}' in {PATH}"
+            path = Path(found)
+        else:
+            # Scripts start in the root directory, which is what a relative path is relative to.
+            path = Path("/", name)
+        try:
+            if not path.is_file():
+                return f"{path} is no file" if path.exists() else f"{path} does not exist"
+            if not os.access(path, os.X_OK):
+                return f"{path} is not executable"
+            return weak_place(str(path))
+        except OSError as failure:
+            return f"cannot look at {path}: {failure.strerror}"
