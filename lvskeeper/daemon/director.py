@@ -37,7 +37,7 @@ from lvskeeper.daemon.channel import (
 from lvskeeper.daemon.collector import COLLECTOR
 from lvskeeper.daemon.counters import LOOK_INTERVAL, CounterKeeper
 from lvskeeper.daemon.coverage import gaps, online_cpus
-from lvskeeper.daemon.director_view import view_director
+from lvskeeper.daemon.director_view import encode_view, view_director
 from lvskeeper.daemon.forward import Forwarder
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.health import HealthLoop
@@ -200,7 +200,11 @@ class Director:
                     view = await self._look(now)
         except AskError as error:
             problem = error.problem
-        await self._send(Reply(asked.number, msgspec.Raw(msgspec.json.encode(view)), problem))
+        if isinstance(view, DirectorView):
+            body = await encode_view(view)
+        else:
+            body = msgspec.Raw(msgspec.json.encode(view))
+        await self._send(Reply(asked.number, body, problem))
 
     async def _look(self, now: float) -> DirectorView:
         return await view_director(

@@ -1,7 +1,10 @@
 """What the director shows of itself: virtual servers, real servers, checks, as values."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from math import isfinite
+
+import msgspec
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import server_key
@@ -62,6 +65,17 @@ async def view_director(
         probes=tuple(_view_probes(tally)) if tally else (),
         state_sync=state_sync,
     )
+
+
+async def encode_view(view: DirectorView) -> msgspec.Raw:
+    """Return *view* as JSON, made a virtual server at a time: other work has its turn meanwhile."""
+    breath = Breath()
+    pieces = []
+    for virtual in view.virtual_servers:
+        pieces.append(msgspec.Raw(msgspec.json.encode(virtual)))
+        await breath.taken()
+    whole = {item.name: getattr(view, item.name) for item in fields(view)}
+    return msgspec.Raw(msgspec.json.encode({**whole, "virtual_servers": pieces}))
 
 
 def _view_pool(use: PoolUse) -> PoolView:
