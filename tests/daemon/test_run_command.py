@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from support.own_user import NOBODY, as_nobody
 from support.vrrp_net import DEVICE, prepare_device
 from support.waiting import wait_until
 
@@ -26,9 +27,6 @@ from lvskeeper.lab.netns import Namespace
 
 pytestmark = pytest.mark.root
 
-NOBODY = 65534
-CAPABILITIES = "net_admin,+net_raw,+sys_nice,+ipc_lock"
-"""As the unit gives them; test_unit.py compares."""
 CONFIG = f"""
 vrrp_instance VI_1 {{
     version 3
@@ -111,18 +109,6 @@ class Daemon:
 
 def addresses(host: Namespace) -> str:
     return host.run(["ip", "-br", "address", "show", "dev", DEVICE]).stdout
-
-
-def as_nobody(folder: Path) -> list[str]:
-    """Return how a unit with a user of its own starts a program; its runtime directory is there."""
-    run_dir = folder / "run"
-    run_dir.mkdir()
-    os.chown(run_dir, NOBODY, NOBODY)
-    return [
-        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-        f"--bounding-set=-all,+{CAPABILITIES}", f"--inh-caps=-all,+{CAPABILITIES}",
-        f"--ambient-caps=-all,+{CAPABILITIES}", "--no-new-privs",
-    ]  # fmt: skip
 
 
 class Systemd:

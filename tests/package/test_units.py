@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.own_user import CAPABILITIES
 
 from lvskeeper.cli.main import COMMANDS, build_parser
 from lvskeeper.errors import ExitStatus
@@ -20,10 +21,7 @@ def setting(name: str) -> list[str]:
 
 
 def test_the_unit_gives_the_capabilities_that_the_tests_run_with() -> None:
-    tested = (ROOT / "tests/daemon/test_run_command.py").read_text()
-    found = re.search(r'^CAPABILITIES = "(.*)"$', tested, re.MULTILINE)
-    assert found is not None
-    names = " ".join(f"CAP_{name.upper()}" for name in found[1].replace("+", "").split(","))
+    names = " ".join(f"CAP_{name.upper()}" for name in CAPABILITIES)
     assert setting("AmbientCapabilities") == setting("CapabilityBoundingSet") == [names]
 
 
