@@ -4,6 +4,9 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -12,6 +15,8 @@ from support.fullnat_net import empty_namespace, run
 from support.waiting import until
 
 from lvskeeper.daemon.channel import Applied, Apply, Channel, FromRole, Stop, Stopped, SyncRole
+from lvskeeper.daemon.compare_router import compare_router
+from lvskeeper.daemon.plan_change import Change
 from lvskeeper.daemon.router import RouterRole
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.fullnat.hold import Hold
@@ -113,3 +118,64 @@ async def test_packets_are_held_from_a_take_over_on_and_not_when_an_address_come
             run("nft flush set inet lvskeeper hold; ip addr del 198.51.100.9/32 dev lo")
             await until(lambda: "198.51.100.9" in run("ip addr"))
             assert held() == 0
+
+
+def here() -> set[str]:
+    """Return the addresses that are here beside those of the machine."""
+    shown = run("ip -o -4 addr show dev lo").splitlines()
+    return {line.split()[3] for line in shown} - {"127.0.0.1/8"}
+
+
+def has(wanted: set[str]) -> bool:
+    return here() == wanted
+
+
+def vip(last: int, prefix: int = 32) -> HeldAddress:
+    return HeldAddress(parse_address(f"198.51.100.{last}"), prefix, "lo")
+
+
+def named(changes: list[Change], verb: str) -> set[str]:
+    """Return the addresses that a plan adds or deletes."""
+    return {
+        word
+        for one in changes
+        if one.area == "addresses" and one.what.startswith(verb) and not one.waiting
+        for word in one.what.split()
+        if word.startswith("198.51.100.")
+    }
+
+
+async def test_a_reload_does_with_addresses_what_the_plan_says(tmp_path: Path) -> None:
+    """Each step goes on from the one before; the instance stays master unless the plan says so."""
+    fast = replace(config(1, vip(1), vip(3)), ttl=200)
+    quick = replace(fast, spec=replace(fast.spec, priority=150, down_timer_adverts=2))
+    other = config(2, vip(1), vip(3))
+    steps = [
+        RouterSpec(instances=(config(1, vip(1), vip(2)),)),
+        RouterSpec(instances=(config(1, vip(1), vip(3)),)),
+        RouterSpec(instances=(fast,), static_addresses=(vip(9),)),
+        RouterSpec(instances=(quick,), static_addresses=(vip(8),), fence=30.0),
+        RouterSpec(instances=(other,)),
+        RouterSpec(instances=(other, config(3, vip(5)))),
+    ]
+    with empty_namespace():
+        run("ip link set lo up")
+        async with role(tmp_path) as boss:
+            await boss.apply(1, steps[0])
+            await asyncio.wait_for(boss.masters.acquire(), 10)
+            await until(lambda: here() == {"198.51.100.1/32", "198.51.100.2/32"})
+            for number, (old, new) in enumerate(pairwise(steps), 2):
+                told, before = compare_router(old, new), here()
+                joins = [one for one in told if " joins" in one.what]
+                await boss.apply(number, new)
+                for _ in joins:
+                    await asyncio.wait_for(boss.masters.acquire(), 10)
+                wanted = {str(one).split()[0] for one in new.static_addresses}
+                wanted |= {
+                    str(one).split()[0] for config in new.instances for one in config.addresses
+                }
+                await until(partial(has, wanted))
+                if not joins:
+                    assert before - wanted == named(told, "delete ")
+                    assert wanted - before == named(told, "add ")
+                assert boss.masters.locked()
