@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
+from lvskeeper.config import values as v
 from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.check_build import read_check
 from lvskeeper.config.check_model import TcpCheck
@@ -217,9 +218,8 @@ class Builder:
                 blocks.append((directive, keyword))
                 continue
             key = keyword.key
-            if key in values and not keyword.many:
-                message = f"'{words[0]}' is given twice in this block; this one counts"
-                self.warn(Code.TWICE, directive, 0, message)
+            if key in values and not keyword.many and self.twice(directive, keyword):
+                continue
             assert keyword.read is not None
             try:
                 read = keyword.read(words)
@@ -316,6 +316,17 @@ class Builder:
         hint = f"to have it off in both, remove the line; on in both: {name}"
         self.warn(Code.IGNORED_WORD, directive, 1, message, hint)
 
+    def twice(self, directive: Directive, keyword: Keyword) -> bool:
+        """Report a keyword that is given again; return whether the first one counts.
+
+        As in keepalived it does so of commands alone.
+        """
+        first = keyword.read is v.command
+        which = "the first" if first else "this"
+        message = f"'{directive.words[0]}' is given twice in this block; {which} one counts"
+        self.warn(Code.TWICE, directive, 0, message)
+        return first
+
     def text(self, directive: Directive, read: object, values: dict[str, object]) -> None:
         """Report what may be a slip in a text that can also mean it; keep what is a command."""
         if isinstance(read, dict) and "argv" in read:
@@ -335,6 +346,8 @@ class Builder:
         hint = "it is not defined before this line, or needs its braces here: ${NAME}"
         if not word.startswith("$"):
             hint = "the template that made this file did not know the value"
+        elif index == 0 and directive.words[1:2] and directive.words[1].startswith("="):
+            hint = f"a definition has no blank before its '=': {word}={directive.words[1][1:]}"
         self.error(Code.PLACEHOLDER, directive, index, f"'{word}' was not filled in", hint)
 
     def unknown(self, directive: Directive, block: str) -> None:
@@ -359,6 +372,9 @@ class Builder:
         hint = f"did you mean '{close}'?" if close else ""
         if name.startswith(";"):
             hint = "nothing ends with a ';' here, and a comment begins with # or !"
+        before = directive.source.lines[directive.line - 2] if directive.line > 1 else ""
+        if before.rstrip().endswith("\\") and not directive.source.is_yaml:
+            hint = "the line before ends with a backslash, and lines cannot be continued"
         if directive.children is not None:
             hint = f"{hint} Its block is skipped.".strip()
         self.error(Code.UNKNOWN, directive, 0, f"unknown keyword '{name}'", hint)
@@ -369,6 +385,8 @@ class Builder:
         hint = f"the form is: {keyword.name} {keyword.args}".rstrip()
         if directive.words[keyword.most] in BLOCKS[block]:
             hint = "every keyword needs a line of its own"
+        elif any(word.startswith("'") for word in directive.words):
+            hint = 'only double quotes make one word of several: "a b"'
         message = f"'{words}' has no meaning here and is ignored"
         self.warn(Code.EXTRA, directive, keyword.most, message, hint)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.memfiles import MemoryFiles
 
+from lvskeeper.config.base import Command
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, Severity
 from lvskeeper.config.keyword import Status
@@ -291,3 +292,23 @@ def test_an_escaped_quote_in_a_command(line: str) -> None:
     (found,) = server(REAL + line).errors
     assert r"\"" in found.message
     assert found.hint == "use single quotes within the double ones: \"/path/script 'an arg'\""
+
+
+def test_of_two_commands_the_first_counts_as_in_keepalived() -> None:
+    found = server(REAL + "quorum_up /bin/a nobody\nquorum_up /bin/b nobody\n")
+    assert only(found).code is Code.TWICE
+    assert found.config is not None
+    assert found.config.virtual_servers[0].quorum_up == Command(argv=("/bin/a",), user="nobody")
+    assert "the first one counts" in only(found).message
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("global_defs {\nrouter_id x \\\n y\n}\n", "lines cannot be continued"),
+        ("$A =x\n", "no blank before its '=': $A=x"),
+        ("global_defs {\nrouter_id 'a b'\n}\n", "only double quotes"),
+    ],
+)
+def test_a_habit_from_another_language_is_named(text: str, hint: str) -> None:
+    assert any(hint in one.hint for one in read(text).diagnostics)
