@@ -13,8 +13,18 @@ This page is made from the keyword table of the program (`python -m lvskeeper.co
 
 `lvskeeper check FILE` reads a file, tells everything that is wrong with it, and changes nothing.
 Its exit status is 0 for a good file, 1 for warnings with `--strict`, 2 for errors. With
-`--format json` it prints one JSON document, with `--format github` workflow commands. Commented
+`--format json` it prints one JSON document, with `--format github` workflow commands. So
+`validate: lvskeeper check %s` of Ansible's `template` and `copy` keeps a wrong file out. Commented
 examples are in `conf/`.
+
+`check` looks at the machine that it runs on, too: an interface that does not exist is an error
+(with `dynamic_interfaces` a warning), a script that is missing, cannot be executed or can be
+written by others is a warning. `--elsewhere` is for files of another machine. The daemon itself
+starts without an interface, and waits for it.
+
+Errors refuse the file, also where keepalived says a word in its log and goes on. With `--compat
+keepalived`, or `compat keepalived` in `global_defs`, what keepalived merely logs is a warning: the
+line or block is left out, the rest is served. What would do harm stays an error.
 
 ## The form of keepalived.conf
 
