@@ -1,13 +1,9 @@
 """The machine that a configuration is checked on: what the lint asks of it."""
 
 import os
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, final
-
-from lvskeeper.daemon.children import PATH
-from lvskeeper.daemon.script_security import weak_place
 
 NET: Final = Path("/sys/class/net")
 
@@ -29,6 +25,11 @@ class LocalHost:
 
     def problem(self, argv: Sequence[str]) -> str:
         """Return why a command cannot be run, or should not; nothing where it can."""
+        import shutil  # noqa: PLC0415 - it takes its time, and few files name scripts
+
+        from lvskeeper.daemon.children import PATH  # noqa: PLC0415 - asyncio
+        from lvskeeper.daemon.script_security import weak_place  # noqa: PLC0415 - see above
+
         name = argv[0]
         if "\0" in name:
             return ""
