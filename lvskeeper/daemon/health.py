@@ -27,8 +27,10 @@ from lvskeeper.observe.flight import DirectorFlight, ProbeRecord
 from lvskeeper.observe.log import Emit
 from lvskeeper.probes.runner import MAX_PROBES, ProbeRunner
 
-MAX_STARTS: Final = 64
-"""Probes that start in one tick; after a stall of the machine all are due at once."""
+START_RATE: Final = 6400
+"""Most probes a second; after a stall of the machine all are due at once."""
+MAX_STARTS: Final = 256
+"""Most probes that start in one turn of the loop, however late it comes."""
 LOOK_INTERVAL: Final = 1.0
 """Seconds between two looks for checks that find out nothing."""
 OTHER_FILES: Final = 256
@@ -115,7 +117,7 @@ class HealthLoop:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
-        self._next_tick = 0.0
+        self._last_tick = 0.0
         self._unlooked: list[Target] = []
         self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
@@ -232,7 +234,7 @@ class HealthLoop:
 
     def _arm(self) -> None:
         # One turn a tick, however much is due: others have theirs in between.
-        due = max(self._wheel.next_due(), self._next_tick)
+        due = max(self._wheel.next_due(), self._last_tick + 1 / TICKS)
         if due >= self._timer_at:
             return
         if self._timer is not None:
@@ -243,10 +245,12 @@ class HealthLoop:
     def _on_timer(self) -> None:
         now = self._loop.time()
         # A loop timer may fire a clock tick early: what it was set for is due by definition.
-        for target in self._wheel.pop_due(max(now, self._timer_at), MAX_STARTS):
+        passed = max(now - self._last_tick, 1 / TICKS)
+        most = min(int(passed * START_RATE), MAX_STARTS)
+        for target in self._wheel.pop_due(max(now, self._timer_at), most):
             self._start(target, now)
         self._timer, self._timer_at = None, inf
-        self._next_tick = now + 1 / TICKS
+        self._last_tick = now
         self._arm()
 
     def _start(self, target: Target, now: float) -> None:

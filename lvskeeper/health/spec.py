@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, final
 
+import msgspec
+
 from lvskeeper.units import Address, format_address, format_endpoint
 
 SCRIPT_EXTRA: Final = 30.0
@@ -314,8 +316,7 @@ class TcpOffer:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(msgspec.Struct, frozen=True):
     """What one probe found out."""
 
     phase: Phase

@@ -117,7 +117,7 @@ class DatagramFlow(Flow):
         assert sock is not None
         if self.phase is Phase.SEND:
             self._ask(sock)
-            self._engine.change(sock, READ)
+            self._watch_for(READ)
             return
         for _ in range(MAX_STRANGE):
             if self._question.answer(sock.recv(MAX_ANSWER)):

@@ -25,6 +25,9 @@ RUSH: Final = 0.001
 PAUSE: Final = 0.002
 """Seconds for which they are then left to gather, rather than that each wakes the loop alone."""
 
+STALL: Final = 0.1
+"""Seconds that an alarm comes late from which on the lateness is ours, and no server's fault."""
+
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 FAILED: Final = select.EPOLLERR | select.EPOLLHUP
@@ -38,8 +41,8 @@ class Flow(ABC):
     """
 
     __slots__ = (
-        "_engine", "_number", "_sock", "_started", "doing", "expires", "key", "limit",
-        "offer", "phase", "result",
+        "_engine", "_mask", "_number", "_sock", "_started", "doing", "expires", "granted", "key",
+        "limit", "offer", "phase", "result", "term",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", key: Hashable) -> None:
@@ -49,6 +52,7 @@ class Flow(ABC):
         self._sock: SocketType | None = None
         self._number = -1
         """Of the socket, where the engine watches it."""
+        self._mask = 0
         self._started = 0.0
         self.phase = Phase.CONNECT
         """What a failure now would be of."""
@@ -56,6 +60,10 @@ class Flow(ABC):
         """In words, for one that takes too long."""
         self.limit = 0.0
         """Seconds for that; kept by the engine."""
+        self.term = 0.0
+        """Seconds that it was given last; kept by the engine."""
+        self.granted = False
+        """It has had more time, as we were late."""
         self.offer: TcpOffer | None = None
         self.expires: float | None = None
         self.result: ProbeResult | None = None
@@ -81,6 +89,14 @@ class Flow(ABC):
     def expire(self) -> None:
         """Take that the time is over."""
         self.end(Phase.TIMEOUT, timeout_detail(self.doing, self.limit))
+
+    def ready_for(self) -> int:
+        """Return what the socket is ready for right now."""
+        if self._sock is None:
+            return 0
+        poll = select.poll()
+        poll.register(self._number, self._mask)
+        return sum(mask for _, mask in poll.poll(0))
 
     def drop(self) -> None:
         """Let go of everything; the end is told to nobody."""
@@ -114,7 +130,13 @@ class Flow(ABC):
     def _watch(self, sock: SocketType, mask: int) -> None:
         """Be woken when *sock* is ready for *mask*."""
         self._sock = sock
+        self._mask = mask
         self._number = self._engine.watch(self, sock, mask)
+
+    def _watch_for(self, mask: int) -> None:
+        """Be woken when the socket is ready for *mask*, instead."""
+        self._mask = mask
+        self._engine.change(self._number, mask)
 
     def _close(self) -> None:
         """Close the socket, if there is one; epoll forgets it by that."""
@@ -170,9 +192,9 @@ class Engine:
         self._epoll.register(number, mask)
         return number
 
-    def change(self, sock: SocketType, mask: int) -> None:
-        """Wake for *mask* from now on."""
-        self._epoll.modify(sock.fileno(), mask)
+    def change(self, number: int, mask: int) -> None:
+        """Wake for *mask* of the socket *number* from now on."""
+        self._epoll.modify(number, mask)
 
     def forget(self, number: int) -> None:
         """Wake nobody for the socket *number*, which is closed next."""
@@ -180,9 +202,13 @@ class Engine:
 
     def limit(self, flow: Flow, seconds: float) -> None:
         """Let the time of *flow* be over in so many seconds, in place of any earlier limit."""
-        if flow.limit:
-            self.unlimit(flow)
         flow.limit = seconds
+        self._put(flow, seconds)
+
+    def _put(self, flow: Flow, seconds: float) -> None:
+        if flow.term:
+            self.unlimit(flow)
+        flow.term = seconds
         due = self.time() + seconds
         flows = self._limits.get(seconds)
         if flows is None:
@@ -193,7 +219,7 @@ class Engine:
 
     def unlimit(self, flow: Flow) -> None:
         """Give *flow* all the time."""
-        if (flows := self._limits.get(flow.limit)) is not None:
+        if (flows := self._limits.get(flow.term)) is not None:
             flows.pop(flow, None)
 
     def ended(self, flow: Flow) -> None:
@@ -252,6 +278,7 @@ class Engine:
     def _on_alarm(self) -> None:
         # A timer may come a clock tick early: what it was set for is due by definition.
         now = max(self.time(), self._alarm_at)
+        stall = now - self._alarm_at
         self._alarm, self._alarm_at = None, inf
         late: list[Flow] = []
         following = inf
@@ -264,6 +291,22 @@ class Engine:
             if not flows:
                 del self._limits[seconds]
         for flow in late:
-            flow.expire()
+            self._judge(flow, stall)
         if following < self._alarm_at:
             self._set_alarm(following)
+
+    def _judge(self, flow: Flow, stall: float) -> None:
+        """Let *flow* expire, unless it is we who are late: by *stall* seconds.
+
+        Then what has come meanwhile counts, and once it gets the time that it did not have.
+        """
+        if stall <= STALL:
+            flow.expire()
+            return
+        if mask := flow.ready_for():
+            flow.wake(mask)
+        elif flow.granted:
+            flow.expire()
+        if flow.result is None:
+            flow.granted = True
+            self._put(flow, stall)

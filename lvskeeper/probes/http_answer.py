@@ -27,6 +27,9 @@ _END: Final = re.compile(rb"\r?\n\r?\n")
 _STATUS: Final = re.compile(rb"HTTP/\d\.\d +(\d{3})(?: .*)?", re.DOTALL)
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_FRAMING: Final = re.compile(
+    rb"^[ \t]*(?:(content-length)|transfer-encoding)[ \t]*:([^\n]*)", re.IGNORECASE | re.MULTILINE
+)
 _NO_BODY: Final = frozenset({204, 304})
 
 
@@ -47,7 +50,7 @@ class HttpTalk:
         self._heads = 0
         self._body: _Length | _Chunks | None = None
         """``None``: the body lasts until the connection ends."""
-        self._digest: Final = hashlib.md5(usedforsecurity=False)
+        self._digest: Final = hashlib.md5(usedforsecurity=False) if url.digest else None
         self._size = 0
 
     def start(self) -> bytes:
@@ -99,7 +102,7 @@ class HttpTalk:
 
     def _begin(self, head: bytes) -> bool:
         """Take the headers; return whether the body follows, and not another answer."""
-        line, *fields = head.split(b"\n")
+        line, _, fields = head.partition(b"\n")
         status = _status(line)
         wanted = any(low <= status <= high for low, high in self._url.statuses)
         if 100 <= status < 200 and status != 101 and not wanted:
@@ -121,7 +124,7 @@ class HttpTalk:
             if self._size > MAX_BODY:
                 self._too_long()
                 return
-            if self._url.digest:
+            if self._digest is not None:
                 self._digest.update(part)
             if self._url.regex is not None and len(self.searched) < MAX_SEARCHED:
                 self.searched += part[: MAX_SEARCHED - len(self.searched)]
@@ -135,10 +138,10 @@ class HttpTalk:
         self.done = True
 
     def _finish(self) -> None:
-        wanted = self._url.digest.lower()
-        if wanted and self._digest.hexdigest() != wanted:
-            detail = f"digest {self._digest.hexdigest()}, wanted {wanted}"
-            raise ProbeError(Phase.BODY, detail)
+        if self._digest is not None:
+            wanted, found = self._url.digest.lower(), self._digest.hexdigest()
+            if found != wanted:
+                raise ProbeError(Phase.BODY, f"digest {found}, wanted {wanted}")
         self.done = True
 
 
@@ -154,19 +157,16 @@ def _status(line: bytes) -> int:
     return int(found[1])
 
 
-def _framing(fields: list[bytes]) -> "_Length | _Chunks | None":
+def _framing(fields: bytes) -> "_Length | _Chunks | None":
     """Return how the body ends, by the headers (RFC 9112, section 6.3)."""
     lengths = set()
     codings: list[bytes] = []
-    for field in fields:
-        name, _, value = field.partition(b":")
-        match name.strip().lower():
-            case b"content-length":
-                lengths |= {one.strip() for one in value.split(b",")}
-            case b"transfer-encoding":
-                codings += [one.strip().lower() for one in value.split(b",")]
-            case _:
-                pass
+    for field in _FRAMING.finditer(fields):
+        values = [one.strip().lower() for one in field[2].split(b",")]
+        if field[1]:
+            lengths.update(values)
+        else:
+            codings += values
     if codings:
         return _Chunks() if codings[-1] == b"chunked" else None
     if not lengths:

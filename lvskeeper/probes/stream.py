@@ -226,7 +226,7 @@ class StreamFlow(ConnectedFlow):
             if sent < len(data):
                 self._unsent = data[sent:]
                 if self._wait is _Wait.READ:
-                    self._engine.change(sock, WRITE)
+                    self._watch_for(WRITE)
                 self._wait = _Wait.WRITE
                 return
             self._unsent = b""
@@ -236,7 +236,7 @@ class StreamFlow(ConnectedFlow):
         self.phase, self.doing = talk.phase, talk.doing
         if self._wait is not _Wait.READ:
             self._wait = _Wait.READ
-            self._engine.change(sock, READ)
+            self._watch_for(READ)
 
     def _hear(self, sock: socket.SocketType, talk: Talk) -> None:
         data = sock.recv(READ_SIZE)

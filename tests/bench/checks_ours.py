@@ -25,8 +25,8 @@ TURN: Final = 0.01
 
 
 def address(number: int) -> str:
-    """Return the address of a real server, all of which are of the loopback."""
-    return f"127.1.{number >> 8}.{number & 255}"
+    """Return the address of a real server, all of which are of one host."""
+    return f"10.1.{number >> 8}.{number & 255}"
 
 
 def farm(kind: CheckKind, servers: int, delay_loop: float) -> dict[str, Pool[DestKey]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import final
 
 import pytest
-from support.http_servers import blackhole, http, serving, tcp
+from support.http_servers import answer, blackhole, http, serving, tcp
 
 from lvskeeper.health.spec import Phase, ProbeResult, Url
 from lvskeeper.probes import engine as engine_module
@@ -182,4 +182,26 @@ async def test_a_server_that_reads_slowly_gets_the_whole_request() -> None:
         await until(lambda: results)
     assert results["a"].ok, results
     assert got[0] > len(path)
+    await runner.close()
+
+
+async def test_what_came_while_we_stood_still_counts_and_nobody_is_late_by_our_fault() -> None:
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    results: dict[str, ProbeResult] = {}
+    runner = ProbeRunner[str](results.__setitem__)
+    with blackhole() as hole:
+        async with server, serving(answer(b"HTTP/1.0 200 OK\r\n\r\n")) as port:
+            runner.start("tcp", tcp(server.sockets[0].getsockname()[1], limit=0.3))
+            runner.start("http", http(port, limit=0.3))
+            runner.start("hole", tcp(hole, limit=0.3))
+            time.sleep(1.0)  # noqa: ASYNC251 - this is the stall
+            await until(lambda: len(results) == 3)
+    assert results["tcp"].ok, results
+    assert results["http"].ok, results
+    # Who never answers has had the time that we were late once more, and no longer.
+    assert results["hole"].phase is Phase.TIMEOUT
+    assert 1.5 < results["hole"].elapsed < 3
     await runner.close()
