@@ -1,6 +1,7 @@
 """``lvskeeper doctor``: is this machine fit for it, and what mends what is not."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from lvskeeper.cli.check import add_reading
 from lvskeeper.cli.run import DEFAULT_FILE, DEFAULT_RUN_DIR
-from lvskeeper.errors import ExitStatus
+from lvskeeper.errors import ExitStatus, OperatorError
 
 if TYPE_CHECKING:
-    from lvskeeper.observe.doctor import Needs
+    from collections.abc import Iterator
+
+    from lvskeeper.observe.doctor import Finding, Needs
 
 LISTEN: Final = 3.0
 """Seconds that adverts are waited for: those of most masters come every second."""
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from lvskeeper.daemon.doctor import examine  # noqa: PLC0415 - msgspec, asyncio
     from lvskeeper.observe.doctor import Verdict, render  # noqa: PLC0415 - see above
 
-    findings = examine(needs, args.run_dir, listen=args.listen)
+    findings = [*examine(needs, args.run_dir, listen=args.listen), *_fail_over(args.run_dir)]
     if args.output == "json":
         lines = [
             {"topic": one.topic, "verdict": one.verdict.value, "text": one.text,
@@ -62,6 +65,17 @@ def run(args: argparse.Namespace) -> int:
     if Verdict.PROBLEM in verdicts:
         return ExitStatus.UNSUPPORTED
     return ExitStatus.ATTENTION if Verdict.WARNING in verdicts else ExitStatus.OK
+
+
+def _fail_over(run_dir: Path) -> "Iterator[Finding]":
+    """Yield what a running daemon says of state sync; nothing where none runs, or it has none."""
+    from lvskeeper.cli.client import Client  # noqa: PLC0415 - msgspec
+    from lvskeeper.observe.doctor import carried  # noqa: PLC0415 - see above
+
+    with contextlib.suppress(OperatorError):
+        director = Client(run_dir).snapshot().director
+        if director is not None and director.state_sync is not None:
+            yield carried(director.state_sync)
 
 
 def _needs(args: argparse.Namespace) -> "Needs | None":

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, final
 
 from lvskeeper.ipvs.types import Family
+from lvskeeper.observe.views import StateSyncView
 from lvskeeper.units import Address
 
 
@@ -130,3 +131,13 @@ def render(findings: Iterable[Finding], *, colors: bool = False) -> str:
 
 def _plural(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def carried(sync: StateSyncView) -> Finding:
+    """Return whether a fail-over now would keep connections, as a running daemon sees it."""
+    known = f"{sync.own} connections of this director, {sync.from_peer} of the peer's are here"
+    if sync.keeps:
+        return Finding("fail-over", Verdict.OK, f"it would keep connections now: {known}")
+    reasons = "; ".join(sync.doubts) or "it is not known yet"
+    text = f"it would cut connections now: {reasons}; {known}"
+    return Finding("fail-over", Verdict.WARNING, text, "lvskeeper status sync -o wide")

@@ -549,6 +549,10 @@ def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: P
         await until(lambda: log.read_text().count("state_sync_started") == 1, START_TIME)
         daemon.send_signal(signal.SIGUSR1)
         await until(lambda: "state_sync_report" in log.read_text(), START_TIME)
+        shown = [*command[:3], "status", "sync", "--run-dir", str(run_dir)]
+        text = (await asyncio.to_thread(subprocess.check_output, shown)).decode()
+        assert "State sync (as of" in text
+        assert "not configured" not in text
         status = Path("/proc", str(before), "status").read_text()  # noqa: ASYNC240 - in memory
         os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
         await until(lambda: log.read_text().count("state_sync_started") == 2, START_TIME)
