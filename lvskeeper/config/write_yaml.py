@@ -13,6 +13,7 @@ from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.tree import Directive
 from lvskeeper.config.value_type import Kind
+from lvskeeper.config.values import command
 from lvskeeper.config.yaml_source import CHECKS, HEADS, PLURALS
 
 INDENT: Final = "  "
@@ -78,6 +79,8 @@ class _Writer:
             if name in _ADDING and key in groups:
                 groups[key] = [_added(groups[key][0], one, self.remarks)]
                 continue
+            if keyword.read is command and key in groups:
+                continue  # of commands the first one counts
             if not keyword.block and not keyword.many and key in groups:
                 # The later one counts, and it counts where it stands.
                 (earlier,) = groups.pop(key)
