@@ -235,11 +235,11 @@ class Director:
     async def _look_at_overrides(self) -> None:
         if self._table is None or self._changing.locked():
             return
-        now = asyncio.get_running_loop().time()
-        changed = await self._overrides.look(self._virtuals, self._table.client, now)
-        if changed:
+        async with self._changing:
+            now = asyncio.get_running_loop().time()
+            changed = await self._overrides.look(self._virtuals, self._table.client, now)
             self._virtuals.reorder(changed)
-            await self._flush()
+        await self._flush()
 
     async def _answer(self, message: Apply, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:

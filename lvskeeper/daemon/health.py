@@ -126,16 +126,18 @@ class HealthLoop:
 
         Results reach *pools* from the beginning; the rest is done in slices.
         """
-        self._pools = pools
+        before, self._pools = self._pools, pools
         self._runner.forget_files()
         self._age += 1
         breath = Breath()
         fresh: list[tuple[CheckId[DestKey], Checker]] = []
         files: list[CheckSpec] = []
         for name, pool in pools.items():
+            old = before.get(name)
             for check_id, checker in pool.checkers.items():
                 self._join(Member(name, check_id, pool, checker, self._age))
-                if checker.fresh:
+                # Reloads in a row must not put the first probe off again and again.
+                if checker.fresh and (old is None or old.checker(check_id) is None):
                     fresh.append((check_id, checker))
                 if checker.spec.file is not None:
                     files.append(checker.spec)
@@ -143,7 +145,8 @@ class HealthLoop:
         self._files.follow(files)
         now = self._loop.time()
         for check_id, checker in fresh:
-            _spread(check_id, checker, len(fresh), now)
+            if checker.fresh:  # else it was due meanwhile
+                _spread(check_id, checker, len(fresh), now)
             await breath.taken()
         for key, target in list(self._targets.items()):
             if target.age != self._age:
@@ -153,6 +156,13 @@ class HealthLoop:
             else:
                 self._arrange(target)
             await breath.taken()
+        self._abandon_probes()
+        self._expiry.follow(pools)
+        self._unlooked = []
+        self._arm()
+
+    def _abandon_probes(self) -> None:
+        """Cancel the probes that no check waits for any more."""
         for probe in list(self._probes):
             if not any(
                 self._is_there(member) and member.checker.in_flight for member in probe.members
@@ -160,9 +170,6 @@ class HealthLoop:
                 self._probes.discard(probe)
                 probe.target.probe = None
                 self._runner.cancel(probe)
-        self._expiry.follow(pools)
-        self._unlooked = []
-        self._arm()
 
     def rest(self, names: frozenset[str]) -> None:
         """Let the checks of the virtual servers *names* rest, and those that rested go on.

@@ -122,12 +122,16 @@ class TableKeeper:
         """Bring *keys* to what they should be; by default everything, read back and compared."""
         async with self._lock:
             chosen = self.owned if keys is None else keys
-            operations = await self._compare(chosen, await self._read_slowly(chosen))
+            actual = await self._read_slowly(chosen)
+            operations = await self._compare(chosen, actual)
             outcome = await self._carry_out(operations)
             if keys is None and not outcome.refused:
-                actual = await self._read_slowly(chosen)
                 self._doomed -= chosen - actual.keys()
-                if again := await self._compare(chosen, actual):
+                # Of all others the first look was just taken, and the next one comes soon.
+                touched = {operation.service for operation in operations}
+                actual = await self._read_slowly(touched) if touched else {}
+                self._doomed -= touched - actual.keys()
+                if again := await self._compare(touched, actual):
                     # Somebody else wrote meanwhile.
                     outcome = await self._carry_out(again)
             kinds = Counter(_KINDS[type(operation)] for operation in operations)

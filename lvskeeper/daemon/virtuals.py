@@ -98,13 +98,19 @@ class Virtuals:
         made = []
         breath = Breath()
         for item in spec.virtual_servers:
-            prior = priors.get(item.name)
-            made.append(Virtual(item, make_pool(item, now, prior, self._orders(item))))
+            before = self._items.get(item.name)
+            if before is not None and before.spec == item:
+                made.append(before)  # most of a big reload: its health just goes on
+            else:
+                prior = priors.get(item.name)
+                made.append(Virtual(item, make_pool(item, now, prior, self._orders(item))))
             await breath.taken()
         # No wait from here on: what a result changes in an old pool would not be carried over.
         self._announcer.configure(spec)
         for virtual in made:
             before = self._items.get(virtual.spec.name)
+            if virtual is before:
+                continue
             effects = virtual.pool.carry(before.pool) if before else virtual.pool.start()
             self._tell_changed(virtual, before, priors.get(virtual.spec.name))
             self._announcer.tell(virtual.spec, effects)

@@ -262,3 +262,36 @@ async def test_checks_rest_where_nobody_else_asks_and_go_on_afterwards() -> None
         loop.rest(frozenset())
         await until(lambda: first.last is not last)
     assert told == []
+
+
+async def test_reloads_in_a_row_do_not_put_the_first_probe_off() -> None:
+    times, handle = counting()
+    async with serving(handle) as port, running() as (loop, _):
+        check = replace(http(port), delay_loop=1.0)
+        pool = pool_of(check)
+        began = time.monotonic()
+        while not times:
+            await loop.replace({"a": pool})
+            pool = carried(pool, check)
+            await asyncio.sleep(0.05)
+            assert time.monotonic() < began + 5, "its first probe never comes"
+
+
+async def test_a_probe_that_is_due_while_a_reload_is_under_way_just_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Long:
+        """Others have their turn at each step."""
+
+        async def taken(self) -> None:
+            await asyncio.sleep(0.002)
+
+    times, handle = counting()
+    async with serving(handle) as port, running() as (loop, _):
+        checks = [replace(http(port), port=port, delay_loop=0.05 + n / 1000) for n in range(20)]
+        with monkeypatch.context() as patched:
+            patched.setattr(health, "Breath", Long)
+            pools = {str(number): pool_of(check) for number, check in enumerate(checks)}
+            await loop.replace({"0": pools["0"]})
+            await loop.replace(pools)
+        await until(lambda: len(times) > 20)

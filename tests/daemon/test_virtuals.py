@@ -47,3 +47,20 @@ async def test_scripts_of_a_reload_get_the_router_id_of_that_reload(tmp_path: Pa
     await virtuals.adopt(spec_of(tmp_path, "d2", ""), table, {})
     await announcer.close(10)
     assert log.read_text() == "up d2\n"
+
+
+async def test_what_a_reload_leaves_alone_keeps_its_health_itself(tmp_path: Path) -> None:
+    told: list[Event] = []
+    kernel = FakeIpvs(MAINLINE)
+    client = IpvsClient(kernel.socket, load=lambda: None, sysctls=kernel.sysctls)
+    client.open()
+    table = TableKeeper(client, told.append)
+    announcer = Announcer(told.append, lambda _: None)
+    virtuals = Virtuals(told.append, announcer)
+    await virtuals.adopt(spec_of(tmp_path, "d1", "TCP_CHECK {\n    }"), table, {})
+    (before,) = virtuals.pools.values()
+    await virtuals.adopt(spec_of(tmp_path, "d2", "TCP_CHECK {\n    }"), table, {})
+    assert list(virtuals.pools.values()) == [before]
+    await virtuals.adopt(spec_of(tmp_path, "d2", "TCP_CHECK {\n retry 9\n    }"), table, {})
+    assert list(virtuals.pools.values()) != [before]
+    await announcer.close(10)
