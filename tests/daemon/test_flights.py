@@ -1,11 +1,14 @@
 """When the flight recorder writes by itself, and what it keeps."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from support.supervised import GOOD, running
 
 from lvskeeper.daemon import flights as room
 from lvskeeper.daemon.flights import Flights
@@ -118,3 +121,22 @@ async def test_a_full_disk_is_told(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         await bench.came.wait()
     assert [event.NAME for event in bench.told] == ["upkeep_failed"]
+
+
+async def test_the_death_of_a_role_is_recorded_by_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.desk.ROLE_LIMIT", 0.2)
+    async with running(tmp_path, GOOD) as daemon:
+        await daemon.until("daemon_ready")
+        pid = int((tmp_path / "applied").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        await daemon.until("flight_recorded")
+        (file,) = (tmp_path / "flight").glob("*.gz")
+        flight = read_flight(file)
+    assert flight.reason == "role_died"
+    told = [(entry.role, entry.event) for entry in flight.events]
+    assert ("supervisor", "daemon_started") in told
+    assert ("supervisor", "role_died") in told
+    # What is there of the director in its first moments has no answer to give
+    assert flight.director is None

@@ -295,3 +295,19 @@ async def test_a_probe_that_is_due_while_a_reload_is_under_way_just_starts(
             await loop.replace({"0": pools["0"]})
             await loop.replace(pools)
         await until(lambda: len(times) > 20)
+
+
+async def test_probes_are_counted_once_and_kept_for_a_recording() -> None:
+    busy = b"HTTP/1.0 503 Busy\r\n\r\n"
+    async with serving(answer(busy)) as port, running() as (loop, _):
+        # The same check of two virtual servers is one probe
+        await loop.replace({name: pool_of(replace(http(port), delay_loop=30)) for name in "ab"})
+        await until(lambda: loop.tally.kinds)
+        tally = loop.tally.kinds[CheckKind.HTTP]
+        flight = await loop.flight()
+    assert (tally.good, tally.bad, tally.broken) == (0, 1, 0)
+    (probe,) = flight.latest
+    assert flight.bad == (probe,)
+    assert (probe.ok, probe.phase) == (False, "status")
+    assert probe.check.startswith("HTTP_GET ")
+    assert "503" in probe.detail
