@@ -50,11 +50,19 @@ def there_and_back(path: str, files: Files, folder: str = "") -> tuple[str, str]
     return there, back
 
 
+FOLDERS = ("conf", "conf/pair", "packaging", "tests/golden/config", "tests/golden/plan")
 EXAMPLES = sorted(
     str(path.relative_to(ROOT))
-    for path in [*(ROOT / "conf").rglob("*"), *(ROOT / "tests/golden/config").glob("*.conf")]
-    if path.is_file() and path.suffix in {".conf", ".yaml"}
+    for folder in FOLDERS
+    for path in (ROOT / folder).iterdir()
+    if path.suffix in {".conf", ".yaml"}
 )
+README = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", README)
+def test_every_configuration_of_the_readme_comes_back_the_same(text: str) -> None:
+    there_and_back("a.conf", MemoryFiles({"a.conf": text}))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
