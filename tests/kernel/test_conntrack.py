@@ -7,17 +7,21 @@ from support.fullnat_net import (
     DIRECTOR,
     LIPS4,
     LIPS6,
+    PORT,
     SERVER4,
     SERVER6,
     STAND_IN,
     VIP4,
+    VIP4_OTHER,
     VIP6,
+    VPORT,
     Network,
     run,
 )
 
+from lvskeeper.ipvs.types import DestKey, Protocol
 from lvskeeper.kernel.conntrack import ConntrackClient
-from lvskeeper.units import parse_address
+from lvskeeper.units import NO_ADDRESS, parse_address
 
 pytestmark = pytest.mark.root
 
@@ -96,3 +100,27 @@ def test_a_local_address_without_a_free_port_shows_in_the_counters(
     assert after.insert_failed > 0
     assert after.dropped >= after.insert_failed
     assert after.limit == before.limit > 0
+
+
+def test_only_the_flows_of_one_server_behind_one_service_are_forgotten(
+    net: Network, conntrack: ConntrackClient
+) -> None:
+    for vip in (VIP4, VIP4_OTHER, VIP6):
+        net.connect(vip, udp=True).ask()
+    net.connect(VIP4).ask()
+    server = DestKey(parse_address(SERVER4), PORT)
+    service = DestKey(parse_address(VIP4), VPORT)
+    with net.inside(DIRECTOR):
+        elsewhere = DestKey(server.address, PORT + 1), DestKey(parse_address(LIPS4[0]), PORT)
+        for other in elsewhere:
+            assert conntrack.forget(Protocol.UDP, service, other) == 0
+        assert conntrack.stats().entries == 4
+        assert conntrack.forget(Protocol.UDP, service, server) == 1
+        left = run("conntrack -L -p udp 2>/dev/null; conntrack -L -f ipv6 -p udp 2>/dev/null")
+        assert f"dst={VIP4} " not in left
+        assert f"dst={VIP4_OTHER} " in left
+        assert "dst=2001:db8:f::1 " in left
+        assert "tcp" in run("conntrack -L -p tcp 2>/dev/null")
+        six = DestKey(parse_address(SERVER6), PORT)
+        assert conntrack.forget(Protocol.UDP, DestKey(NO_ADDRESS, 0), six) == 1
+        assert conntrack.stats().entries == 2
