@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_run_dir(parser)
     parser.epilog = (
-        "Keys: 1 to 5 choose a table, e explains the line under the cursor, q ends. It needs "
+        "Keys: 1 to 7 choose a table, e explains the line under the cursor, q ends. It needs "
         "textual, which is an extra: pip install 'lvskeeper[top]'. A daemon that does not answer "
         "has no state: the tables are emptied."
     )

@@ -21,7 +21,7 @@ from lvskeeper.observe.status import SECTIONS, render_daemon, summary
 
 TITLES: Final = {
     "vrrp": "VRRP", "vs": "Virtual servers", "rs": "Real servers", "checks": "Checks",
-    "lips": "Local addresses",
+    "drains": "Overrides", "lips": "Local addresses", "sync": "State sync",
 }  # fmt: skip
 KINDS: Final = {"vrrp": "instance", "vs": "vs", "rs": "rs"}
 """Tables whose lines can be explained, and what ``explain`` calls these."""

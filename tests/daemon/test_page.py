@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from lvskeeper.daemon.questions import AskError, Question, Reply
 from lvskeeper.daemon.web import open_web
 from lvskeeper.daemon.web_app import serve_web
 from lvskeeper.health.spec import Phase
+from lvskeeper.observe.views import OverrideView
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -29,6 +31,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.dead = False
+        self.order: OverrideView | None = None
         self.it = Incident()
         self.it.script("chk", well=True)
         self.it.wait(5)
@@ -36,11 +39,25 @@ class Daemon:
             self.it.probe("198.51.100.1:8080", Phase.CONNECT, "connection refused")
             self.it.wait(1)
 
+    def drain(self) -> None:
+        """Have the server that is up drained by an operator, for what the page shows."""
+        self.order = OverrideView(
+            "drain", "draining", 0, 12.0, None, None, 7, None, "", "root", "new kernel"
+        )
+
     async def ask(self, _question: Question, _limit: float, _by: str) -> Reply:
         if self.dead:
             raise AskError("unavailable", "the daemon is about to end")
-        body = msgspec.json.encode(await self.it.snapshot())
-        return Reply(1, msgspec.Raw(body))
+        seen = await self.it.snapshot()
+        if self.order is not None:
+            assert seen.director is not None
+            (virtual,) = seen.director.virtual_servers
+            first, second = virtual.servers
+            second = replace(second, override=self.order, serving=False, weight=0)
+            virtual = replace(virtual, servers=(first, second))
+            director = replace(seen.director, virtual_servers=(virtual,))
+            seen = msgspec.structs.replace(seen, director=director)
+        return Reply(1, msgspec.Raw(msgspec.json.encode(seen)))
 
 
 @asynccontextmanager
@@ -79,6 +96,15 @@ async def test_it_shows_the_states_and_why(tmp_path: Path) -> None:
     assert "TCP_CHECK 198.51.100.1:8080: connect: connection refused" in shown
     assert "as of " in shown
     assert "NO ANSWER" not in shown
+
+
+async def test_it_shows_what_an_operator_ordered(tmp_path: Path) -> None:
+    daemon = Daemon()
+    daemon.drain()
+    async with served(daemon) as url:
+        shown = await browse(url, tmp_path, "--dump-dom")
+    assert "draining, ordered by root 12 s ago (new kernel)" in shown
+    assert '<td class="bad">down</td>' in shown  # nobody is left
 
 
 async def test_a_dead_daemon_has_no_state(tmp_path: Path) -> None:

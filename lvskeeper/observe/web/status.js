@@ -54,6 +54,24 @@ function virtualState(virtual) {
   return virtual.quorum ? "up" : "weak";
 }
 
+function order(override) {
+  const reason = override.reason ? ` (${override.reason})` : "";
+  return `${override.state === "set" ? override.kind : override.state}, ordered by ` +
+    `${override.by || "somebody"} ${age(override.age)} ago${reason}`;
+}
+
+function whyServer(server) {
+  const orders = server.override ? [order(server.override)] : [];
+  return orders.concat(server.checks.filter((check) => !check.up).map((check) =>
+    `${check.name}: ${check.detail || "no result yet"}`)).join("; ");
+}
+
+function syncRows(sync) {
+  const known = (value) => value === null ? "unknown" : value ? "yes" : "no";
+  return sync ? [[known(sync.keeps), known(sync.peer), sync.own, sync.from_peer, sync.behind,
+    sync.doubts.join("; ")]] : [];
+}
+
 function show(status) {
   const daemon = status.daemon;
   document.getElementById("daemon").textContent =
@@ -79,16 +97,16 @@ function show(status) {
     ["Real server", "Virtual server", "State", "For", "Weight", "By", "Why"],
     servers.map(([one, server]) => [server.name, one.name,
       server.up ? (server.serving ? "up" : "idle") : "DOWN", age(server.for_seconds),
-      server.weight, server.forward,
-      server.checks.filter((check) => !check.up).map((check) => `${check.name}: ` +
-        `${check.detail || "no result yet"}`).join("; ")]));
+      server.weight, server.forward, whyServer(server)]));
   table("pools", "Local addresses", ["Group", "State", "Connections", "Fullest toward", "Used"],
     (status.director ? status.director.pools : []).map((one) => [one.name, one.state,
       one.connections, one.place, `${one.used} of ${one.capacity}`]));
+  table("sync", "State sync", ["Fail-over keeps", "Peer heard", "Own", "Of the peer", "Behind",
+    "Why not"], syncRows(status.director && status.director.state_sync));
 }
 
 function forget(why) {
-  for (const id of ["vrrp", "virtual", "servers", "pools"]) {
+  for (const id of ["vrrp", "virtual", "servers", "pools", "sync"]) {
     document.getElementById(id).replaceChildren();
   }
   document.getElementById("daemon").textContent = "state unknown";
