@@ -1,6 +1,6 @@
 """Keeps conntrackd, which carries connections to the peer, as the configuration wants it.
 
-conntrackd outlives a killed director, and the next one adopts it by its control socket in the run
+It ends with the director. One that runs all the same is adopted by its control socket in the run
 directory. Whatever happens to it, the director serves on: connections are what a fail-over loses.
 """
 

@@ -18,6 +18,8 @@ from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.fullnat.conntrackd import Figures, parse_figures
 
 PROGRAM: Final = "conntrackd"
+WRAPPER: Final = "setpriv"
+"""Of util-linux: has the kernel end a program with its parent, and becomes that program."""
 PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin"
 ANSWER_TIME: Final = 5.0
 """Seconds for an answer; one that sends a bulk of a big table answers after it."""
@@ -97,10 +99,12 @@ class Conntrackd:
 def start(config: Path, log: Path) -> int:
     """Start conntrackd with the file *config*, in a session of its own; return its process id.
 
-    It outlives us; the caller reaps it with :func:`ended`. What it says goes to *log*, which begins
-    anew and may be cut meanwhile. Raises :class:`OperatorError` where there is no such program.
+    It ends with the thread that started it, however that ends. Who is left alone would tell the
+    peer what runs out in a kernel that serves no more, and so cut connections that live on there.
+    The caller reaps it with :func:`ended`. What it says goes to *log*, which begins anew and may be
+    cut meanwhile. Raises :class:`OperatorError` where there is no such program.
     """
-    program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', '')}:{PATH}")
+    program = _found(PROGRAM)
     if program is None:
         raise OperatorError(
             "the program conntrackd is not there",
@@ -115,10 +119,16 @@ def start(config: Path, log: Path) -> int:
     )
     try:
         arguments = [program, "-C", str(config)]
-        return os.posix_spawn(program, arguments, os.environ, file_actions=files, setsid=True)
+        if (wrapper := _found(WRAPPER)) is not None:
+            arguments = [wrapper, "--pdeathsig", "TERM", *arguments]
+        return os.posix_spawn(arguments[0], arguments, os.environ, file_actions=files, setsid=True)
     except OSError as error:
         message = f"cannot start {program}: {error.strerror}"
         raise OperatorError(message, status=ExitStatus.KERNEL) from error
+
+
+def _found(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{PATH}")
 
 
 def ended(process: int) -> bool:

@@ -318,7 +318,7 @@ class StateSyncStarted(Event, frozen=True):
 
     NAME: ClassVar = "state_sync_started"
     LEVEL: ClassVar = Level.NOTICE
-    how: Annotated[str, "started, adopted from an earlier director, or external"]
+    how: Annotated[str, "started, adopted where it ran already, or external"]
     link: Annotated[str, "interface and addresses, or the control socket of an external one"]
 
 

@@ -223,7 +223,7 @@ def test_connections_of_all_kinds_survive_a_fail_over_and_the_fail_back(
     run(work())
 
 
-def test_a_conntrackd_outlives_its_director_and_is_adopted(pair: Pair) -> None:
+def test_a_conntrackd_that_runs_is_adopted(pair: Pair) -> None:
     async def work() -> None:
         async with both(pair) as sides:
             before = sides["a"].process()
@@ -533,7 +533,7 @@ def test_an_external_conntrackd_is_watched_and_left_alone(pair: Pair) -> None:
     run(work())
 
 
-def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: Pair) -> None:
+def test_the_daemon_runs_it_and_a_killed_director_takes_it_along(pair: Pair) -> None:
     run_dir, file, log = pair.folder / "run", pair.folder / "a.conf", pair.folder / "a.log"
     run_dir.mkdir()
     file.write_text(CONFIG)
@@ -556,8 +556,7 @@ def test_the_daemon_runs_it_and_a_killed_director_does_not_take_it_along(pair: P
         status = Path("/proc", str(before), "status").read_text()  # noqa: ASYNC240 - in memory
         os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
         await until(lambda: log.read_text().count("state_sync_started") == 2, START_TIME)
-        assert "adopted" in log.read_text()
-        assert control.process() == before
+        assert control.process() not in {0, before}
         daemon.terminate()
         await until(lambda: not control.process(), START_TIME)
         await until(lambda: daemon.poll() is not None, START_TIME)
