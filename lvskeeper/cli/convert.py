@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the file; return the exit status."""
-    from lvskeeper.config.convert import convert, form_of, verify  # noqa: PLC0415 - pydantic
+    from lvskeeper.config.convert import Snapshot, convert, form_of, verify  # noqa: PLC0415 - pydantic
     from lvskeeper.config.diagnostics import render_text  # noqa: PLC0415 - see above
     from lvskeeper.config.load import judge  # noqa: PLC0415 - see above
     from lvskeeper.config.tree import parse_file  # noqa: PLC0415 - see above
@@ -45,13 +45,14 @@ def run(args: argparse.Namespace) -> int:
     form = _form(args, form_of)
     files = LocalFiles()
     tree = parse_file(args.file, files, local_surroundings(args.config_id))
+    snapshot = Snapshot(tree.directives)
     loaded = judge(args.file, tree, files, allow_empty=True, off=args.off, compat=bool(args.compat))
     for one in loaded.diagnostics:
         print(render_text(one), file=sys.stderr)
     if loaded.config is None:
         return ExitStatus.CONFIG
     try:
-        text = convert(args.file, tree.directives, form)
+        text = convert(args.file, tree.directives, form, snapshot.restore())
     except WriteError as bad:
         print(render_text(bad.diagnostic), file=sys.stderr)
         return ExitStatus.CONFIG

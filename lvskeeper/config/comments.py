@@ -44,6 +44,8 @@ class Remarks:
     beside: dict[int, str] = field(default_factory=dict)
     foot: dict[int, list[str]] = field(default_factory=dict)
     """At the end of a block; 0 is the end of the file."""
+    left_out: set[int] = field(default_factory=set)
+    """Directives that are passed over and stay as comments, known by their identity."""
     made: "list[Directive]" = field(default_factory=list)
     """Directives that only these comments know: kept, so that no other gets their identity."""
 
@@ -151,3 +153,15 @@ class _Places:
             found.before.setdefault(id(self.first[following]), []).append(comment.text)
         else:
             found.foot.setdefault(0, []).append(comment.text)
+
+
+def lines_of(one: "Directive", pad: str = "") -> "Iterator[str]":
+    """Yield the lines of a directive that becomes a comment."""
+    line = pad + " ".join(one.words)
+    if one.children is None:
+        yield f" left out: {line}"
+        return
+    yield f" left out: {line} {{"
+    for child in one.children:
+        yield from lines_of(child, f"{pad}    ")
+    yield f" left out: {pad}}}"

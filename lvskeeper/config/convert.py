@@ -6,7 +6,7 @@ of them. What is written is read again, and has to come to the same model.
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, final
 
 from lvskeeper.config.comments import MADE, remarks_of
@@ -32,12 +32,42 @@ def form_of(path: str) -> str:
     return "yaml" if path.endswith(SUFFIXES) else "keepalived"
 
 
-def convert(path: str, directives: Sequence[Directive], form: str) -> str:
+@final
+class Snapshot:
+    """The blocks of a tree before it is judged: with ``--compat`` that takes lines out of it."""
+
+    def __init__(self, directives: list[Directive]) -> None:
+        self._lists: list[tuple[list[Directive], list[Directive]]] = []
+        self._keep(directives)
+
+    def _keep(self, directives: list[Directive]) -> None:
+        self._lists.append((directives, [*directives]))
+        for one in directives:
+            if one.children:
+                self._keep(one.children)
+
+    def restore(self) -> set[int]:
+        """Put back what was taken out; return the identities of that."""
+        gone: set[int] = set()
+        for now, before in self._lists:
+            gone |= {id(one) for one in before} - {id(one) for one in now}
+            now[:] = before
+        return gone
+
+
+def convert(
+    path: str,
+    directives: Sequence[Directive],
+    form: str,
+    left_out: Collection[int] = (),
+) -> str:
     """Return the configuration that was read from *path* in the other *form*.
 
-    Raises :class:`lvskeeper.config.write_text.WriteError` for what the form cannot hold.
+    Directives with the identities *left_out* become comments. Raises
+    :class:`lvskeeper.config.write_text.WriteError` for what the form cannot hold.
     """
     remarks = remarks_of(directives)
+    remarks.left_out.update(left_out)
     sources = _sources(directives)
     _move_key_files(directives, posixpath.dirname(path))
     if form == "yaml":

@@ -91,9 +91,10 @@ the same configuration: the result is read again, and a difference is an error. 
 their keywords. Includes, definitions, conditions (as they hold here) and sequences are resolved, as
 YAML has no word for most of them; a comment on top says so, and so `--to keepalived` of a
 keepalived.conf shows what it stands for. Of a keyword that is given twice the one that counts is
-written, and a block that is passed over and has no form in YAML becomes a comment. Files of keys
-are looked for from the folder of the new file. keepalived.conf cannot hold a value with a double
-quote or a line end; such a value of YAML is refused with its place.
+written. What `--compat keepalived` leaves out becomes a comment, and so does a block that is passed
+over and has no form in YAML. Files of keys are looked for from the folder of the new file.
+keepalived.conf cannot hold a value with a double quote or a line end; such a value of YAML is
+refused with its place.
 
 ## Keywords
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.comments import Remarks
+from lvskeeper.config.comments import Remarks, lines_of
 from lvskeeper.config.diagnostics import Diagnostic, error
 from lvskeeper.config.expand import MAX_LINE
 from lvskeeper.config.standard import MOST_WORDS
@@ -54,6 +54,9 @@ class _Writer:
 
     def add(self, one: Directive, pad: str) -> None:
         self.comments(self.remarks.before.get(id(one), ()), pad)
+        if id(one) in self.remarks.left_out:
+            self.comments([*lines_of(one)], pad)
+            return
         words = [_word(one, index) for index in range(len(one.words))]
         line = pad + " ".join(words)
         if len(line) > MAX_LINE:

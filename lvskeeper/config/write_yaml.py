@@ -8,7 +8,7 @@ from typing import Final, final
 
 import yaml
 
-from lvskeeper.config.comments import Remarks
+from lvskeeper.config.comments import Remarks, lines_of
 from lvskeeper.config.keyword import Keyword, Status
 from lvskeeper.config.keywords import BLOCKS, ENTRY_BLOCKS, ROOT
 from lvskeeper.config.tree import Directive
@@ -67,12 +67,15 @@ class _Writer:
     def mapping(self, directives: Sequence[Directive], block: str, pad: str) -> None:
         """Write the contents of a block: what belongs to one key together, where it is first."""
         table = BLOCKS.get(block, {})
-        mixed = block == "real_server" and _mixed(directives)
+        left_out = self.remarks.left_out
+        mixed = block == "real_server" and _mixed(
+            [one for one in directives if id(one) not in left_out]
+        )
         groups: dict[str, list[Directive]] = {}
         for one in directives:
             name = one.words[0]
             keyword = table.get(name)
-            if keyword is None or _is_odd(one, keyword):
+            if keyword is None or id(one) in left_out or _is_odd(one, keyword):
                 self.skipped(one, pad)
                 continue
             key = CHECKS if mixed and keyword.key == CHECKS else _ALIASES.get(name, name)
@@ -100,7 +103,7 @@ class _Writer:
     def skipped(self, one: Directive, pad: str) -> None:
         """Write a block that is passed over as a comment: its form is not known."""
         self.before(one, pad)
-        self.comments([f" passed over: {line}" for line in _plain_lines(one, "")], pad)
+        self.comments([*lines_of(one)], pad)
 
     def key(self, key: str, group: list[Directive], keyword: Keyword, block: str, pad: str) -> None:
         """Write one key with all that belongs to it."""
@@ -130,10 +133,13 @@ class _Writer:
     def entries(self, key: str, group: list[Directive], pad: str) -> None:
         """Write blocks of entries as one list behind *key*."""
         items = [entry for one in group for entry in one.children or ()]
-        empty = "" if items else " []"
+        empty = "" if {id(entry) for entry in items} - self.remarks.left_out else " []"
         self.lines.append(f"{key}{empty}{self.beside(group[0])}")
         for entry in items:
             self.before(entry, pad)
+            if id(entry) in self.remarks.left_out:
+                self.comments([*lines_of(entry)], pad)
+                continue
             text = _plain_words(entry.words)
             if not text:
                 text = _flow(entry, 0) if len(entry.words) > 1 else _quoted(entry.words[0])
@@ -298,14 +304,3 @@ def _quoted(word: str) -> str:
     if "'" not in word and not _ODD.search(word):
         return f"'{word}'"
     return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", json.dumps(word, ensure_ascii=False))
-
-
-def _plain_lines(one: Directive, pad: str) -> Iterator[str]:
-    line = pad + " ".join(one.words)
-    if one.children is None:
-        yield line
-        return
-    yield f"{line} {{"
-    for child in one.children:
-        yield from _plain_lines(child, pad + INDENT)
-    yield f"{pad}}}"

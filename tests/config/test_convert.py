@@ -275,6 +275,24 @@ def test_a_file_with_errors_is_refused_with_their_places(
     assert f"{source}:2:12: error: protocol: 'TPC'" in told.err
 
 
+@pytest.mark.parametrize("form", ["yaml", "keepalived"])
+def test_what_compat_leaves_out_stays_as_a_comment(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a.conf"
+    text = (ROOT / "conf/first.conf").read_text()
+    source.write_text(text.replace("    delay_loop 5", "  delay_loop 5s\n  odd {\n a b\n }"))
+    assert run(source, "--to", form) == ExitStatus.CONFIG
+    assert run(source, "--to", form, "--compat", "keepalived") == ExitStatus.OK
+    told = capsys.readouterr()
+    for line in ("delay_loop 5s", "odd {", "    a b", "}"):
+        assert f"# left out: {line}\n" in told.out
+    assert f"{source}:" in told.err
+    source.write_text(text)
+    assert run(source, "--to", form, "--compat", "keepalived") == ExitStatus.OK
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_a_script_may_read_the_result_from_a_pipe() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lvskeeper", "convert", ROOT / "conf/first.conf"],
