@@ -76,6 +76,8 @@ class ExplainScreen(ModalScreen[None]):
 class TopApp(App[None]):
     """Looks every *period* seconds."""
 
+    TITLE = "lvskeeper top"
+
     CSS = """
     #head { padding: 0 1; height: auto; }
     #head.gone { background: $error; color: $text; }
@@ -108,7 +110,7 @@ class TopApp(App[None]):
             for part, title in TITLES.items():
                 with TabPane(title, id=part):
                     yield DataTable[Text](id=f"table-{part}", cursor_type="row")
-        yield RichLog(id="events", max_lines=EVENTS, wrap=True, markup=False)
+        yield RichLog(id="events", max_lines=EVENTS, markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
