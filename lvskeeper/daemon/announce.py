@@ -21,6 +21,7 @@ from lvskeeper.health.pool import (
     QuorumGained,
     QuorumLost,
     QuorumMissing,
+    QuorumPresent,
     ServerDown,
     ServerHeld,
     ServerUp,
@@ -108,6 +109,9 @@ class Announcer:
                 self._server_up(virtual, effect)
             case ServerDown():
                 self._server_down(virtual, effect)
+            case QuorumPresent():
+                self._run(virtual, virtual.quorum_up, {"event": "quorum_up"})
+                self._tell_virtual(virtual, "UP", _sum(virtual, effect))
             case QuorumMissing(weight=weight, needed=needed):
                 self._emit(events.QuorumMissing(name, weight, needed))
                 if virtual.sorry_server is not None and not effect.known:
@@ -252,7 +256,10 @@ def _quorum(virtual: VirtualServerSpec) -> QuorumSpec:
     return effective_quorum(virtual.quorum, sum(item.weight for item in virtual.real_servers))
 
 
-def _sum(virtual: VirtualServerSpec, effect: QuorumGained | QuorumLost | QuorumMissing) -> str:
+def _sum(
+    virtual: VirtualServerSpec,
+    effect: QuorumGained | QuorumLost | QuorumPresent | QuorumMissing,
+) -> str:
     """Return the sum that decided, as keepalived writes it, with the right sign for a loss."""
     used = _quorum(virtual)
     weight, needed = effect.weight, effect.needed
@@ -261,6 +268,9 @@ def _sum(virtual: VirtualServerSpec, effect: QuorumGained | QuorumLost | QuorumM
             return f"Gained quorum {used.quorum}+{used.hysteresis}={needed} <= {weight}"
         case QuorumLost():
             return f"Lost quorum {used.quorum}-{used.hysteresis}={needed} > {weight}"
+        case QuorumPresent():
+            text = f"{used.quorum}+{used.hysteresis}={needed} <= {weight}"
+            return f"Starting with quorum up {text}"
         case QuorumMissing():
             text = f"{used.quorum}+{used.hysteresis}={needed} > {weight}"
             return f"Starting with quorum down {text}"

@@ -155,6 +155,18 @@ class QuorumLost:
 
 @final
 @dataclass(frozen=True, slots=True)
+class QuorumPresent:
+    """The pool starts with its quorum: its servers count as up until a check says otherwise.
+
+    It is no transition; yet it is told like one, as keepalived has it.
+    """
+
+    weight: int
+    needed: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class QuorumMissing:
     """The pool starts below the *needed* weight, so a sorry server stands in from the start.
 
@@ -177,6 +189,7 @@ PoolEffect: TypeAlias = (
     | WeightChanged[K]
     | QuorumGained
     | QuorumLost
+    | QuorumPresent
     | QuorumMissing
 )
 
@@ -337,11 +350,14 @@ class Pool(Generic[K]):
     def start(self) -> list[PoolEffect[K]]:
         """Begin, and return what is to be told at once.
 
-        An initial quorum is silent without alpha; with alpha its first gain is an event. A start
-        without quorum is told, unless alpha explains it and no sorry server stands in.
+        What was adopted is known. With alpha the first gain of the quorum is an event, without it
+        an initial quorum is told as such. A start without quorum is told, unless alpha explains it
+        and no sorry server stands in.
         """
         self._begin()
         effects = self._settle_quorum(self._quorum_since)
+        if not effects and self._has_quorum and not self._past_quorum:
+            effects.append(QuorumPresent(self.live_weight, self.gain_at))
         if not effects and not self._has_quorum and (self._sorry or not self._alpha):
             effects.append(QuorumMissing(self.live_weight, self.gain_at, known=self._past_quorum))
         return effects

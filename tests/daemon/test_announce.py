@@ -78,11 +78,12 @@ async def test_lines_of_a_pipe_are_those_of_keepalived(
     text = configuration(PORT, head=head(pipe, keyword=keyword), extra="  omega")
     async with site(kernel, tmp_path) as here:
         await here.applied(text)
-        await here.until(lambda: pipe.lines() == [f"RS {RS} {VS} DOWN", f"VS {VS} DOWN"])
+        first = [f"VS {VS} UP", f"RS {RS} {VS} DOWN", f"VS {VS} DOWN"]
+        await here.until(lambda: pipe.lines() == first)
         async with listening(PORT):
-            await here.until(lambda: len(pipe.lines()) == 4)
+            await here.until(lambda: len(pipe.lines()) == 5)
             await here.ask(Stop(remove=True))
-    assert pipe.lines()[2:] == [
+    assert pipe.lines()[3:] == [
         f"RS {RS} {VS} UP",
         f"VS {VS} UP",
         f"RS {RS} {VS} DOWN",
@@ -99,8 +100,11 @@ async def test_groups_and_marks_have_the_names_that_keepalived_gives_them(
     mark = configuration(PORT).replace("198.51.100.1 80", "fwmark 7").replace("protocol TCP", "")
     async with site(kernel, tmp_path) as here:
         await here.applied(head(pipe) + "\n" + group + one + two + mark)
-        await here.until(lambda: len(pipe.lines()) == 6)
+        await here.until(lambda: len(pipe.lines()) == 9)
     assert set(pipe.lines()) == {
+        "VS [web]:0 UP",
+        "VS [web]:1 UP",
+        "VS FWM 7 UP",
         f"RS {RS} [web]:0 DOWN",
         "VS [web]:0 DOWN",
         f"RS [127.0.0.1]:udp:{PORT} [web]:1 DOWN",
@@ -110,7 +114,7 @@ async def test_groups_and_marks_have_the_names_that_keepalived_gives_them(
     }
 
 
-async def test_a_start_is_silent_but_for_a_sorry_server_that_stands_in(
+async def test_a_quorum_that_was_lost_before_a_restart_is_not_told_again(
     kernel: FakeIpvs, tmp_path: Path, pipe: Reader
 ) -> None:
     text = configuration(PORT, head=head(pipe), extra="  alpha\n  sorry_server 127.0.0.1 8099")
@@ -133,15 +137,16 @@ async def test_servers_that_are_up_from_the_start_are_told_of_where_that_is_aske
     text = configuration(PORT, head=head(pipe, "  rs_init_notifies\n"))
     async with site(kernel, tmp_path) as here, listening(*PORTS[:2]):
         await here.applied(text)
-        await here.until(lambda: pipe.lines() == [f"RS {RS} {VS} UP"])
+        first = [f"RS {RS} {VS} UP", f"VS {VS} UP"]
+        await here.until(lambda: pipe.lines() == first)
         await here.applied(configuration(*PORTS[:2], head=head(pipe, "  rs_init_notifies\n")))
         added = f"RS [127.0.0.1]:tcp:{PORTS[1]} {VS} UP"
-        await here.until(lambda: pipe.lines() == [f"RS {RS} {VS} UP", added])
+        await here.until(lambda: pipe.lines() == [*first, added])
         await here.gone()
     async with site(kernel, tmp_path) as here, listening(*PORTS[:2]):
         await here.applied(configuration(*PORTS[:2], head=head(pipe, "  rs_init_notifies\n")))
         assert here.named("table_adopted")
-        assert len(pipe.lines()) == 2
+        assert len(pipe.lines()) == 3
 
 
 async def test_what_a_reload_takes_out_is_down_without_omega_too(
@@ -151,11 +156,12 @@ async def test_what_a_reload_takes_out_is_down_without_omega_too(
         await here.applied(configuration(*PORTS[:2], head=head(pipe)))
         await here.applied(configuration(PORT, head=head(pipe)))
         gone = f"RS [127.0.0.1]:tcp:{PORTS[1]} {VS} DOWN"
-        await here.until(lambda: pipe.lines() == [gone])
+        await here.until(lambda: pipe.lines() == [f"VS {VS} UP", gone])
         await here.applied(configuration(PORT, head=head(pipe), vip="198.51.100.2"))
-        await here.until(lambda: pipe.lines()[1:] == [f"RS {RS} {VS} DOWN", f"VS {VS} DOWN"])
+        left = ["VS [198.51.100.2]:tcp:80 UP", f"RS {RS} {VS} DOWN", f"VS {VS} DOWN"]
+        await here.until(lambda: pipe.lines()[2:] == left)
         await here.ask(Stop(remove=True))
-    assert len(pipe.lines()) == 3
+    assert len(pipe.lines()) == 5
 
 
 async def test_mails_are_those_of_keepalived(kernel: FakeIpvs, tmp_path: Path) -> None:
@@ -167,11 +173,12 @@ async def test_mails_are_those_of_keepalived(kernel: FakeIpvs, tmp_path: Path) -
         await here.until(lambda: here.named("quorum_lost"))
         async with listening(PORT):
             await here.until(lambda: here.named("quorum_gained"))
-            assert len(await mails(here, 4)) == 4
+            assert len(await mails(here, 5)) == 5
             await here.ask(Stop(remove=True))
         told = [(mail.subject, mail.body) for mail in here.mails]
     server, virtual = f"[d1] Realserver {RS} of virtual server {VS}", f"[d1] Virtualserver {VS}"
     assert told == [
+        (f"{virtual} - UP", "=> Starting with quorum up 1+0=1 <= 1 <="),
         (f"{server} - DOWN", "=> TCP CHECK failed on service : connect: connection refused <="),
         (f"{virtual} - DOWN", "=> Lost quorum 1-0=1 > 0 <="),
         (f"{server} - UP", "=> TCP CHECK succeed on service <="),
@@ -185,11 +192,11 @@ async def test_mails_are_those_of_keepalived(kernel: FakeIpvs, tmp_path: Path) -
     ("settings", "virtual", "real", "expected"),
     [
         ("", "", "", ["Realserver"]),
-        ("smtp_alert", "", "", ["Realserver", "Virtualserver"]),
+        ("smtp_alert", "", "", ["Virtualserver", "Realserver", "Virtualserver"]),
         ("smtp_alert no", "", "", []),
         ("smtp_alert\n  smtp_alert_checker no", "", "", []),
         ("smtp_alert_checker", "smtp_alert no", "", ["Realserver"]),
-        ("smtp_alert no", "smtp_alert", "", ["Virtualserver"]),
+        ("smtp_alert no", "smtp_alert", "", ["Virtualserver", "Virtualserver"]),
         ("smtp_alert no", "", "smtp_alert", ["Realserver"]),
         ("", "", "smtp_alert no", []),
     ],

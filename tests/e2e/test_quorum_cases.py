@@ -61,6 +61,8 @@ class Player(ABC):
         self.folder = folder
         self.file = folder / "site.conf"
         self.lines = b""
+        self.here: set[int] = set()
+        """Cases whose address is on this host."""
         os.mkfifo(folder / "fifo")
         self.fifo = os.open(folder / "fifo", os.O_RDWR | os.O_NONBLOCK)
         script = folder / "run"
@@ -104,10 +106,11 @@ class Player(ABC):
                 if one.script:
                     (self.folder / f"{number}{one.name}").write_text(f"{well.get(one.name, 1)}\n")
             ports += [q.port(number, name) for name in well]
-            if step.here is not None:
-                change = "replace" if step.here else "del"
+            if step.here is not None and step.here is not (number in self.here):
+                change = "add" if step.here else "del"
+                self.here ^= {number}
                 place = [f"{q.address(number)}/32", "dev", "lo"]
-                self.space.run(["ip", "address", change, *place], check=False)
+                self.space.run(["ip", "address", change, *place])
         assert self.listeners.stdin is not None
         assert self.listeners.stdout is not None
         self.listeners.stdin.write(" ".join(map(str, ports)) + "\n")

@@ -18,6 +18,7 @@ from lvskeeper.health.pool import (
     QuorumGained,
     QuorumLost,
     QuorumMissing,
+    QuorumPresent,
     Server,
     ServerDown,
     ServerHeld,
@@ -77,6 +78,8 @@ def short(effect: PoolEffect[str]) -> str:  # noqa: C901 - one case for each eff
             text = f"gained {needed}<={weight}"
         case QuorumLost(weight=weight, needed=needed):
             text = f"lost {needed}>{weight}"
+        case QuorumPresent(weight=weight, needed=needed):
+            text = f"present {needed}<={weight}"
         case QuorumMissing(weight=weight, needed=needed):
             text = f"missing {needed}>{weight}"
         case _:
@@ -148,7 +151,8 @@ def test_quorum_table(
     weights: tuple[int, ...], quorum: tuple[int, int], script: str, told: list[str], serves: str
 ) -> None:
     pool = Pool(farm(*weights), QuorumSpec(*quorum), 0, sorry=True)
-    assert pool.start() == []
+    [present] = pool.start()
+    assert isinstance(present, QuorumPresent)
     assert play(pool, script) == told
     assert live(pool) == serves
 

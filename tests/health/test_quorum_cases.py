@@ -18,6 +18,7 @@ from lvskeeper.health.pool import (
     QuorumGained,
     QuorumLost,
     QuorumMissing,
+    QuorumPresent,
     ServerDown,
     ServerUp,
 )
@@ -44,7 +45,7 @@ def told(number: int, effects: Iterable[PoolEffect[DestKey]], sorry: bool) -> It
                 yield f"+{q.name_of(number, key.port)}"
             case ServerDown(key=key):
                 yield f"-{q.name_of(number, key.port)}"
-            case QuorumGained():
+            case QuorumGained() | QuorumPresent():
                 yield "+VS"
             case QuorumLost():
                 yield "-VS"
