@@ -11,7 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from bench import check, loop_waits, lost_time, memory, nft_elements, vrrp_failover, vrrp_scale
+from bench import (
+    check,
+    checks,
+    loop_waits,
+    lost_time,
+    memory,
+    nft_elements,
+    vrrp_failover,
+    vrrp_scale,
+)
 from bench.measure import HEADING
 
 from lvskeeper.lab.qemu import Machine
@@ -31,6 +40,7 @@ def main() -> int:
     check.main()
     nft_elements.main()
     loop_waits.main()
+    checks.main()
     print("     VRRP: both daemons read the same file, with vrrp_rt_priority 20 (SCHED_RR)")
     memory.main()
     vrrp_failover.main()

@@ -13,7 +13,7 @@ from typing import Final
 
 from lvskeeper.daemon.director import SWITCH_INTERVAL
 from lvskeeper.daemon.health import HealthLoop
-from lvskeeper.health.pool import Pool, PoolEffect, Server, WeightChanged
+from lvskeeper.health.pool import Pool, PoolEffect, ProbeFailed, Server, ServerDown
 from lvskeeper.health.spec import CheckKind, CheckSpec, QuorumSpec, Url
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.units import parse_address
@@ -51,7 +51,7 @@ async def measure(kind: CheckKind, servers: int, delay_loop: float, seconds: flo
     failures: list[PoolEffect[DestKey]] = []
 
     def on_effects(_: str, effects: list[PoolEffect[DestKey]]) -> None:
-        failures.extend(each for each in effects if not isinstance(each, WeightChanged))
+        failures.extend(each for each in effects if isinstance(each, ServerDown | ProbeFailed))
 
     loop = HealthLoop(on_effects, lambda *_: None, lambda _: None)
     with_gc = gc.isenabled()

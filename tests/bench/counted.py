@@ -1,11 +1,12 @@
 """What is measured in the VM that counts instructions, in one boot of it."""
 
-from bench import program, throughput
+from bench import checks_counted, program, throughput
 
 
 def main() -> None:
-    """Print the rows of both."""
+    """Print the rows of all."""
     program.main()
+    checks_counted.main()
     throughput.main()
 
 
