@@ -378,7 +378,7 @@ class QuorumGained(Event, frozen=True):
 
 @final
 class QuorumMissing(Event, frozen=True):
-    """A virtual server starts without its quorum; no quorum script is run for it."""
+    """A virtual server starts without its quorum; a sorry server, where there is one, stands in."""
 
     NAME: ClassVar = "quorum_missing"
     LEVEL: ClassVar = Level.WARNING
