@@ -4,6 +4,7 @@ import asyncio
 import grp
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -16,11 +17,12 @@ import pytest
 from support.supervised import GOOD, Running, messages, running
 from support.waiting import wait_until
 
-from lvskeeper.cli.client import Client
+from lvskeeper.cli.client import STATUSES, Client
 from lvskeeper.daemon.channel import Applied, Apply, Beat, Stop, Stopped, encode
+from lvskeeper.daemon.control_app import ROUTES
 from lvskeeper.daemon.questions import Ask, Reply
 from lvskeeper.errors import ExitStatus, OperatorError
-from lvskeeper.observe.snapshot import Snapshot
+from lvskeeper.observe.snapshot import CODES, Snapshot
 from lvskeeper.observe.views import DirectorView
 
 pytestmark = pytest.mark.asyncio
@@ -165,3 +167,64 @@ async def test_mode_and_group_follow_the_configuration_and_its_reloads(tmp_path:
         failed = await daemon.until("upkeep_failed")
         assert "there is no group no-such-group" in str(failed)
         assert is_for(0o600, "root")()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("POST", "/overrides", b"x" * 100_000, 413, "Too Large"),
+        ("POST", "/overrides", b"{", 400, "the body of the request"),
+        ("POST", "/overrides", b'{"action": "explode"}', 400, "Invalid enum value 'explode'"),
+        ("POST", "/reload", b'{"now": true}', 400, "unknown field `now`"),
+        ("GET", "/events?after=x", None, 400, "the query of the request"),
+        ("GET", "/overrides/1", None, 404, "there is no /v1/overrides/1"),
+    ],
+)
+async def test_wrong_requests_are_told_what_is_wrong(
+    tmp_path: Path, *, method: str, path: str, body: bytes | None, status: int, words: str
+) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        told = await asyncio.to_thread(client.exchange, method, path, body)
+        assert (told[0], words in told[1].decode()) == (status, True), told
+
+
+async def test_who_may_not_use_the_socket_is_told_so(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(OperatorError) as caught:
+                client.snapshot()
+        finally:
+            os.seteuid(0)
+        assert caught.value.status is ExitStatus.PERMISSION
+
+
+async def test_idle_connections_hold_nobody_up(tmp_path: Path) -> None:
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        client = await opened(daemon)
+        await snapshot(client)
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+        try:
+            for one in idle:
+                one.connect(str(tmp_path / "control.sock"))
+                one.send(b"GET /v1/snapshot HTTP/1.1\r\n")
+            assert (await snapshot(client)).director is not None
+        finally:
+            for one in idle:
+                one.close()
+
+
+async def test_the_manual_names_every_path_field_and_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "control-socket.md").read_text()
+    told = set(re.findall(r"`(GET|POST) /v1(/\w+)`", page))
+    assert told == {(route.method, route.path) for route in ROUTES}
+    for route in ROUTES:
+        (row,) = (line for line in page.splitlines() if f"`{route.method} /v1{route.path}`" in line)
+        for name in route.question.__struct_fields__:
+            assert f"`{name}`" in row
+    codes = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE))
+    assert codes == {code: str(status) for code, status in CODES.items()}
+    ends = dict(re.findall(r"^\| `(\w+)` \| \d+ \| (\d+) \|", page, re.MULTILINE))
+    assert ends == {code: str(int(STATUSES.get(code, ExitStatus.INTERNAL))) for code in CODES}
