@@ -33,7 +33,7 @@ def test_the_file_is_what_the_program_makes(name: str) -> None:
 
 def run(*command: str, text: str | None = None) -> str:
     done = subprocess.run(
-        command, input=text, capture_output=True, text=True, check=False, cwd=ROOT, timeout=30
+        command, input=text, capture_output=True, text=True, check=False, cwd=ROOT, timeout=100
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
