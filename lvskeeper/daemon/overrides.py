@@ -156,6 +156,8 @@ class OverrideKeeper:
         self, virtual: VirtualServerSpec, server: DestKey, now: float
     ) -> OverrideView | None:
         """Return what holds for one *server* of *virtual*."""
+        if not self.book.entries:
+            return None  # as nearly always, for each of thousands
         for subject in (Subject(virtual.name), Subject(virtual.name, server)):
             order = self.book.entries.get(subject)
             if order is not None:

@@ -17,7 +17,8 @@ from support.fullnat_net import empty_namespace, run
 from lvskeeper.daemon.override_file import OverrideFile
 from lvskeeper.daemon.questions import ListOverrides, Override, TakeSnapshot
 from lvskeeper.ipvs.dialect import MAINLINE
-from lvskeeper.ipvs.types import DestKey
+from lvskeeper.ipvs.types import DestKey, Protocol
+from lvskeeper.kernel.conntrack import ConntrackClient
 from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import parse_address
 
@@ -121,6 +122,28 @@ async def test_templates_of_persistence_hold_a_drain_up_and_are_told(
         assert "expire_quiescent_template is 0" in override.note
         kernel.templates = 0
         await here.until(lambda: here.named("drain_ended"))
+
+
+async def test_udp_leaves_at_once_where_the_kernel_moves_its_flows(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.overrides.read_number", lambda _: 1)
+    forgotten: list[str] = []
+
+    def forget(_: ConntrackClient, *of: object) -> int:
+        forgotten.append(" ".join(map(str, of)))
+        return 4
+
+    monkeypatch.setattr(ConntrackClient, "forget", forget)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(FILE.replace("protocol TCP", "protocol UDP"))
+        await order(here, "drain", 8091)
+        await here.until(lambda: here.named("drain_ended"))
+        assert weights(here) == {8092: 1, 8093: 1}
+    told = str(here.named("drain_ended")[0])
+    assert "UDP is not waited for" in told
+    assert "flows=4" in told
+    assert forgotten == [f"{Protocol.UDP} 198.51.100.1:80 127.0.0.1:8091"]
 
 
 async def test_a_weight_holds_until_its_time_is_over(here: Site) -> None:
