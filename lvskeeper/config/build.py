@@ -211,6 +211,7 @@ class Builder:
                 keyword.least <= len(words) <= keyword.most
                 and keyword.block is (directive.children is not None)
                 and keyword.status is served
+                and not keyword.instead
             )
             if not usual and not self.fits(directive, keyword, name):
                 continue
@@ -255,6 +256,10 @@ class Builder:
         if keyword.status is Status.NOTED:
             self.note(directive, keyword)
             return False
+        if keyword.instead:
+            message = f"'{keyword.name}' is an old name"
+            hint = f"write {keyword.instead}, as keepalived says, too"
+            self.warn(Code.OLD_NAME, directive, 0, message, hint)
         return True
 
     def refuse(self, directive: Directive, keyword: Keyword) -> None:

@@ -119,6 +119,7 @@ class Code(Enum):
         "A ';' is part of a value: nothing ends with one here.",
         "remove the ';'; a line ends by itself, and a comment begins with # or !",
     )
+    OLD_NAME = "LK0219", "A keyword has another name today."
 
     FNAT_NO_POOL = "LK0301", "FNAT needs a local-address group."
     POOL_UNKNOWN = "LK0302", "A local-address group is not defined."

@@ -23,7 +23,7 @@ def test_it_loads_with_warnings() -> None:
         for one in loaded.diagnostics
         if one.code is not Code.CLEAR_PASSWORD  # that is a matter of the working tree's modes
     }
-    assert set(others) == {"LK0423", "LK0432", "LK0434"}
+    assert set(others) == {"LK0219", "LK0423", "LK0432", "LK0434"}
     assert others["LK0423"].startswith("in the group 'VG_1' weights do not count")
     assert others["LK0432"].startswith("in the group 'VG_1' state differs")
     assert others["LK0434"].startswith("one failure of 'chk_haproxy' moves the addresses")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from support.verdicts import rows as value_rows
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -115,8 +117,19 @@ of a comment, and all of it `${_HASH}` and `${_BANG}`: here they are the charact
 that it refuses, it reads the lines of the next one late.
 """
 
+_VALUES: Final = """
+## Values
+
+The tests also give both programs every keyword with good and with bad values
+(`tests/config/test_oracle_keywords.py`, all of them with `LVSKEEPER_ORACLE=all`), and compare
+whether each complains. `--compat keepalived` turns our errors into warnings.
+
+| What | keepalived | lvskeeper |
+| --- | --- | --- |
+"""
+
 
 def page() -> str:
     """Return docs/keepalived-language.md."""
     rows = [f"| {one.title} | {one.said} | {one.reason} |" for one in DIFFERENCES]
-    return _INTRO + "\n".join(rows) + "\n" + _REST
+    return _INTRO + "\n".join(rows) + "\n" + _REST + _VALUES + "\n".join(value_rows()) + "\n"
