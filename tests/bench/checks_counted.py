@@ -4,6 +4,7 @@ So other load of the machine does not show; nor do caches, and what it costs to 
 another CPU. Both daemons read the same file, in SCHED_RR.
 """
 
+import re
 import sys
 import tempfile
 import time
@@ -29,8 +30,15 @@ START_LIMIT: Final = 3600.0
 """Seconds of the guest, whose clock leaps ahead whenever it waits for a disk."""
 
 
-def measure(words: list[str], log: Path) -> Found:
-    """Return what a daemon's checks cost, with all of its processes."""
+def memory(pid: int) -> float:
+    """Return the proportional share of a process and its children, in MB."""
+    rollups = (Path(f"/proc/{each}/smaps_rollup").read_text() for each in cpu_of_tree(pid))
+    found = (re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE) for text in rollups)
+    return sum(int(match[1]) for match in found if match) / 1024
+
+
+def measure(words: list[str], log: Path) -> tuple[Found, float]:
+    """Return what a daemon's checks cost, with all of its processes, and its memory."""
     with running([*REAL_TIME, *words], log) as process:
         before = accepted()
         wait_until(lambda: accepted() - before > SERVERS, START_LIMIT, pause=2)
@@ -40,8 +48,9 @@ def measure(words: list[str], log: Path) -> Found:
         time.sleep(SECONDS)
         spent, count = sum(cpu_of_tree(process.pid).values()) - spent, accepted() - count - 1
         took = time.monotonic() - began
+        share = memory(process.pid)
     failures = sum("failed" in line for line in log.read_text().splitlines())
-    return Found(1e6 * spent / max(1, count), count / took, failures)
+    return Found(1e6 * spent / max(1, count), count / took, failures), share
 
 
 def main() -> None:
@@ -53,16 +62,18 @@ def main() -> None:
             for kind, goal in ((CheckKind.TCP, "P8"), (CheckKind.HTTP, "P9")):
                 file, log = folder / "farm.conf", folder / "log"
                 write_config(kind, file)
-                mine = measure(
+                mine, our_memory = measure(
                     [sys.executable, "-m", "lvskeeper", "run", "-f", str(file), "--run-dir",
                      str(folder / "run"), "--log-format", "json"], log,
                 )  # fmt: skip
-                theirs = measure(
+                theirs, their_memory = measure(
                     ["keepalived", "-n", "-C", "-f", str(file), "-p", str(folder / "k.pid"),
                      "-c", str(folder / "c.pid"), "-l"], log,
                 )  # fmt: skip
                 what = f"1,000 instr. a {kind.value}, {SERVERS:,} servers"
                 print(Row(goal, what, mine.micro, "keepalived", theirs.micro, 1.0, 0.6))
+                print(Row("P16", f"memory, {SERVERS:,} servers, PSS in MB", our_memory,
+                          "keepalived", their_memory, 13, 7))  # fmt: skip
                 for who, found in (("ours", mine), ("keepalived", theirs)):
                     print(f"     {goal} {who}: {found.rate:.0f} checks a second, "
                           f"{found.failures} failures", flush=True)  # fmt: skip

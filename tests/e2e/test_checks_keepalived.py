@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 INTERVAL: Final = 3.0
-SLACK: Final = 1.5
+SLACK: Final = 2.0
 """Seconds more: an emulated machine is slow, and the first of keepalived's lines waits for it."""
 LIMIT: Final = 90.0
 ROUNDS: Final = 2
