@@ -12,8 +12,9 @@ from typing import Final, final
 
 from lvskeeper.daemon.roles import Fifo
 
-MAX_LATE: Final = 1024
-"""Lines that wait for room in a full pipe; the oldest gives way."""
+MAX_LATE: Final = 65_536
+"""Lines that wait for room in a full pipe, one a subject: a site of ten thousand servers may lose
+all at once. The oldest gives way."""
 MODE: Final = 0o600
 
 
