@@ -1,6 +1,7 @@
 """The ``lvskeeper`` command: picks the subcommand, and turns errors into messages."""
 
 import argparse
+import errno
 import importlib
 import sys
 import traceback
@@ -35,6 +36,8 @@ COMMANDS: Final = {
     "cleanup": "take out of the kernel what a dead daemon has left there",
     "demo": "watch lvskeeper work, in a laboratory that leaves no trace",
 }
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _STATUSES: Final = """\
 exit status:
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser(only=first if first in COMMANDS else None).parse_args(arguments)
     try:
         status: int = args.run(args)
+        print(end="", flush=True)
     except OperatorError as error:
         print(f"lvskeeper {args.command}: {error}", file=sys.stderr)
         return error.status
@@ -92,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing more to say, and no traceback.
         sys.stderr.close()
         return ExitStatus.OK
-    except Exception:  # noqa: BLE001 - the last frame: a bug gets its own exit status
+    except Exception as error:  # noqa: BLE001 - the last frame: a bug gets its own exit status
+        if isinstance(error, OSError) and error.errno in _FULL:
+            print(f"lvskeeper {args.command}: {error.strerror}", file=sys.stderr)
+            return ExitStatus.KERNEL
         traceback.print_exc()
         print(f"lvskeeper {args.command}: this is a bug; please report it", file=sys.stderr)
         return ExitStatus.INTERNAL

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lvskeeper.cli.generated import FILES
 from lvskeeper.cli.main import COMMANDS, build_parser
 from lvskeeper.config.codes import Code
 from lvskeeper.config.keywords import BLOCKS
+from lvskeeper.errors import ExitStatus
 
 ROOT = Path(__file__).parents[2]
 PAGES = [name for name in FILES if "/man/" in name]
@@ -130,3 +132,14 @@ zpty -d shell
 def test_zsh_offers_the_same(typed: str, offered: str) -> None:
     # It waits until the shell has shown what is offered.
     run("zsh", "-f", "-c", ZSH_SESSION, "zsh", typed, offered)
+
+
+@pytest.mark.parametrize("command", [["schema"], ["convert", "conf/first.conf"]])
+def test_a_full_disk_is_no_bug(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lvskeeper", *command],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == ExitStatus.KERNEL
+    assert done.stderr == f"lvskeeper {command[0]}: No space left on device\n"
