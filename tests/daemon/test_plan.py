@@ -26,6 +26,7 @@ from lvskeeper.daemon.router_spec import RouterSpec
 from lvskeeper.daemon.run_dir import take_run_dir
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
 from lvskeeper.kernel.rtnetlink import RouteClient
+from lvskeeper.kernel.rtnetlink_changes import AddRoute, AddRule
 from lvskeeper.units import parse_address
 from lvskeeper.vrrp.holdings import HeldAddress
 
@@ -153,3 +154,34 @@ def test_what_an_earlier_router_left_goes(tmp_path: Path) -> None:
         )  # fmt: skip
     finally:
         lock.close()
+
+
+def test_routes_and_rules_that_are_static_are_compared_too(tmp_path: Path) -> None:
+    run("ip link add v0 type veth peer name v1")
+    run("ip address add 192.0.2.1/24 dev v0; ip link set v0 up; ip link set v1 up")
+    loaded = load("a.conf", MemoryFiles({"a.conf": """\
+static_routes {
+  203.0.113.0/24 via 192.0.2.254 dev v0
+}
+static_rules {
+  from 192.0.2.0/24 table 100 priority 500
+}
+"""}))  # fmt: skip
+    assert loaded.config is not None
+    spec = compile_router(loaded.config)
+    assert spec is not None
+    assert [what for what, _, _ in told(spec, tmp_path)] == [
+        "add static route 203.0.113.0/24 via 192.0.2.254 dev v0",
+        "add static rule 500: from 192.0.2.0/24 lookup 100",
+    ]
+    client = RouteClient()
+    client.apply([*map(AddRoute, spec.static_routes), *map(AddRule, spec.static_policies)])
+    assert told(spec, tmp_path) == []
+    holdings = Holdings((), spec.static_routes, spec.static_policies)
+    Holder(client, Links(), tmp_path).note(holdings, set())
+    client.close()
+    assert told(spec, tmp_path) == []
+    assert told(None, tmp_path) == [
+        ("delete route 203.0.113.0/24 via 192.0.2.254 dev v0", "affects connections", False),
+        ("delete rule 500: from 192.0.2.0/24 lookup 100", "affects connections", False),
+    ]
