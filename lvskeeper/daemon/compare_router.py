@@ -41,7 +41,6 @@ _SPEC: Final[dict[str, Meaning]] = {
     "name": ("renamed", Effect.NOTHING),
     "priority": ("priority", Effect.CONNECTIONS),
     "start": ("state, which counts at its next start,", Effect.RESTART),
-    "preempt": ("preempt", Effect.CONNECTIONS),
     "preempt_delay": ("preempt_delay", Effect.IN_PLACE),
     "down_timer_adverts": ("down_timer_adverts", Effect.IN_PLACE),
     "lower_prio_no_advert": ("lower_prio_no_advert", Effect.NOTHING),
@@ -65,7 +64,9 @@ _CONFIG: Final[dict[str, Meaning]] = {
     "notifies": ("notifies", Effect.NOTHING),
 }
 _SEEN: Final = frozenset({"spec", "rules", "addresses", "routes", "policies"})
-_SPEC_SEEN: Final = frozenset({"key", "version", "interval", "source", "addresses", "accept"})
+_SPEC_SEEN: Final = frozenset(
+    {"key", "version", "interval", "source", "addresses", "accept", "preempt"}
+)
 _RULES: Final[dict[str, Meaning]] = {
     "auth": ("authentication", Effect.INTERRUPTS),
     "check_source": ("check_unicast_src", Effect.NOTHING),
@@ -193,6 +194,10 @@ def _instance(old: InstanceConfig, new: InstanceConfig) -> Iterator[Change]:
             if (change.impact is Effect.CONNECTIONS)
             else change
         )
+    if old.spec.preempt and not new.spec.preempt:
+        yield Change(f"{prefix}nopreempt", Effect.IN_PLACE, _NEWS)
+    elif new.spec.preempt and not old.spec.preempt:
+        yield Change(f"{prefix}preempt{_MOVES}", Effect.CONNECTIONS, _NEWS)
     yield from _interval(old, new, prefix)
     yield from _source(old, new, prefix)
     yield from _addresses(f"address of {new.spec.name}", old.addresses, new.addresses)
