@@ -1,9 +1,7 @@
 """A small Debian of its own, from debootstrap, that systemd boots in namespaces of its own."""
 
 import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -68,11 +66,10 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._init:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._init, signal.SIGKILL)  # and all of its namespace with it
         if self._process is not None:
+            self._process.kill()  # and process 1 with it (--kill-child), and so all of them
             self._process.wait(30)
+            wait_until(lambda: not self._init or not Path(f"/proc/{self._init}").exists(), limit=30)
         for folder in self._cgroups():
             for one in sorted(folder.glob("**/"), reverse=True):
                 with contextlib.suppress(OSError):
@@ -105,8 +102,14 @@ class Machine:
             stdout=subprocess.DEVNULL,
             env={"PATH": PATH},
         )
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        wait_until(lambda: children.read_text().split(), "no process 1", limit=30)
+        process = Path(f"/proc/{self._process.pid}")
+        children = process / f"task/{self._process.pid}/children"
+        # The shell before it has children as well
+        wait_until(
+            lambda: (process / "comm").read_text() == "unshare\n" and children.read_text(),
+            "no process 1",
+            limit=30,
+        )
         self._init = int(children.read_text().split()[0])
         wait_until(self._up, "systemd did not come up", limit=120, pause=0.2)
 
