@@ -27,6 +27,8 @@ pytestmark = [
 
 PATIENCE = 120.0
 """Seconds for the outcome of a step; emulated machines take their time."""
+RELOAD = 300.0
+"""Seconds for a reload on such a machine, beside others that are as slow."""
 CALM = 2 * q.DELAY
 """Seconds in which an outcome has to stay as it is: every check has its turn, and its retry."""
 LISTENERS = """
@@ -204,7 +206,7 @@ class Ours(Player):
 
     def reload(self) -> None:
         mark = self.daemon.reload()
-        self.daemon.wait_for("reload_applied", since=mark, timeout=PATIENCE)
+        self.daemon.wait_for("reload_applied", since=mark, timeout=RELOAD)
 
     @staticmethod
     def of_case(case: q.Case) -> tuple[str, ...]:
