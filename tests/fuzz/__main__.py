@@ -32,7 +32,8 @@ LONGEST: Final = 700
 """Characters of an input; what is longer is cut somewhere."""
 POOL: Final = 4_000
 
-_DIGITS: Final = re.compile(r"[0-9.]+")
+_OTHERS: Final = re.compile(r"'[^']*'?|[^a-z ]")
+"""What differs in messages of one kind: what they quote, numbers, names of keywords in capitals."""
 PIECES: Final = (
     "$", "${", "}", "{", "$A", "$A=", "${A}", "${B}", "$B=", "$i", "${i}", "\\\n", "\n", " ", '"',
     "~SEQ(i, 1, 3) ", "~SEQ(", "~SEQx(", "~LST(", "~LST({i, A}, ", "{x, y}", ")", ",", "0x", "-1",
@@ -88,7 +89,9 @@ class Fuzzer:
     def keep(self, text: str, loaded: Loaded) -> None:
         """Keep *text* if it came to what no other did."""
         codes = sorted({one.code.number for one in loaded.diagnostics})[:6]
-        words = {_DIGITS.sub("", one.message.split("'")[0]) for one in loaded.diagnostics[:3]}
+        words = {
+            one.code.number + _OTHERS.sub("", one.message)[:30] for one in loaded.diagnostics[:3]
+        }
         new = {*words, *combinations(codes, 2), *codes} - self.seen
         if not new or len(text) > LONGEST:
             return
