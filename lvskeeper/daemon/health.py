@@ -31,11 +31,15 @@ START_RATE: Final = 6400
 """Most probes a second; after a stall of the machine all are due at once."""
 MAX_STARTS: Final = 256
 """Most probes that start in one turn of the loop, however late it comes."""
-LOOK_INTERVAL: Final = 1.0
+PIECE: Final = 16
+"""Probes that start between two looks at the clock."""
+TURN: Final = 0.004
+"""Seconds after which a turn starts no more probes."""
+LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks for checks that find out nothing."""
 OTHER_FILES: Final = 256
 """Open files that the director needs beside those of probes."""
-MAX_LOOKS: Final = 1000
+MAX_LOOKS: Final = 100
 """Targets that are looked at each time, in turn."""
 
 MAX_NOTED: Final = 4000
@@ -254,8 +258,13 @@ class HealthLoop:
         # A loop timer may fire a clock tick early: what it was set for is due by definition.
         passed = max(now - self._last_tick, 1 / TICKS)
         most = min(int(passed * START_RATE), MAX_STARTS)
-        for target in self._wheel.pop_due(max(now, self._timer_at), most):
-            self._start(target, now)
+        due = max(now, self._timer_at)
+        while most > 0 and (targets := self._wheel.pop_due(due, min(most, PIECE))):
+            for target in targets:
+                self._start(target, now)
+            most -= len(targets)
+            if self._loop.time() - now > TURN:
+                break
         self._timer, self._timer_at = None, inf
         self._last_tick = now
         self._arm()

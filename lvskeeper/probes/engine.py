@@ -17,7 +17,7 @@ from typing import Final, final
 from lvskeeper.health.spec import Phase, ProbeResult, TcpOffer
 from lvskeeper.probes.attempt import ProbeError, describe_os_error, os_error_phase, timeout_detail
 
-MAX_EVENTS: Final = 128
+MAX_EVENTS: Final = 64
 """Sockets that are looked after in one turn of the loop; the next turn takes the others."""
 
 RUSH: Final = 0.001
