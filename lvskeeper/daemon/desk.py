@@ -86,8 +86,8 @@ class Desk:
         """Return the answer to a question of the control socket."""
         try:
             match asked.question:
-                case TakeSnapshot():
-                    return await self._snapshot(asked.number)
+                case TakeSnapshot(roles=roles):
+                    return await self._snapshot(asked.number, roles=roles)
                 case ListOverrides() | Override():
                     director, limit = self._staff.director, ORDER_LIMIT
                     reply = await self.ask_role(director, asked.question, asked.by, limit)
@@ -141,7 +141,10 @@ class Desk:
             )
         return await post.role.query(question, ROLE_LIMIT if limit is None else limit, by)
 
-    async def _snapshot(self, number: int) -> Reply:
+    async def _snapshot(self, number: int, *, roles: bool) -> Reply:
+        if not roles:
+            alone = _Snapshot(self._daemon(), NOTHING, NOTHING, ())
+            return Reply(number, msgspec.Raw(msgspec.json.encode(alone)))
         (director, worry), (router, other) = await asyncio.gather(
             self._view(self._staff.director), self._view(self._staff.router)
         )

@@ -17,6 +17,9 @@ NOTHING_TOLD: Final = msgspec.Raw(b"null")
 class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """Tell how you are."""
 
+    roles: bool = True
+    """Ask the roles as well, and not the supervisor alone."""
+
 
 @final
 class ReadEvents(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):

@@ -66,8 +66,8 @@ class Pages:
             self._asking = asyncio.create_task(self._question())
         return await asyncio.shield(self._asking)
 
-    async def _question(self) -> bytes:
-        reply = await self._ask(TakeSnapshot(), LIMIT, "")
+    async def _question(self, *, roles: bool = True) -> bytes:
+        reply = await self._ask(TakeSnapshot(roles), LIMIT, "")
         if reply.body == b"null":
             assert reply.problem is not None
             raise AskError(reply.problem.code, reply.problem.message, reply.problem.hint)
@@ -100,7 +100,7 @@ class Pages:
     async def _health(self, _request: web.Request) -> web.Response:
         """Answer 200 while the supervisor answers and every role that runs gives signs of life."""
         try:
-            snapshot = await self._snapshot()
+            snapshot = msgspec.json.decode(await self._question(roles=False), type=Snapshot)
         except AskError as error:
             return _answer(503, f"{error.problem.message}\n".encode())
         silent = [

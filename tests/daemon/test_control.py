@@ -110,6 +110,11 @@ async def test_a_stuck_role_is_a_problem_and_never_an_old_answer(
         status, body = await asyncio.to_thread(client.exchange, "GET", "/snapshot")
         assert status == 504
         assert json.loads(body)["director"] is None
+        # The supervisor alone has an answer at once
+        path = "/snapshot?roles=false"
+        alone = await asyncio.to_thread(client.get, path, Snapshot)
+        assert (alone.director, alone.problems) == (None, ())
+        assert alone.daemon.roles[0].pid is not None
 
 
 async def test_a_role_that_ends_meanwhile_is_a_problem(tmp_path: Path) -> None:
