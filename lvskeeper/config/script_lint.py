@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
-from lvskeeper.config.build import Built, Script
+from lvskeeper.config.build import Built
 from lvskeeper.config.codes import Code
 from lvskeeper.config.diagnostics import Diagnostic, error, warning
 from lvskeeper.config.source import Span
+from lvskeeper.config.teller import Script
 from lvskeeper.config.tree import Directive
 
 CARRIED: Final = 0.01
