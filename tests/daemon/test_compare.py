@@ -144,7 +144,7 @@ def specs(text: str) -> tuple[DirectorSpec, RouterSpec | None]:
 
 
 def files() -> list[tuple[DirectorSpec, RouterSpec | None]]:
-    return [specs(path.read_text()) for path in sorted(GOLDEN.glob("*.conf"))]
+    return [specs(path.read_text()) for path in sorted(GOLDEN.glob("*.new.conf"))]
 
 
 def test_no_change_of_a_director_is_silent() -> None:
