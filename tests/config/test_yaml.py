@@ -136,3 +136,20 @@ def test_whatever_the_text_there_is_an_answer(text: str) -> None:
     loaded = read(text)
     assert (loaded.config is None) == bool(loaded.errors)
     assert all(one.span.line >= 1 and one.span.column >= 1 for one in loaded.diagnostics)
+
+
+def test_what_is_not_served_is_known_in_yaml_as_well() -> None:
+    loaded = read(
+        "instance: a\nlinkbeat_interfaces: [eth0 MII]\nbfd_instance:\n  - {name: b, min_rx: 50}\n"
+        "deny_address_group: {bad: [192.0.2.1-9]}\nglobal_defs: {snmp_socket: x, umask: '022'}\n",
+        allow_empty=True,
+    )
+    assert loaded.config is not None, loaded.errors
+    told = {one.message.split("'")[1] for one in loaded.diagnostics}
+    assert told == {
+        "instance", "linkbeat_interfaces", "bfd_instance", "deny_address_group", "snmp_socket",
+        "umask",
+    }  # fmt: skip
+    assert {one.code.number for one in loaded.diagnostics} == {"LK0203"}
+    (wrong,) = read("bfd_instance:\n  - {name: b, min_rx: 0}\n", allow_empty=True).errors
+    assert (wrong.code.number, wrong.span.text) == ("LK0207", "0")
