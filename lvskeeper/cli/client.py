@@ -7,6 +7,7 @@ import argparse
 import http.client
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Final, TypeVar, final
 
@@ -18,6 +19,9 @@ from lvskeeper.observe.snapshot import API_VERSION, SOCKET_NAME, Failure, Proble
 DEFAULT_RUN_DIR: Final = Path("/run/lvskeeper")
 LIMIT: Final = 60.0
 """Seconds for a question; the first one after a start waits for an import, too."""
+
+CROWD_PAUSE: Final = 0.05
+"""Seconds until a socket before which too many wait is tried again."""
 
 STATUSES: Final = {
     "bad_request": ExitStatus.CONFIG,
@@ -46,12 +50,23 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, limit: float) -> None:
         super().__init__("lvskeeper", timeout=limit)
         self._path = path
+        self._limit = limit
 
     def connect(self) -> None:
         """Connect to the socket in place of a host."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        deadline = time.monotonic() + self._limit
+        while True:
+            try:
+                self.sock.connect(str(self._path))
+            except BlockingIOError:
+                # So many wait already that the kernel takes no more; a unix socket says so at once.
+                if time.monotonic() > deadline:
+                    raise TimeoutError from None
+                time.sleep(CROWD_PAUSE)
+            else:
+                return
 
 
 @final
