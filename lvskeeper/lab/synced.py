@@ -239,6 +239,13 @@ class SyncedPair:
         """Wait until one director alone holds the VIPs."""
         wait_until(lambda: self._holder() == number, f"director {number} serves alone")
 
+    def taken_by(self, number: int) -> None:
+        """Wait until a director holds all VIPs; a killed one has them, too, fenced off."""
+        wait_until(
+            lambda: all(number in self.pair.holders(vip) for vip in (VIP4, VIP6)),
+            f"director {number} takes over",
+        )
+
     def _holder(self) -> int:
         four, six = self.pair.holders(VIP4), self.pair.holders(VIP6)
         return four[0] if four == six and len(four) == 1 else 0
