@@ -244,8 +244,11 @@ class HealthLoop:
             self._wheel.remove(target)
 
     def _arm(self) -> None:
-        # One turn a tick, however much is due: others have theirs in between.
-        due = max(self._wheel.next_due(), self._last_tick + 1 / TICKS)
+        due = self._wheel.next_due()
+        if due > self._last_tick:
+            due = max(due, self._last_tick + 1 / TICKS)
+        # Else we are behind, and sleeping would give away what little time we get; others have
+        # their turn in between all the same.
         if due >= self._timer_at:
             return
         if self._timer is not None:
@@ -256,8 +259,7 @@ class HealthLoop:
     def _on_timer(self) -> None:
         now = self._loop.time()
         # A loop timer may fire a clock tick early: what it was set for is due by definition.
-        passed = max(now - self._last_tick, 1 / TICKS)
-        most = min(int(passed * START_RATE), MAX_STARTS)
+        most = min(max(1, int((now - self._last_tick) * START_RATE)), MAX_STARTS)
         due = max(now, self._timer_at)
         while most > 0 and (targets := self._wheel.pop_due(due, min(most, PIECE))):
             for target in targets:
