@@ -277,7 +277,7 @@ class HealthLoop:
             if not self._is_there(member) or member.name in self._resting:
                 continue
             if not member.checker.in_flight:
-                member.checker.on_start(now)
+                member.pool.on_start(member.check_id, now)
                 started.append(member)
         if target.probe is not None:
             target.probe.members += started  # who comes while it runs has its result as well
