@@ -10,6 +10,7 @@ those that tell of a transition which nobody would tell again.
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -34,6 +35,8 @@ from lvskeeper.daemon.script_security import root_risk
 
 KNOWN_FOR: Final = 60.0
 """Seconds until a user and group are looked up again."""
+OPEN_FILES: Final = 1024
+"""Soft limit of open files of scripts: those that use select(2) cannot do with more."""
 NICE: Final = -10
 """Nice value of this process: on a busy machine scripts are to start in time."""
 STOP_GRACE: Final = 0.5
@@ -214,6 +217,10 @@ def _be_usual() -> None:
         kind = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, kind, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    # The director's limit is for its probes; a script that needs more than usual can raise its own.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
 
 
 def _leave_to_role(_number: int, _frame: FrameType | None) -> None:

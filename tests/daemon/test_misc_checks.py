@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from lvskeeper.daemon.health import room_for_probes
 from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.daemon.script_runs import HOST_PAUSE
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ScriptRun
@@ -65,6 +67,17 @@ async def until_dead(pid: int) -> None:
 async def number_in(path: Path) -> int:
     await until(lambda: path.exists() and path.read_text().endswith("\n"))
     return number(path)
+
+
+async def test_scripts_have_the_usual_limit_of_open_files(prober: MiscProber) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room_for_probes()
+    try:
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1024
+        result = await prober.probe(sh("ulimit -Sn; exit 1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert result.detail == "exit status 1: 1024"
 
 
 @pytest.mark.parametrize(
