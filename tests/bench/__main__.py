@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import (
+from bench import (, reload
     check,
     checks,
     loop_waits,
@@ -40,6 +40,7 @@ def main() -> int:
     check.main()
     nft_elements.main()
     loop_waits.main()
+    reload.main()
     checks.main()
     print("     VRRP: both daemons read the same file, with vrrp_rt_priority 20 (SCHED_RR)")
     memory.main()
