@@ -3,7 +3,7 @@
 Lower blocks are found by their own name: the block of ``real_server`` is ``BLOCKS["real_server"]``.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from lvskeeper.config import check_keywords as checks
@@ -264,7 +264,7 @@ def homes(name: str) -> list[str]:
     return [block for block, table in BLOCKS.items() if name in table]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def suggest(name: str, block: str) -> str:
     """Return the keyword of *block* that *name* was probably meant to be, or nothing."""
     table = BLOCKS[block]

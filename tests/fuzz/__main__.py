@@ -31,6 +31,8 @@ WARM: Final = 20_000
 LONGEST: Final = 700
 """Characters of an input; what is longer is cut somewhere."""
 POOL: Final = 4_000
+FINDINGS: Final = 50_000
+"""Then inputs are made of those that there are: what is remembered has to end somewhere."""
 
 _OTHERS: Final = re.compile(r"'[^']*'?|[^a-z ]")
 """What differs in messages of one kind: what they quote, numbers, names of keywords in capitals."""
@@ -93,7 +95,7 @@ class Fuzzer:
             one.code.number + _OTHERS.sub("", one.message)[:30] for one in loaded.diagnostics[:3]
         }
         new = {*words, *combinations(codes, 2), *codes} - self.seen
-        if not new or len(text) > LONGEST:
+        if not new or len(text) > LONGEST or len(self.seen) > FINDINGS:
             return
         self.seen.update(new)
         if len(self.pool) < POOL:
