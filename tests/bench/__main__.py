@@ -11,13 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from bench import (, reload
+from bench import (
     check,
     checks,
     loop_waits,
     lost_time,
     memory,
     nft_elements,
+    reload,
     vrrp_failover,
     vrrp_scale,
 )
