@@ -1,4 +1,4 @@
-"""500 reloads by chance, 50 deaths by kill -9, drains: the table is as desired after each.
+"""500 changes by reload, 50 deaths by kill -9, drains: the table is as desired after each.
 
 A whole daemon with all its processes; only the IPVS table is one in memory, in the test's process,
 so that it outlives them. At every single command it looks whether the virtual server that is asked
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(3000)]
 SEED: Final = int(os.environ.get("LVSKEEPER_SEED", "20261127"))
 CHANGES: Final = int(os.environ.get("LVSKEEPER_CHANGES", "500"))
 KILLS: Final = int(os.environ.get("LVSKEEPER_KILLS", "50"))
-SHARE: Final = int(os.environ.get("LVSKEEPER_SHARE", "1"))
+SHARE: Final = int(os.environ.get("LVSKEEPER_SHARE", "5"))
 """Changes that share a reload."""
 LIMIT: Final = 60.0
 PORTS: Final = (8091, 8092, 8093)
