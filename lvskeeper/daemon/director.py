@@ -84,6 +84,9 @@ DRIFT_SHARE: Final = 0.2
 SLOW_TURN: Final = 2.0
 """Seconds between two looks at LIPs on devices and at sysctls."""
 
+ORDER_PATIENCE: Final = 10.0
+"""Seconds that an order waits for a reload to end."""
+
 SCRIPT_PATIENCE: Final = 5.0
 """Seconds that scripts get to end at a stop."""
 
@@ -220,16 +223,21 @@ class Director:
 
     async def _override(self, asked: Override, by: str) -> OverridesView:
         """Do what is *asked*; return when the kernel has it. Raises :class:`AskError`."""
-        if self._changing.locked():
-            raise AskError("unavailable", "a reload is under way", "Try again when it is done.")
-        now = asyncio.get_running_loop().time()
         try:
-            async with self._changing:
-                subjects = self._overrides.order(asked, list(self._virtuals), now, by)
-                self._virtuals.reorder({subject.virtual for subject in subjects})
-                await self._flush()
+            async with asyncio.timeout(ORDER_PATIENCE):
+                await self._changing.acquire()
+        except TimeoutError:
+            hint = "Try again when it is done."
+            raise AskError("unavailable", "a reload is under way", hint) from None
+        try:
+            now = asyncio.get_running_loop().time()
+            subjects = self._overrides.order(asked, list(self._virtuals), now, by)
+            self._virtuals.reorder({subject.virtual for subject in subjects})
+            await self._flush()
         except OperatorError as error:
             raise AskError("internal", error.message, error.hint) from error
+        finally:
+            self._changing.release()
         return self._overrides.view(subjects, self._virtuals, now)
 
     async def _look_at_overrides(self) -> None:
