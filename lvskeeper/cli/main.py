@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    _open_closed_streams()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     first = arguments[0] if arguments else ""
     args = build_parser(only=first if first in COMMANDS else None).parse_args(arguments)
@@ -104,3 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lvskeeper {args.command}: this is a bug; please report it", file=sys.stderr)
         return ExitStatus.INTERNAL
     return status
+
+
+def _open_closed_streams() -> None:
+    """Give what was started with a standard stream closed (``>&-``) one that leads nowhere.
+
+    Its number would go to the next file that is opened, which would then get our output.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
