@@ -13,7 +13,7 @@ from lvskeeper.health.certificate import not_after
 
 KINDS = {
     "a usual one": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    "one with a long key": ["-newkey", "rsa:4096"],
+    "one with a long key": ["-newkey", "rsa:2048"],
 }
 
 

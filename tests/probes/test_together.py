@@ -14,6 +14,7 @@ from lvskeeper.health.pool import (
     ProbeFailed,
     QuorumGained,
     QuorumLost,
+    QuorumPresent,
     Server,
     ServerDown,
     ServerUp,
@@ -69,9 +70,10 @@ async def test_a_server_that_stops_leaves_and_one_that_starts_returns() -> None:
         )
         watch = Watch(pool)
         await watch.run(0.6)
-        assert watch.effects == []
+        assert watch.effects == [QuorumPresent(2, 2)]
         assert {c.state.value for c in pool.checkers.values()} == {"up"}
 
+        watch.effects.clear()
         await second.aclose()
         await watch.run(0.8)
         failed, down, lost = watch.effects
