@@ -129,8 +129,10 @@ def test_a_router_alone_needs_no_plan_of_tables(tmp_path: Path) -> None:
     done = lvskeeper("plan", good, "--run-dir", tmp_path)
     assert (done.returncode, done.stdout) == (
         0,
-        "waiting: vrrp_instance VI_1 joins: 192.0.2.100, if it becomes master\n"
-        "nothing to do: the kernel is as configured\n",
+        (
+            "waiting: vrrp_instance VI_1 joins: 192.0.2.100, if it becomes master\n"
+            "nothing to do: the kernel is as configured\n"
+        ),
     )
 
 
