@@ -82,7 +82,7 @@ def render_text(diagnostic: Diagnostic) -> str:
         included = included.source.included_from
     if diagnostic.hint:
         parts.append(f"  hint: {diagnostic.hint}")
-    return "\n".join(map(_printable, parts))
+    return "\n".join(map(printable, parts))
 
 
 def _window(text: str, span: Span) -> tuple[str, str, str]:
@@ -108,7 +108,7 @@ def _width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return *text* with nothing in it that a terminal takes for a control sequence."""
     return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in text)
 
@@ -124,8 +124,8 @@ def render_github(diagnostic: Diagnostic) -> str:
         parts.append(f"read as: {_short(expansion.text)}")
     if diagnostic.hint:
         parts.append(f"hint: {diagnostic.hint}")
-    message = "%0A".join(_printable(part).replace("%", "%25") for part in parts)
-    path = _printable(span.source.path).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    message = "%0A".join(printable(part).replace("%", "%25") for part in parts)
+    path = printable(span.source.path).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
     place = f"line={span.line},col={span.column},endColumn={span.column + span.length - 1}"
     return f"::{diagnostic.severity.value} file={path},{place}::{message}"
 

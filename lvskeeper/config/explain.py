@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lvskeeper.config.codes import Code
-from lvskeeper.config.diagnostics import Diagnostic
+from lvskeeper.config.diagnostics import Diagnostic, printable
 
 MAX_HINT: Final = 100
 """Characters of a hint that is an example; longer ones are lists."""
@@ -31,7 +31,8 @@ def make_example(found: Sequence[Diagnostic]) -> dict[str, str]:
     """Return what is shown of the first diagnostic that has a short hint, or of the first."""
     one = next((one for one in found if 0 < len(one.hint) < MAX_HINT), found[0])
     lines = one.span.source.lines
-    text = lines[one.span.line - 1].expandtabs(1) if one.span.line <= len(lines) else ""
+    line = lines[one.span.line - 1] if one.span.line <= len(lines) else ""
+    text = printable(line.expandtabs(1))
     indent = len(text) - len(text.lstrip())
     carets = "^" * max(1, min(one.span.length, len(text) - one.span.column + 1))
     pad = " " * max(0, one.span.column - 1 - indent)
