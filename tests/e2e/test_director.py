@@ -135,6 +135,7 @@ def test_servers_see_only_lips(site: Site, url: str, lips: tuple[str, ...]) -> N
     assert len(counts.peers) > 1, "the pool is spread over"
 
 
+@pytest.mark.long
 def test_two_virtual_servers_with_their_own_pools_share_real_servers(site: Site) -> None:
     with site.traffic(f"http://{VIPS4[1]}/") as traffic:
         counts = served(traffic)
@@ -159,6 +160,7 @@ def test_a_weight_is_edited_in_place_under_traffic(site: Site) -> None:
     assert site.rules() == before
 
 
+@pytest.mark.long
 def test_services_come_and_go_without_touching_others(site: Site) -> None:
     before = site.rules()
     extra = virtual_server(0, vip=VIPS4[2], port=80, pool="other")
@@ -175,6 +177,7 @@ def test_services_come_and_go_without_touching_others(site: Site) -> None:
     assert site.rules() == before
 
 
+@pytest.mark.long
 def test_a_drained_server_is_removed_without_a_failed_request(site: Site) -> None:
     before = site.rules()
     with site.traffic() as traffic:
@@ -243,6 +246,7 @@ def test_a_flushed_table_is_back_within_a_second(site: Site) -> None:
     assert site.rules() == before
 
 
+@pytest.mark.long
 def test_one_edit_by_hand_is_named_and_mended(site: Site) -> None:
     before = site.rules()
     rip = f"{real_server(1)[0]}:8080"
@@ -253,6 +257,7 @@ def test_one_edit_by_hand_is_named_and_mended(site: Site) -> None:
     assert site.rules() == before
 
 
+@pytest.mark.long
 def test_a_flushed_ruleset_is_back_and_connections_never_noticed(site: Site) -> None:
     with LongLived(site.lab.client, VIPS4[0], 80) as survivor:
         mark = time.monotonic()
@@ -283,6 +288,7 @@ def planned(output: str) -> list[str]:
     return [line for line in output.splitlines() if not line.startswith("note: ")]
 
 
+@pytest.mark.long
 def test_plan_says_that_there_is_nothing_to_do(site: Site) -> None:
     done = site.lab.director.run(
         [".venv/bin/lvskeeper", "plan", str(site.daemon.file)], check=False
@@ -319,7 +325,7 @@ def test_a_killed_director_is_replaced_and_nobody_notices(site: Site) -> None:
     assert site.rules() == before
 
 
-@pytest.mark.parametrize("what", ["everything", "supervisor"])
+@pytest.mark.parametrize("what", ["everything", pytest.param("supervisor", marks=pytest.mark.long)])
 def test_a_killed_daemon_is_started_again_and_nobody_notices(site: Site, what: str) -> None:
     before = site.rules()
     with site.traffic() as traffic, LongLived(site.lab.client, VIPS4[0], 80) as survivor:

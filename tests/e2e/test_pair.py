@@ -114,6 +114,7 @@ def test_one_director_holds_all_vips_and_servers_see_its_lips_alone(site: Site) 
     assert site.times.seen(VIP4) == site.times.seen(VIP6) == {active}
 
 
+@pytest.mark.long
 def test_a_reload_of_both_loses_nothing_and_moves_nothing(site: Site) -> None:
     active, mark = site.active, time.monotonic()
     for daemon in site.pair.daemons.values():
@@ -173,6 +174,7 @@ def test_a_killed_director_serves_until_its_peer_has_taken_over(site: Site) -> N
     assert site.through(site.more()) == {taker}
 
 
+@pytest.mark.long
 def test_a_director_without_links_is_replaced_and_heals_as_backup(site: Site) -> None:
     active, mark, day = site.active, time.monotonic(), time.time()
     taker = 3 - active
@@ -187,6 +189,7 @@ def test_a_director_without_links_is_replaced_and_heals_as_backup(site: Site) ->
     assert site.times.both(VIP4, day) == 0
 
 
+@pytest.mark.long
 def test_two_masters_that_could_not_hear_each_other_become_one(site: Site) -> None:
     """A cut that no link shows: both hold the VIPs, and who wins tells the neighbours again."""
     active = site.active
