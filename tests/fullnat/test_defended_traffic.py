@@ -251,6 +251,7 @@ def test_the_server_sees_no_syn_before_the_handshake_of_the_client(
     assert director.syns() == before + 1
 
 
+@RARELY_ON_IPVS
 @pytest.mark.parametrize(
     ("promised", "options"),
     [

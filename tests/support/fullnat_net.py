@@ -37,7 +37,7 @@ RARELY_ON_IPVS: Final = pytest.mark.parametrize(
     ["stand-in", pytest.param("ipvs", marks=[pytest.mark.ipvs, pytest.mark.long])],
     indirect=True,
 )
-"""For tests of what IPVS has no part in: an ordinary run has them with the stand-in alone."""
+"""For tests of what IPVS has little part in: an ordinary run has them with the stand-in alone."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
