@@ -77,7 +77,8 @@ def command_of(
     commands: list[Command] = []
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
-            helps = {one.dest: one.help or "" for one in action._choices_actions}  # noqa: SLF001
+            named = action._choices_actions  # noqa: SLF001 - as above
+            helps = {one.dest: one.help or "" for one in named}
             commands += [
                 command_of(one, (*path, name), helps.get(name, ""))
                 for name, one in action.choices.items()
@@ -98,7 +99,8 @@ def _argument(action: argparse.Action, parser: argparse.ArgumentParser) -> Argum
     words = tuple(map(str, action.choices or ()))
     metavar = action.metavar or ("" if words else action.dest.upper().replace("_", "-"))
     assert isinstance(metavar, str)
-    many = action.nargs in {"+", "*"} or isinstance(action, argparse._AppendAction)  # noqa: SLF001
+    again = argparse._AppendAction  # noqa: SLF001 - as above
+    many = action.nargs in {"+", "*"} or isinstance(action, again)
     if action.nargs == 0:
         takes = Takes.NOTHING
     elif words:

@@ -19,9 +19,6 @@ def _first_sentence(text: str) -> str:
     return text.partition(";")[0].partition(" (default")[0].rstrip(".")
 
 
-# -- bash
-
-
 def bash(root: Command) -> str:
     """Return the completion for bash; it needs no other file."""
     paths = [" ".join(one.path) for one in root.walk() if one.path]
@@ -82,9 +79,6 @@ def _bash_value(one: Argument) -> str:
             return 'COMPREPLY=($(compgen -W "$codes" -- "$cur"))'
         case Takes.NOTHING | Takes.OTHER:
             return ":"
-
-
-# -- zsh
 
 
 def zsh(root: Command) -> str:
@@ -164,9 +158,6 @@ def _zsh_text(text: str) -> str:
     for char in "\\:[]":
         text = text.replace(char, f"\\{char}")
     return text
-
-
-# -- fish
 
 
 def fish(root: Command) -> str:

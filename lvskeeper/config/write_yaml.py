@@ -296,6 +296,7 @@ def _is_text(word: str, *, flag: bool) -> bool:
         return False
     if word in _FLAGS:
         return flag
+    # types-PyYAML gives this method no types
     tag: str = _RESOLVER.resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]
     return tag == _STRING
 

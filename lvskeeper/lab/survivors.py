@@ -9,6 +9,7 @@ import selectors
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, Self, TypeAlias, final
 
@@ -35,15 +36,13 @@ _PATTERN: Final = bytes(range(251)) * 300
 _QUESTION: Final = b"GET / HTTP/1.1\r\nHost: laboratory\r\n\r\n"
 
 
-@final
-class Source:
-    """Sends a block to whoever connects to *port* of a server, then one each *pace* seconds."""
+class _Server(ABC):
+    """Serves connections to *port* of all *servers* in a thread; a context manager, to stop it."""
 
-    def __init__(self, servers: Sequence[Namespace], port: int, pace: float = FOR_EVER) -> None:
+    def __init__(self, servers: Sequence[Namespace], port: int) -> None:
         self._listening = [inside(space.name, lambda: _listen(port)) for space in servers]
-        self._pace = pace
-        self._sent: dict[socket.socket, int] = {}
-        self._lock = threading.Lock()
+        self._bytes: dict[socket.socket, int] = {}
+        """How far in the pattern each connection is."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -54,13 +53,27 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        for sock in (*self._listening, *self._sent):
+        for sock in (*self._listening, *self._bytes):
             sock.close()
+
+    @abstractmethod
+    def _serve(self) -> None:
+        """Do so until :attr:`_stop` is set."""
+
+
+@final
+class Source(_Server):
+    """Sends a block to whoever connects to *port* of a server, then one each *pace* seconds."""
+
+    def __init__(self, servers: Sequence[Namespace], port: int, pace: float = FOR_EVER) -> None:
+        super().__init__(servers, port)
+        self._pace = pace
+        self._lock = threading.Lock()
 
     def speak(self) -> None:
         """Send a block to all."""
         with self._lock:
-            for sock in list(self._sent):
+            for sock in list(self._bytes):
                 self._send(sock)
 
     def _serve(self) -> None:
@@ -73,42 +86,26 @@ class Source:
                     sock, _ = key.data.accept()
                     sock.setblocking(False)
                     with self._lock:
-                        self._sent[sock] = 0
+                        self._bytes[sock] = 0
                         self._send(sock)
                 if time.monotonic() >= due:
                     self.speak()
                     due = time.monotonic() + self._pace
 
     def _send(self, sock: socket.socket) -> None:
-        sent = self._sent[sock]
+        sent = self._bytes[sock]
         try:
-            self._sent[sock] = sent + sock.send(_pattern(sent, BLOCK))
+            self._bytes[sock] = sent + sock.send(_pattern(sent, BLOCK))
         except BlockingIOError:
             pass
         except OSError:
-            del self._sent[sock]
+            del self._bytes[sock]
             sock.close()
 
 
 @final
-class Sink:
+class Sink(_Server):
     """Takes blocks of the pattern on *port* of a server, and says of each whether it is right."""
-
-    def __init__(self, servers: Sequence[Namespace], port: int) -> None:
-        self._listening = [inside(space.name, lambda: _listen(port)) for space in servers]
-        self._got: dict[socket.socket, int] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        for sock in (*self._listening, *self._got):
-            sock.close()
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -118,26 +115,26 @@ class Sink:
                 for key, _ in selector.select(POLL):
                     sock = key.fileobj
                     assert isinstance(sock, socket.socket)
-                    if sock in self._got:
+                    if sock in self._bytes:
                         if not self._take(sock):
                             selector.unregister(sock)
-                            del self._got[sock]
+                            del self._bytes[sock]
                             sock.close()
                         continue
                     sock, _ = sock.accept()
                     sock.setblocking(False)
-                    self._got[sock] = 0
+                    self._bytes[sock] = 0
                     selector.register(sock, selectors.EVENT_READ)
 
     def _take(self, sock: socket.socket) -> bool:
         """Take what has come; return whether the connection goes on."""
-        got = self._got[sock]
+        got = self._bytes[sock]
         try:
             data = sock.recv(1 << 16)
             if not data:
                 return False
-            self._got[sock] = got + len(data)
-            blocks = self._got[sock] // BLOCK - got // BLOCK
+            self._bytes[sock] = got + len(data)
+            blocks = self._bytes[sock] // BLOCK - got // BLOCK
             sock.send(RIGHT * blocks if data == _pattern(got, len(data)) else WRONG)
         except OSError:
             return False

@@ -48,9 +48,8 @@ class DnsQuestion:
 
 def read_values(data: bytes, kind: int) -> set[str]:
     """Return the values of the records of a *kind* in an answer; raise :class:`ProbeError`."""
-    # Here, as few checks need it, and it takes a while.
-    from dns.exception import DNSException  # noqa: PLC0415
-    from dns.message import from_wire  # noqa: PLC0415
+    from dns.exception import DNSException  # noqa: PLC0415 - few checks need it; it takes a while
+    from dns.message import from_wire  # noqa: PLC0415 - as above
 
     try:
         message = from_wire(data, ignore_trailing=True)

@@ -87,9 +87,6 @@ def test_no_secret_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "secret" not in capsys.readouterr().out
 
 
-# -- complete: no field changes in silence
-
-
 IN_TABLE = {"flags", "prefix", "forward"}
 """What the kernel's table shows: not every value of them is one of its own there."""
 
@@ -187,9 +184,6 @@ def test_no_change_of_a_router_is_silent() -> None:
             assert compare_router(old, new), new
             assert compare_router(new, old), new
     assert count > 200
-
-
-# -- true: the roles do what the plan says
 
 
 DIRECTOR = """\

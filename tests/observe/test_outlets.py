@@ -106,9 +106,9 @@ def test_facilities_are_named_as_keepalived_does() -> None:
 
 
 @contextmanager
-def logging_to(file: Path, **more: object) -> Iterator[Log]:
+def logging_to(file: Path, level: Level = Level.INFO) -> Iterator[Log]:
     writer, pid = start_writer(file)
-    log = Log("director", LogSettings(console=False, file=writer, **more))  # type: ignore[arg-type]
+    log = Log("director", LogSettings(console=False, file=writer, level=level))
     try:
         yield log
     finally:
