@@ -8,8 +8,6 @@ from lvskeeper.config.bad import BadValueError
 from lvskeeper.config.keyword import Keyword
 from lvskeeper.config.value_type import Kind, typed
 
-DEFAULT_MODE: Final = 0o600
-
 _MODE: Final = re.compile(r"\A0?[0-7]{3}\Z", re.ASCII)
 _GROUP: Final = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 

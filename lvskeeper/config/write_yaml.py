@@ -29,7 +29,6 @@ _NUMBERISH: Final = re.compile(
 """What YAML 1.2 takes for a number, and 1.1 partly not."""
 _FLAGS: Final = frozenset({"yes", "no", "on", "off", "true", "false"})
 _STRING: Final = "tag:yaml.org,2002:str"
-_BOOL: Final = "tag:yaml.org,2002:bool"
 _ODD: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _RESOLVER: Final = yaml.SafeLoader("")
 

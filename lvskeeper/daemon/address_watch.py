@@ -77,10 +77,6 @@ class AddressWatch:
         index = self._devices.get(device)
         return index is not None and self._placed[address, index] > 0
 
-    def is_there(self, device: str) -> bool:
-        """Return whether there is a device of this name."""
-        return device in self._devices
-
     def _on_news(self) -> None:
         assert self._monitor is not None
         news = self._monitor.drain()

@@ -84,7 +84,10 @@ class Pages:
             return _answer(503, body, "application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        from lvskeeper.observe.exposition import expose  # noqa: PLC0415 - prometheus-client
+        from lvskeeper.observe.exposition import (  # noqa: PLC0415 - prometheus-client
+            CONTENT_TYPE,
+            expose,
+        )
 
         names = [name for text in request.query.getall("names", []) for name in text.split(",")]
         if unknown := [name for name in names if name not in SUITES]:
@@ -95,7 +98,8 @@ class Pages:
             return _answer(503, f"{error.problem.message}\n".encode())
         facts = Facts(snapshot, time.monotonic(), await asyncio.to_thread(read_traffic))
         suites = (Suite.OWN, *(SUITES[name] for name in names))
-        return _answer(200, await asyncio.to_thread(expose, facts, suites))
+        body = await asyncio.to_thread(expose, facts, suites)
+        return web.Response(body=body, headers=HEADERS | {"Content-Type": CONTENT_TYPE})
 
     async def _health(self, _request: web.Request) -> web.Response:
         """Answer 200 while the supervisor answers and every role that runs gives signs of life."""

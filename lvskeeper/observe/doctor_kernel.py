@@ -204,9 +204,7 @@ def helpers(needs: Needs) -> Iterator[Finding]:
             yield ok("state sync", "conntrackd is here")
 
 
-def clock(
-    sources: Path = Path("/sys/devices/system/clocksource/clocksource0"),
-) -> Iterator[Finding]:
+def clock(sources: Path = CLOCK) -> Iterator[Finding]:
     """Yield whether the clock is synchronized, and quick to read."""
     try:
         source = (sources / "current_clocksource").read_text(encoding="ascii").strip()

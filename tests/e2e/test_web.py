@@ -62,8 +62,10 @@ def page(running: Site) -> Path:
 
 
 def scrape(path: Path, query: str = "") -> dict[tuple[str, frozenset[str]], float]:
-    status, _, body = get(path, f"/metrics{query}")
+    status, headers, body = get(path, f"/metrics{query}")
     assert status == 200, body
+    # Without the version a scraper has to guess the format
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
         (sample.name, frozenset(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(body.decode())
