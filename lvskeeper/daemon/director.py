@@ -65,7 +65,7 @@ from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import format_duration
 
 if TYPE_CHECKING:
-    from lvskeeper.observe.flight import DirectorFlight
+    from lvskeeper.observe.probe_records import DirectorFlight
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds that a thread may go on computing while the loop waits for its turn; usually 5 ms."""

@@ -23,8 +23,8 @@ from lvskeeper.health.schedule import TICKS, Wheel, crowd_span, first_delay, fra
 from lvskeeper.health.spec import CheckKind, CheckSpec, ProbeResult, TcpOffer
 from lvskeeper.health.tally import ProbeTally
 from lvskeeper.ipvs.types import DestKey
-from lvskeeper.observe.flight import DirectorFlight, ProbeRecord
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.probe_records import DirectorFlight, ProbeRecord
 from lvskeeper.probes.runner import MAX_PROBES, ProbeRunner
 
 START_RATE: Final = 6400

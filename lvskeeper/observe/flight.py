@@ -10,33 +10,13 @@ from typing import Final, final
 import msgspec
 
 from lvskeeper.observe.diary import Entry
+from lvskeeper.observe.probe_records import DirectorFlight
 from lvskeeper.vrrp.tape import Segment
 
 FORM: Final = 1
 """Number of the file's form."""
 LEVEL: Final = 1
 """Of compression: the supervisor has other things to do."""
-
-
-@final
-class ProbeRecord(msgspec.Struct, frozen=True):
-    """One probe."""
-
-    at: float
-    """Monotonic clock when its result came."""
-    check: str
-    ok: bool
-    phase: str
-    detail: str
-    took: float
-
-
-@final
-class DirectorFlight(msgspec.Struct, frozen=True):
-    """What the director kept: the last results, and further back the last bad ones."""
-
-    latest: tuple[ProbeRecord, ...] = ()
-    bad: tuple[ProbeRecord, ...] = ()
 
 
 @final
