@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve a read-only status page, /status.json, /metrics, /healthz and /readyz at "
         "127.0.0.1:PORT, [::1]:PORT or unix:/PATH",
     )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="run the checks beside the daemon that serves, tell in the log what would be done "
+        "(would_do), and write nothing: no table, rule, address or sysctl, no advert, no mail, no "
+        "script but those of MISC_CHECK; VRRP is not played. The runtime directory is DIR-dry-run",
+    )  # fmt: skip
     add_reading(parser)
     _add_log(parser)
     add_keepalived(parser)
@@ -90,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; return its exit status."""
     if args.config_test is not None:
         return _test(args)
+    if args.dry_run and args.vrrp:
+        raise OperatorError(
+            "--dry-run plays no VRRP, and -P nothing else", status=ExitStatus.CONFIG
+        )
     # A reload or a dump that is asked for during the imports would end the process.
     for number in (SIGNALS["RELOAD"], SIGNALS["STATS"], SIGNALS["STATS_CLEAR"], SIGNALS["JSON"]):
         signal.signal(number, signal.SIG_IGN)
@@ -119,6 +129,13 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
             sock, args.run_dir, log.emit
         ))  # fmt: skip
 
+    def dry_run(sock: socket.socket) -> int:
+        from lvskeeper.daemon.dry_run import dry_run_main  # noqa: PLC0415 - in the child only
+
+        return _play("director", settings, None, lambda log: dry_run_main(
+            sock, args.run_dir, log.emit
+        ))  # fmt: skip
+
     def router(sock: socket.socket) -> int:
         from lvskeeper.daemon.router import router_main  # noqa: PLC0415 - in the child only
 
@@ -126,19 +143,20 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
             sock, args.run_dir, log.emit
         ))  # fmt: skip
 
+    run_dir = dry_run_dir(args.run_dir) if args.dry_run else args.run_dir
     log = Log("supervisor", settings)
     supervisor = Supervisor(
         Settings(
-            args.file, args.run_dir, args.allow_empty, args.config_id, tuple(args.off),
+            args.file, run_dir, args.allow_empty, args.config_id, tuple(args.off),
             compat=bool(args.compat),
             only=_only(args, RoleName.DIRECTOR, RoleName.ROUTER),
             keep_services=args.dont_release_ipvs,
             keep_vips=args.dont_release_vrrp,
-            pid_file=args.pid,
+            pid_file=None if args.dry_run else args.pid,
             web=args.web,
             dump_dir=args.dump_dir,
         ),
-        {RoleName.DIRECTOR: director, RoleName.ROUTER: router},
+        {RoleName.DIRECTOR: dry_run if args.dry_run else director, RoleName.ROUTER: router},
         log.emit,
         cast("TextIO", log),
     )  # fmt: skip
@@ -165,10 +183,15 @@ def _play(
         log.finish(LOG_PATIENCE)
 
 
+def dry_run_dir(run_dir: Path) -> Path:
+    """Return the runtime directory of a dry run beside the daemon that has *run_dir*."""
+    return run_dir.with_name(f"{run_dir.name}-dry-run")
+
+
 def _only(args: argparse.Namespace, director: "RoleName", router: "RoleName") -> "RoleName | None":
     if args.vrrp:
         return router
-    return director if args.check else None
+    return director if args.check or args.dry_run else None
 
 
 def _log_settings(args: argparse.Namespace, writer: int) -> "LogSettings":

@@ -1,11 +1,11 @@
 """What a daemon that starts now would change in the kernel; nothing is written."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lvskeeper.daemon.desired import (
     Prior,
@@ -24,18 +24,21 @@ from lvskeeper.daemon.state import OwnedState, StateFile
 from lvskeeper.errors import OperatorError
 from lvskeeper.fullnat.content import Content
 from lvskeeper.fullnat.ruleset import adopting
+from lvskeeper.health.pool import Serving
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.diff import diff
 from lvskeeper.ipvs.overrides import Orders
-from lvskeeper.ipvs.types import ServiceKey
+from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.links import PlacedAddress, present_addresses
 from lvskeeper.kernel.nft import Nft
 from lvskeeper.units import format_address
 
 if TYPE_CHECKING:
-    from lvskeeper.health.pool import Serving
-    from lvskeeper.ipvs.types import DestKey, Entry
+    from lvskeeper.ipvs.types import Entry
+
+Health: TypeAlias = Mapping[str, tuple[Serving[DestKey], bool]]
+"""By the name of a virtual server, who serves it and whether it has its quorum."""
 
 
 def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
@@ -46,10 +49,12 @@ def is_idle(spec: DirectorSpec, run_dir: Path) -> bool:
     )
 
 
-def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
+def plan(
+    spec: DirectorSpec, client: IpvsClient, run_dir: Path, health: Health | None = None
+) -> list[Change]:
     """Return what a daemon with *spec* would do to this kernel, in its order.
 
-    Health is taken from the table as it stands, as a starting daemon takes it.
+    Without *health* it is taken from the table as it stands, as a starting daemon takes it.
     """
     owned = StateFile(run_dir).load()
     book = OverrideFile(run_dir).load()
@@ -60,36 +65,45 @@ def plan(spec: DirectorSpec, client: IpvsClient, run_dir: Path) -> list[Change]:
     keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
     keys |= set(owned.services)
     actual = client.table(keys)
-    servings: dict[str, Serving[DestKey]] = {}
+    known = dict(health or {})
     awaited: list[Change] = []
-    bound: set[PlacedAddress] = set()
-    for virtual in spec.virtual_servers:
+    for virtual in spec.virtual_servers if health is None else ():
         ordered = orders(virtual)
         prior = prior_of(virtual, actual, owned.past.get(virtual.name), ordered)
         pool = make_pool(virtual, 0.0, prior, ordered)
         pool.start()
-        servings[virtual.name] = pool.serving()
-        if virtual.vip_device and pool.has_quorum:
-            bound |= {(address, virtual.vip_device) for address in virtual.addresses}
+        known[virtual.name] = pool.serving(), pool.has_quorum
         awaited += _awaited(virtual, prior)
     changes = list(_addresses(spec, owned))
     if not client.traits.native_fullnat:
-        served = {
-            key
-            for virtual in spec.virtual_servers
-            if is_served(virtual, servings[virtual.name])
-            for key in virtual.keys
-        }
-        changes += _ruleset(spec, served)
+        changes += _ruleset(spec, _served(spec, known))
     groups = local_pools(spec)
     desired: dict[ServiceKey, Entry] = {}
     for virtual in spec.virtual_servers:
         group = groups.get(virtual.pool)
-        wanted = entries(virtual, servings[virtual.name], group, orders(virtual).gone)
+        wanted = entries(virtual, known[virtual.name][0], group, orders(virtual).gone)
         desired.update({key: render_entry(entry, client.traits) for key, entry in wanted.items()})
     for operation in diff(desired, actual, owned=keys):
         changes.append(Change(str(operation), effect_of(operation)))
-    return [*changes, *_vips(bound, owned), *awaited]
+    return [*changes, *_vips(_bound(spec, known), owned), *awaited]
+
+
+def _served(spec: DirectorSpec, health: Health) -> set[ServiceKey]:
+    return {
+        key
+        for virtual in spec.virtual_servers
+        if is_served(virtual, health[virtual.name][0])
+        for key in virtual.keys
+    }
+
+
+def _bound(spec: DirectorSpec, health: Health) -> set[PlacedAddress]:
+    return {
+        (address, virtual.vip_device)
+        for virtual in spec.virtual_servers
+        if virtual.vip_device and health[virtual.name][1]
+        for address in virtual.addresses
+    }
 
 
 def _awaited(virtual: VirtualServerSpec, prior: Prior | None) -> Iterator[Change]:

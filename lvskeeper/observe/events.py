@@ -522,6 +522,7 @@ class RepeatsSuppressed(Event, frozen=True):
 def catalogue() -> tuple[type[Event], ...]:
     """Return all event classes, sorted by name."""
     # Their classes register themselves
+    import lvskeeper.observe.dry_run_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.fullnat_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.health_events  # noqa: PLC0415 - see above
     import lvskeeper.observe.order_events  # noqa: PLC0415 - see above

@@ -104,7 +104,7 @@ _lvskeeper() {
             ;;
         'run')
             if [[ $cur == -* ]]; then
-                COMPREPLY=($(compgen -W '-h --help -f --file --use-file --run-dir --allow-empty --web -i --config-id --off --compat --log-format --log-level -g --log-file --log-file-format -S --log-facility --log-compat -t --config-test -l --log-console -D --log-detail -P --vrrp -C --check -I --dont-release-ipvs -V --dont-release-vrrp -p --pid -r --vrrp_pid -c --checkers_pid --dump-dir --signum' -- "$cur"))
+                COMPREPLY=($(compgen -W '-h --help -f --file --use-file --run-dir --allow-empty --web --dry-run -i --config-id --off --compat --log-format --log-level -g --log-file --log-file-format -S --log-facility --log-compat -t --config-test -l --log-console -D --log-detail -P --vrrp -C --check -I --dont-release-ipvs -V --dont-release-vrrp -p --pid -r --vrrp_pid -c --checkers_pid --dump-dir --signum' -- "$cur"))
             else
                 :
             fi

@@ -31,6 +31,7 @@ complete -c lvskeeper -n '__fish_seen_subcommand_from run' -s f -l file -l use-f
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l run-dir -x -a '(__fish_complete_directories)' -d 'where the pid file and the state over restarts live'
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l allow-empty -d 'take a configuration without a virtual server or anything of VRRP, at a reload too: all that was served is taken away'
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l web -x -d 'serve a read-only status page, /status.json, /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT or unix:/PATH'
+complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l dry-run -d 'run the checks beside the daemon that serves, tell in the log what would be done (would_do), and write nothing: no table, rule, address or sysctl, no advert, no mail, no script but those of MISC_CHECK'
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -s i -l config-id -x -d 'read the lines that begin with @ID, and not those with another name'
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l off -x -a '$__lvskeeper_codes' -d 'do not tell the warnings with this code, as LK0324'
 complete -c lvskeeper -n '__fish_seen_subcommand_from run' -l compat -x -a keepalived -d 'warn of what keepalived merely logs, in place of refusing the file, and go on without it, as keepalived does'

@@ -240,6 +240,23 @@ def test_logs_go_to_a_file_and_to_the_lines_of_keepalived(unit: Unit) -> None:
     assert "(VI_1) Entering MASTER STATE" in {one.get("message") for one in objects}
 
 
+def test_a_dry_run_is_beside_the_daemon_and_takes_nothing_of_it(unit: Unit, tmp_path: Path) -> None:
+    router = unit.router
+    options = ["--dry-run", "-r", f"{unit.folder}/run/router.pid", "--log-format", "text"]
+    dry = Daemon(unit.host, tmp_path, *options)
+    dry.run_dir = unit.daemon.run_dir
+    dry.command[dry.command.index("--run-dir") + 1] = str(dry.run_dir)
+    with dry:
+        began = dry.wait_for("dry_run_began .*")
+        assert f'beside={dry.run_dir} left_out="VRRP,' in began[0]
+        dry.wait_for("daemon_ready .*vrrp_instances=0")
+        assert dry.run_dir.with_name("run-dry-run").joinpath("lvskeeper.pid").exists()
+        assert dry.stop() == 0
+    assert unit.router == router
+    assert unit.daemon.process.poll() is None
+    assert "192.0.2.10/24" in addresses(unit.host)
+
+
 def test_it_ends_in_order_and_was_denied_nothing(unit: Unit) -> None:
     assert unit.daemon.stop() == 0
     unit.systemd.wait_for("STOPPING=1")
@@ -294,6 +311,11 @@ def test_with_c_vrrp_is_left_alone_and_a_dump_has_none(host: Namespace, tmp_path
         os.kill(daemon.process.pid, 36)
         daemon.wait_for("dump_failed .*No such file")
         assert daemon.stop() == 0
+
+
+def test_a_dry_run_of_vrrp_alone_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--dry-run", "-P"]) == 2
+    assert "plays no VRRP" in capsys.readouterr().err
 
 
 def test_a_test_of_the_configuration_says_nothing_of_a_good_one(

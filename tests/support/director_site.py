@@ -22,6 +22,7 @@ from lvskeeper.daemon.channel import (
     Stopped,
 )
 from lvskeeper.daemon.director import Director
+from lvskeeper.daemon.dry_run import DryRun
 from lvskeeper.daemon.loader import load_file
 from lvskeeper.daemon.questions import Ask, Reply, RoleQuestion
 from lvskeeper.kernel.ipvs import IpvsClient
@@ -46,9 +47,12 @@ def configuration(
 class Site:
     """One life of a director, and what it said."""
 
-    def __init__(self, kernel: FakeIpvs, folder: Path) -> None:
+    def __init__(
+        self, kernel: FakeIpvs, folder: Path, role: type[Director] | type[DryRun] = Director
+    ) -> None:
         self.kernel = kernel
         self.folder = folder
+        self.role = role
         self.events: list[Event] = []
         self.mails: list[Mail] = []
         self.generation = 0
@@ -57,7 +61,7 @@ class Site:
     async def start(self) -> None:
         ours, theirs = socket.socketpair()
         self.channel = await Channel.connect(ours)
-        self.director = Director(
+        self.director = self.role(
             await Channel.connect(theirs),
             self.folder,
             self.events.append,
@@ -124,8 +128,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(kernel: FakeIpvs, folder: Path) -> AsyncIterator[Site]:
-    made = Site(kernel, folder)
+async def site(
+    kernel: FakeIpvs, folder: Path, role: type[Director] | type[DryRun] = Director
+) -> AsyncIterator[Site]:
+    made = Site(kernel, folder, role)
     await made.start()
     try:
         yield made
