@@ -9,6 +9,7 @@ home=/usr/lib/lvskeeper
 python=${PYTHON:-/usr/bin/python3}
 pip=.venv/bin/python
 wheel=${2:-}
+zsh=${ZSH_FUNCTIONS:-/usr/share/zsh/vendor-completions}
 
 fail() { echo "stage: $1" >&2; echo "hint: $2" >&2; exit 4; }
 [ -x $pip ] || fail "there is no .venv" "packaging/bootstrap.sh demo makes it"
@@ -34,6 +35,7 @@ for script in "$stage$home"/bin/*; do
 done
 sed -i "s,$stage,,g; /^command/d" "$stage$home/pyvenv.cfg"
 rm -rf "$stage$home/include"
+rm "$stage$home"/lib/python*/site-packages/lvskeeper-*.dist-info/direct_url.json
 find "$stage$home/lib" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
 find "$stage$home/lib" -name '*.pyi' -delete
 # -s takes the build's place off the names in tracebacks
@@ -51,7 +53,7 @@ put 644 packaging/systemd/lvskeeper.sysusers /usr/lib/sysusers.d/lvskeeper.conf
 put 644 packaging/systemd/lvskeeper.tmpfiles /usr/lib/tmpfiles.d/lvskeeper.conf
 put 644 packaging/systemd/lvskeeper.modules /usr/lib/modules-load.d/lvskeeper.conf
 put 644 packaging/completion/lvskeeper.bash /usr/share/bash-completion/completions/lvskeeper
-put 644 packaging/completion/_lvskeeper /usr/share/zsh/vendor-completions/_lvskeeper
+put 644 packaging/completion/_lvskeeper "$zsh/_lvskeeper"
 put 644 packaging/completion/lvskeeper.fish /usr/share/fish/vendor_completions.d/lvskeeper.fish
 for page in packaging/man/*.[58]; do
     put 644 "$page" "/usr/share/man/man${page##*.}/$(basename "$page")"
