@@ -13,8 +13,8 @@ from lvskeeper import __version__
 from lvskeeper.daemon.questions import NOTHING_TOLD, AskError, Reply
 from lvskeeper.observe.diary import Diary, Entry
 from lvskeeper.observe.events import FlightRecorded, UpkeepFailed
-from lvskeeper.observe.flight import FORM, LEVEL
 from lvskeeper.observe.log import Emit
+from lvskeeper.observe.probe_records import FORM, LEVEL
 from lvskeeper.units import format_duration
 
 FOLDER: Final = "flight"

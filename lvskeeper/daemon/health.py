@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.expiry import ExpiryWatch
-from lvskeeper.daemon.file_checks import FileProber
 from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.health.checker import Checker
 from lvskeeper.health.pool import CheckId, Pool, PoolEffect
@@ -26,6 +25,9 @@ from lvskeeper.ipvs.types import DestKey
 from lvskeeper.observe.log import Emit
 from lvskeeper.observe.probe_records import DirectorFlight, ProbeRecord
 from lvskeeper.probes.runner import MAX_PROBES, ProbeRunner
+
+if TYPE_CHECKING:
+    from lvskeeper.daemon.file_checks import FileProber
 
 START_RATE: Final = 6400
 """Most probes a second; after a stall of the machine all are due at once."""
@@ -41,14 +43,11 @@ OTHER_FILES: Final = 256
 """Open files that the director needs beside those of probes."""
 MAX_LOOKS: Final = 100
 """Targets that are looked at each time, in turn."""
-
 MAX_NOTED: Final = 4000
 """Probes that are remembered for the flight recorder, and as many bad ones."""
 
 ProbeNote: TypeAlias = tuple[float, CheckSpec, ProbeResult]
-
 OnOffer: TypeAlias = Callable[[str, DestKey, TcpOffer], None]
-
 OnEffects: TypeAlias = Callable[[str, list[PoolEffect[DestKey]]], None]
 
 
@@ -102,12 +101,13 @@ class HealthLoop:
         self._age = 0
         self._wheel: Wheel[Target] = Wheel()
         self._scripts = MiscProber()
-        self._files = FileProber(self._on_file, emit)
+        self._emit = emit
+        self._files: FileProber | None = None
         self._expiry = ExpiryWatch(emit)
         self._runner: ProbeRunner[Probe] = ProbeRunner(
             self._on_result,
             limit=room_for_probes(),
-            others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._files.probe},
+            others={CheckKind.MISC: self._scripts.probe, CheckKind.FILE: self._probe_file},
         )
         self._resting: frozenset[str] = frozenset()
         """Virtual servers whose checks rest."""
@@ -146,7 +146,7 @@ class HealthLoop:
                 if checker.spec.file is not None:
                     files.append(checker.spec)
             await breath.taken()
-        self._files.follow(files)
+        self._follow_files(files)
         now = self._loop.time()
         for check_id, checker in fresh:
             if checker.fresh:  # else it was due meanwhile
@@ -205,7 +205,8 @@ class HealthLoop:
         self._looking.cancel()
         await self._runner.close()
         await self._scripts.close()
-        self._files.close()
+        if self._files is not None:
+            self._files.close()
 
     def _join(self, member: Member) -> None:
         """Let *member* be one of those that ask the same."""
@@ -327,6 +328,19 @@ class HealthLoop:
             self._on_offer(member.name, check_id.key, result.offer)
         if result.expires is not None:
             self._expiry.note(member.name, check_id, result.expires)
+
+    def _follow_files(self, specs: list[CheckSpec]) -> None:
+        """Watch the files of *specs*, and no others."""
+        if specs and self._files is None:
+            from lvskeeper.daemon.file_checks import FileProber  # noqa: PLC0415 - few have any
+
+            self._files = FileProber(self._on_file, self._emit)
+        if self._files is not None:
+            self._files.follow(specs)
+
+    async def _probe_file(self, spec: CheckSpec) -> ProbeResult:
+        assert self._files is not None
+        return await self._files.probe(spec)
 
     def _on_file(self, path: str) -> None:
         """Make the targets of a file due, as its number has changed."""

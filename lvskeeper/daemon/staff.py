@@ -18,6 +18,11 @@ from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
 
+SHARED: Final = (
+    "lvskeeper.daemon.roles", "lvskeeper.daemon.router_spec", "lvskeeper.kernel.rtnetlink",
+)  # fmt: skip
+"""What the roles and the loader import, or two of them: once for all, before any is forked."""
+
 STOP_LIMIT: Final = 20.0
 """Seconds that a role may need to take what is ours out of the kernel."""
 
@@ -67,6 +72,8 @@ class Staff:
     def begin(self, tasks: asyncio.TaskGroup) -> None:
         """Do from now on in *tasks* what goes on beside."""
         self._tasks = tasks
+        for name in SHARED:
+            importlib.import_module(name)
 
     def begin_work(self, work: Coroutine[object, object, None]) -> None:
         """Let *work* go on beside."""

@@ -5,18 +5,13 @@ It is JSON, compressed by gzip. The part of the router replays: ``lvskeeper repl
 
 import gzip
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 import msgspec
 
 from lvskeeper.observe.diary import Entry
-from lvskeeper.observe.probe_records import DirectorFlight
+from lvskeeper.observe.probe_records import FORM, DirectorFlight
 from lvskeeper.vrrp.tape import Segment
-
-FORM: Final = 1
-"""Number of the file's form."""
-LEVEL: Final = 1
-"""Of compression: the supervisor has other things to do."""
 
 
 @final

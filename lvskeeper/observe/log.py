@@ -8,16 +8,17 @@ import sys
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol, TextIO, TypeAlias, cast, final
-
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias, cast, final
 
 from lvskeeper.observe.compat import Compat, Line, lines_of
 from lvskeeper.observe.events import Event, Level, LogLinesLost
+from lvskeeper.observe.plain_structlog import structlog
 from lvskeeper.observe.repeats import Repeats
 from lvskeeper.observe.stream import RoleStream
 from lvskeeper.observe.syslog import SyslogStream
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 Emit: TypeAlias = Callable[[Event], None]
 """Where a role sends its events."""
@@ -143,7 +144,7 @@ def _resolve(log_format: LogFormat, stream: Stream) -> LogFormat:
     return LogFormat.KEYVALUE if "JOURNAL_STREAM" in os.environ else LogFormat.JSON
 
 
-def _processors(log_format: LogFormat, *, colors: bool) -> list[Processor]:
+def _processors(log_format: LogFormat, *, colors: bool) -> "list[Processor]":
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     match log_format:
         case LogFormat.KEYVALUE | LogFormat.SYSLOG:
@@ -157,24 +158,24 @@ def _processors(log_format: LogFormat, *, colors: bool) -> list[Processor]:
             return [stamp, _order, structlog.processors.JSONRenderer()]
 
 
-def _order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _order(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     """Put what identifies a line first, so that JSON lines read well unparsed too."""
     head = {key: event.pop(key) for key in ("timestamp", "level", "event", "role")}
     return {**head, **event}
 
 
-def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+def _journal(_logger: "WrappedLogger", _method: str, event: "EventDict") -> str:
     """Render ``<5>event key=value``: the journal takes the priority from the prefix."""
     priority = _LEVELS[event.pop("level")]
     return f"<{priority:d}>{_pairs(event)}"
 
 
-def _text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+def _text(_logger: "WrappedLogger", _method: str, event: "EventDict") -> str:
     """Render ``time level event key=value``."""
     return f"{event.pop('timestamp')} {event.pop('level')} {_pairs(event)}"
 
 
-def _pairs(event: EventDict) -> str:
+def _pairs(event: "EventDict") -> str:
     name = event.pop("event")
     return " ".join([name, *(f"{key}={_value(value)}" for key, value in event.items())])
 

@@ -1,11 +1,16 @@
-"""What the director keeps of its probes for the flight recorder.
+"""The part of the flight recorder's file that is the director's, and what its writer knows.
 
-Apart from the file's form, which knows the tape of the VRRP machines: no director needs those.
+Apart from the rest, which knows the tape of the VRRP machines: who writes needs none of those.
 """
 
-from typing import final
+from typing import Final, final
 
 import msgspec
+
+FORM: Final = 1
+"""Number of the file's form."""
+LEVEL: Final = 1
+"""Of compression: the supervisor has other things to do."""
 
 
 @final
