@@ -68,6 +68,10 @@ BEAT_INTERVAL: Final = 1.0
 LOOK_INTERVAL: Final = 2.0
 """Seconds between two looks at the kernel where no check has changed anything."""
 
+LASTS: Final = 10.0
+"""Seconds until a difference that others have made is told: two daemons check at different moments,
+and what one has done the other finds out soon."""
+
 LOOK_SHARE: Final = 0.1
 """Most of one core that looking may cost; a big table is looked at less often."""
 
@@ -131,8 +135,8 @@ class DryRun:
         self._changed = asyncio.Event()
         self._looking = asyncio.Lock()
         self._told: frozenset[str] = frozenset()
-        self._seen: frozenset[str] = frozenset()
-        """What the last look found."""
+        self._since: dict[str, float] = {}
+        """When each difference that is there was seen first, monotonic seconds."""
         self._rounds = 0
 
     async def run(self) -> None:
@@ -236,18 +240,20 @@ class DryRun:
 
     def _tell(self, changes: Iterable[Change], *, ours: bool, first: bool) -> None:
         found = {change.what: change for change in changes}
-        fresh = found.keys() - self._told
-        if not ours:
-            # Two daemons check at different moments: what one has done, the other finds out soon.
-            fresh &= self._seen
+        now = time.monotonic()
+        self._since = {what: self._since.get(what, now) for what in found}
+        fresh = {
+            what
+            for what, since in self._since.items()
+            if what not in self._told and (ours or now - since >= LASTS)
+        }
         for what, change in found.items():
             if what in fresh:
                 self._emit(events.WouldDo(what, change.impact, change.area))
         if not found and (first or self._told):
             up, servers = self._virtuals.count_up()
             self._emit(events.WouldDoNothing(len(self._virtuals), up, servers))
-        self._seen = frozenset(found)
-        self._told = (self._told & self._seen) | fresh
+        self._told = (self._told & found.keys()) | fresh
 
     async def _watch_addresses(self) -> None:
         while True:

@@ -19,8 +19,8 @@ class DryRunBegan(Event, frozen=True):
 class WouldDo(Event, frozen=True):
     """A daemon in place of this dry run would do this now.
 
-    What follows from a check of ours is told at once; what differs for another reason, as somebody
-    else writes, when it is there at two looks. Each is told once until it is gone.
+    What follows from a check of ours is told at once; what differs as somebody else writes, when it
+    has lasted for 10 s. Each is told once until it is gone.
     """
 
     NAME: ClassVar = "would_do"

@@ -104,6 +104,7 @@ async def test_beside_another_director_it_agrees_or_tells_the_difference(
     kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lvskeeper.daemon.dry_run.LOOK_INTERVAL", 0.1)
+    monkeypatch.setattr("lvskeeper.daemon.dry_run.LASTS", 0.3)
     text = configuration(*PORTS[:2])
     gone = f"delete destination 127.0.0.1:{PORTS[0]}"
     folders = [tmp_path / "theirs", tmp_path / "ours"]
