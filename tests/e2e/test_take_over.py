@@ -1,6 +1,5 @@
 """docs/take-over.md on a real kernel: from keepalived to us, and no connection ends."""
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.keepalived_site import PATIENCE, KeepalivedSite, keepalived_site
 from support.waiting import wait_until
 
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.longlived import LongLived
-from lvskeeper.lab.netns import Namespace
-from lvskeeper.lab.servers import nginx_server
-from lvskeeper.lab.topology import VIPS4, Laboratory, real_server
+from lvskeeper.lab.topology import VIPS4, real_server
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.ipvs, pytest.mark.long, pytest.mark.timeout(300)]
 
 VIP = VIPS4[0]
-PATIENCE = 120.0
 DEAD = "10.1.1.99"
 """A real server that is not there; keepalived takes it out, and so it stays."""
 CONFIG = f"""
@@ -50,47 +47,27 @@ virtual_server {VIP} 80 {{
 
 @dataclass
 class Site:
-    lab: Laboratory
-    file: Path
+    theirs: KeepalivedSite
     run_dir: Path
-    keepalived: "subprocess.Popen[str]"
     client: LongLived
+
+    @property
+    def file(self) -> Path:
+        return self.theirs.file
 
     def lvskeeper(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "lvskeeper", *arguments]
-        return self.lab.director.run(command, check=False, timeout=PATIENCE)
-
-
-def ipvs(director: Namespace) -> str:
-    return director.run(["ipvsadm", "-Ln"]).stdout
+        return self.theirs.lab.director.run(command, check=False, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("take-over")
-    file = folder / "keepalived.conf"
-    file.write_text(CONFIG)
-    with contextlib.ExitStack() as stack:
-        lab = stack.enter_context(Laboratory())
-        lab.router.ip("route add 192.0.2.0/24 via 10.0.0.1")
-        lab.servers[2].ip("route add 192.0.2.0/24 via 10.1.3.1")
-        nginx_server(lab.servers[2], "rs3", 8080, folder / "nginx")
-        command = [
-            "keepalived", "-n", "-C", "-l", "--dont-release-ipvs", "-f", str(file),
-            "-p", str(folder / "k.pid"), "-c", str(folder / "c.pid"),
-        ]  # fmt: skip
-        with (folder / "their.log").open("w") as log:
-            process = lab.director.popen(command, stdout=log, stderr=log)
-        stack.callback(process.kill)
-        wait_until(
-            lambda: VIP in ipvs(lab.director) and DEAD not in ipvs(lab.director),
-            lambda: ipvs(lab.director) + (folder / "their.log").read_text(),
-            limit=PATIENCE,
-            pause=0.2,
-        )
-        client = stack.enter_context(LongLived(lab.client, VIP, 80, patience=PATIENCE))
-        wait_until(lambda: client.answers, lambda: client.error, limit=PATIENCE)
-        yield Site(lab, file, folder / "run", process, client)
+    with keepalived_site(folder, CONFIG, 3) as theirs:
+        theirs.wait_for(lambda table: VIP in table and DEAD not in table)
+        with LongLived(theirs.lab.client, VIP, 80, patience=PATIENCE) as client:
+            wait_until(lambda: client.answers, lambda: client.error, limit=PATIENCE)
+            yield Site(theirs, folder / "run", client)
 
 
 def test_the_file_is_right(site: Site) -> None:
@@ -110,10 +87,9 @@ def test_doctor_tells_of_keepalived(site: Site) -> None:
 
 
 def test_no_connection_ends_and_nothing_is_written(site: Site) -> None:
-    site.keepalived.terminate()
-    site.keepalived.wait(60)
-    assert VIP in ipvs(site.lab.director)
-    with Daemon(site.lab.director, site.file, site.run_dir) as daemon:
+    site.theirs.stop()
+    assert VIP in site.theirs.table()
+    with Daemon(site.theirs.lab.director, site.file, site.run_dir) as daemon:
         ready = daemon.start()
         assert ready is not None
         assert ready.fields["operations"] == 0
@@ -121,7 +97,7 @@ def test_no_connection_ends_and_nothing_is_written(site: Site) -> None:
         assert (adopted.fields["services"], adopted.fields["down"]) == (1, 1)
         before = site.client.answers
         wait_until(lambda: site.client.answers > before + 3, lambda: site.client.error, limit=60)
-        assert DEAD not in ipvs(site.lab.director)
+        assert DEAD not in site.theirs.table()
         assert site.client.error == ""
         assert daemon.stop() == 0
-    assert VIP not in ipvs(site.lab.director)
+    assert VIP not in site.theirs.table()
