@@ -13,7 +13,7 @@ from lvskeeper.observe.compat import lines_of
 from lvskeeper.observe.events import RealServerDown, catalogue
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = ("operate.md", "take-over.md")
+GUIDES = ("operate.md", "take-over.md", "first-hour.md")
 TEXTS = {name: (DOCS / name).read_text() for name in GUIDES}
 ALL = "\n".join(TEXTS.values())
 BLOCKS = re.findall(r"^```\n(.*?)^```", TEXTS["operate.md"], re.DOTALL | re.MULTILINE)
@@ -36,8 +36,8 @@ def test_the_configurations_are_right(tmp_path: Path, number: int, node: str) ->
 
 def commands() -> list[str]:
     """Return the calls of lvskeeper in code and in text, without shell around them."""
-    found = re.findall(r"(?:^ {4,}|`|&& )(lvskeeper [^`\n#&;|]*)", ALL, re.MULTILINE)
-    return sorted({one.strip() for one in found})
+    found = re.findall(r"(?:^ {4,}|^# |`|&& )(lvskeeper [^`\n#&;|]*)", ALL, re.MULTILINE)
+    return sorted({one.replace("2>/dev/null", "").strip() for one in found})
 
 
 @pytest.mark.parametrize("command", commands())

@@ -51,9 +51,11 @@ PLACES = (
     "set -e; mount -t tmpfs own /mnt; mkdir /mnt/upper /mnt/work;"
     "mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work own /etc;"
     "mount -t tmpfs own /run;"
-    "mkdir -p /etc/keepalived /etc/lvskeeper; cp {file} {kept}; exec bash --norc"
+    "mkdir -p /etc/keepalived /etc/lvskeeper; cp {file} {kept};"
+    "echo lvskeeper:x:990: >> /etc/group; exec bash --norc"
 )
-"""The shell has files of its own in /etc and /run, under their usual names."""
+"""The shell has files of its own in /etc and /run, under their usual names, and the group that the
+package makes."""
 
 
 @dataclass
