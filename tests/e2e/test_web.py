@@ -1,14 +1,14 @@
 """The read-only page, metrics and health of a daemon that runs VRRP, on a unix socket."""
 
-import http.client
 import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from support import scraping
 from support.commands import command
+from support.scraping import get
 from support.vrrp_lan import wait_until
 from support.vrrp_site import Site, instance, site
 
@@ -18,29 +18,6 @@ from lvskeeper.observe.metric import Suite
 from lvskeeper.observe.metrics import METRICS, series_of
 
 pytestmark = pytest.mark.root
-
-
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(str(self.path))
-
-
-def get(
-    path: Path, what: str, method: str = "GET", host: str = "localhost"
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = Unix(path)
-    try:
-        connection.request(method, what, headers={"Host": host})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
-    finally:
-        connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +39,10 @@ def page(running: Site) -> Path:
 
 
 def scrape(path: Path, query: str = "") -> dict[tuple[str, frozenset[str]], float]:
-    status, headers, body = get(path, f"/metrics{query}")
-    assert status == 200, body
-    # Without the version a scraper has to guess the format
-    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
-        (sample.name, frozenset(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
+        (name, frozenset(labels.values())): value
+        for name, samples in scraping.scrape(path, query).items()
+        for labels, value in samples
     }
 
 
