@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Final, TextIO, TypeVar, assert_never, final
 import msgspec
 
 from lvskeeper import __version__
+from lvskeeper.daemon.applier import Applier
 from lvskeeper.daemon.channel import (
     Applied,
-    Apply,
     Beat,
     DirectorBeat,
     Failed,
     Loaded,
     Mail,
     Report,
-    Stopped,
     SyncRole,
     Told,
 )
@@ -62,9 +61,6 @@ from lvskeeper.units import format_duration
 
 if TYPE_CHECKING:
     from lvskeeper.daemon.mail import MailQueue
-
-APPLY_LIMIT: Final = 120.0
-"""Seconds that a role may need for one configuration."""
 
 MAIL_PATIENCE: Final = 5.0
 """Seconds that mails which wait get at a stop."""
@@ -119,8 +115,6 @@ class Supervisor:
         emit = self._recorder.tee("supervisor", emit)
         self._emit = emit
         self._report = report
-        self._generation = 0
-        self._sync: SyncRole | None = None
         self._mails: MailQueue | None = None
         self._stop_reason = ""
         self._wake = asyncio.Event()
@@ -135,6 +129,7 @@ class Supervisor:
             emit,
             run_dir=settings.run_dir,
         )
+        self._applier = Applier(self._staff, self._desk, emit)
         self._reception = Reception(settings.run_dir, emit, self._desk.answer, settings.web)
 
     async def run(self) -> ExitStatus:
@@ -228,7 +223,7 @@ class Supervisor:
             )
             return loaded.status
         self._warn(loaded)
-        answer = await self._apply_all(loaded)
+        answer = await self._applier.apply(loaded)
         match answer:
             case Applied():
                 self._reloads.on_applied(loaded)
@@ -255,7 +250,7 @@ class Supervisor:
             dead = next((post for post in reversed(self._staff.posts.values()) if post.died), None)
             if dead is not None:
                 dead.died = False
-                await self._unless_stopped(self._revive(dead))
+                await self._unless_stopped(self._applier.revive(dead))
             elif (order := self._reloads.take()) is not None:
                 await self._unless_stopped(self._reload(order))
             else:
@@ -297,7 +292,7 @@ class Supervisor:
             order.settle(refusal(loaded))
             return None
         self._warn(loaded)
-        answer = await self._apply_all(loaded)
+        answer = await self._applier.apply(loaded)
         if isinstance(answer, Failed):
             self._emit(events.ApplyFailed(answer.message, answer.hint))
             order.settle(ReloadView(applied=False, message=answer.message))
@@ -329,52 +324,6 @@ class Supervisor:
             self._report.write(loaded.report)
             self._report.flush()
 
-    async def _apply_all(self, loaded: Loaded) -> Applied | Failed:
-        """Give each role its part; where one cannot take it, those before it get theirs back."""
-        wanted = {RoleName.DIRECTOR: loaded.spec, RoleName.ROUTER: loaded.router}
-        total = Applied(self._generation)
-        done: list[tuple[Post, msgspec.Raw]] = []
-        for post in self._staff.posts.values():
-            before, spec = post.spec, wanted[post.name]
-            if spec == NOTHING:
-                await self._dismiss(post)
-                continue
-            answer = await self._apply(post, spec)
-            if isinstance(answer, Failed):
-                for earlier, old in reversed(done):
-                    if old != NOTHING:
-                        await self._apply(earlier, old)
-                return answer
-            done.append((post, before))
-            total = _sum(total, answer)
-        return total
-
-    async def _apply(self, post: Post, spec: msgspec.Raw) -> Applied | Failed:
-        """Let the role of *post* do *spec*; one that did half of it is killed, and starts anew."""
-        role = await self._staff.man(post)
-        self._generation += 1
-        try:
-            answer = await role.ask(Apply(self._generation, spec), APPLY_LIMIT)
-        except (ConnectionError, TimeoutError) as error:
-            answer = Failed(
-                self._generation,
-                f"the {post.name} role did not apply the configuration: "
-                f"{str(error) or 'no answer'}",
-                "Look for its traceback above.",
-                ExitStatus.INTERNAL,
-                intact=False,
-            )
-        assert not isinstance(answer, Stopped)
-        if isinstance(answer, Applied):
-            post.spec = spec
-            self._desk.on_applied(self._generation)
-            if post is self._staff.director and self._sync is not None:
-                self._staff.tell(post, self._sync)
-        elif not answer.intact:
-            # A new one brings back what was applied last.
-            role.kill()
-        return answer
-
     def _on_news(self, post: Post, news: News) -> None:
         match news:
             case Beat():
@@ -383,8 +332,7 @@ class Supervisor:
                 if post is self._staff.director:
                     self._staff.tell(self._staff.router, DirectorBeat())
             case SyncRole():
-                self._sync = news
-                self._staff.tell(self._staff.director, news)
+                self._applier.follow(news)
             case Mail():
                 self._post_mail(news)
             case Told():
@@ -406,29 +354,6 @@ class Supervisor:
             self._emit(vrrp_events.MailSent(detail))
         else:
             self._emit(vrrp_events.MailFailed(detail))
-
-    async def _revive(self, post: Post) -> None:
-        """Start a role again; it adopts what the dead one left in the kernel."""
-        if post.spec == NOTHING:
-            return  # its first configuration was its end, or a reload has no work for it any more
-        await self._staff.rest(post)
-        answer = await self._apply(post, post.spec)
-        match answer:
-            case Applied():
-                self._emit(events.RoleRevived(post.name, answer.operations))
-            case Failed():
-                self._emit(events.ApplyFailed(answer.message, answer.hint))
-                if post.role is not None:
-                    post.role.kill()
-
-    async def _dismiss(self, post: Post) -> None:
-        """Let a role take what is ours out of the kernel and end; tell what is left there."""
-        role = await self._staff.relieve(post)
-        post.spec = NOTHING
-        if role is not None:
-            _kept, left = await self._staff.end(role, remove=True)
-            for reason in left:
-                self._emit(events.StopIncomplete(reason))
 
     async def _stop(self, *, remove: bool) -> ExitStatus:
         """End the roles, which take what is ours out of the kernel if they are to *remove* it.
@@ -462,15 +387,3 @@ class Supervisor:
             self._emit(events.StopIncomplete(reason))
         self._emit(events.DaemonStopped(kept, format_duration(time.monotonic() - started)))
         return ExitStatus.KERNEL if left else ExitStatus.OK
-
-
-def _sum(total: Applied, answer: Applied) -> Applied:
-    return Applied(
-        answer.generation,
-        total.operations + answer.operations,
-        total.refused + answer.refused,
-        total.virtual_servers + answer.virtual_servers,
-        total.real_servers + answer.real_servers,
-        total.instances + answer.instances,
-        total.changes | answer.changes,
-    )
