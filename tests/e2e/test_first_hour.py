@@ -1,7 +1,7 @@
 """docs/first-hour.md, replayed: its commands in the laboratory say what the page shows.
 
 On a kernel with IPVS the machine is served by keepalived; elsewhere a table in memory stands in for
-both. ``LVSKEEPER_RECORD=1`` prints the session as it really went.
+both. A failure has the session as it really went in its captured output.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.console import PROMPT, Shell, Step, differences, is_as_shown, steps_of
+from support.console import PROMPT, Shell, ShellError, Step, differences, is_as_shown, steps_of
 from support.fake_ipvs import FakeIpvs
 from support.keepalived_site import keepalived_site, route_back, start_server, stop_servers
 from support.table_server import TableServer
@@ -178,7 +178,7 @@ def test_the_session_goes_as_the_page_shows_it(machine: Machine, shell: Shell) -
         "systemctl disable --now keepalived": machine.leave,
         "systemctl enable --now lvskeeper": lambda: start_daemon(shell),
     }
-    session, wrong = [], []
+    wrong = []
     for step in steps_of(PAGE.read_text()):
         if step.command in played:
             played[step.command]()
@@ -187,11 +187,9 @@ def test_the_session_goes_as_the_page_shows_it(machine: Machine, shell: Shell) -
             said = say(shell, step)
             if machine.client is None and step.command.startswith("lvskeeper doctor"):
                 said[:2] = step.shown[:2]  # modules and dialect are those of a kernel without ip_vs
-        session += [f"{PROMPT}{step.command}", *said]
+        sys.stdout.writelines(f"{line}\n" for line in (f"{PROMPT}{step.command}", *said))
         if not is_as_shown(step.shown, said):
             wrong.append(differences(step, said))
-    if os.environ.get("LVSKEEPER_RECORD"):
-        print("\n".join(session), file=sys.__stderr__)
     assert not wrong, "\n\n".join(wrong)
     if machine.client is not None:
         assert not machine.client.error
@@ -202,7 +200,10 @@ def say(shell: Shell, step: Step) -> list[str]:
     """Return what the command says; one that only looks is repeated until it is as shown."""
     deadline = time.monotonic() + SHOWN_WITHIN
     while True:
-        said = shell.run(step.command, PATIENCE)
+        try:
+            said = shell.run(step.command, PATIENCE)
+        except ShellError as error:
+            return [str(error)]
         looks = LOOKS.match(f"{step.command} ") is not None
         if not looks or is_as_shown(step.shown, said) or time.monotonic() > deadline:
             return said

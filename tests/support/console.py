@@ -2,7 +2,7 @@
 
 A session is a fenced block of the kind ``console``: lines that begin with ``# `` are commands, the
 lines behind each are what it prints. ``...`` alone on a line stands for any lines, at the end of a
-line for any rest of it. Times, lengths of time and process ids are told apart nowhere, nor are
+line for any rest of it. Times, lengths of time, process ids and versions are all alike, and so are
 spaces: columns are as wide as what they hold.
 """
 
@@ -24,6 +24,7 @@ _VARYING: Final = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+", "TIME"),
     (r"\b\d+(?:\.\d+)? (?:ms|s|min|h|d)\b(?: \d+ (?:s|min|h)\b)?", "AGE"),
     (r"\bpid \d+", "PID"),
+    (r"\blvskeeper \d+\.\d+\.\d+", "VERSION"),
 )
 
 
@@ -78,6 +79,10 @@ def differences(step: Step, said: Sequence[str]) -> str:
     return f"line {step.line}: {PROMPT}{step.command}\n" + "\n".join(lines)
 
 
+class ShellError(Exception):
+    """A command that did not end, or that has ended the shell."""
+
+
 class Shell:
     """A bash that runs one command after the other, with everything that they leave behind."""
 
@@ -119,8 +124,8 @@ class Shell:
                 break
             data = os.read(descriptor, 65536).decode(errors="replace")
             if not data:
-                raise AssertionError(f"{command}: the shell has ended: {kept}")
+                raise ShellError(f"{command}: the shell has ended: {kept}")
             kept += data
             if kept.endswith(f"\n{MARK}\n"):
                 return kept.removesuffix(f"\n{MARK}\n")
-        raise AssertionError(f"{command}: not done within {limit:g} s; so far: {kept}")
+        raise ShellError(f"{command}: not done within {limit:g} s; so far: {kept}")
