@@ -4,7 +4,7 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help demo test kernels lint bench boots schedules fuzz package package-test ready-demo ready-test clean
+.PHONY: help demo test kernels lint bench boots schedules fuzz package package-test ready-demo ready-test ready-package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,14 +36,17 @@ fuzz: ready-test ## a million inputs for the configuration language (half an hou
 package: ready-demo ## build the wheel and the Debian package into dist/
 	@packaging/deb.sh
 
-package-test: ready-test ## install the package in a clean Debian, boot, upgrade and remove it (6 minutes)
-	@$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/package/package_test.py
+package-test: ready-package ## install .deb and rpm in clean machines, boot, upgrade, remove; run the image (10 minutes)
+	@$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/package/*_test.py
 
 ready-demo:
 	@packaging/bootstrap.sh demo
 
 ready-test:
 	@packaging/bootstrap.sh test
+
+ready-package:
+	@packaging/bootstrap.sh package
 
 clean: ## remove what was made here: .venv, caches
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Makes a machine ready for `make demo` (bootstrap.sh demo) or `make test` (bootstrap.sh test):
-# missing Debian packages, then the virtual environment in .venv. Quick where nothing is missing.
+# Makes a machine ready for `make demo` (bootstrap.sh demo), `make test` (bootstrap.sh test) or
+# `make package-test` (bootstrap.sh package): missing Debian packages, then the virtual environment
+# in .venv. Quick where nothing is missing.
 # It changes nothing on the machine but packages, and no service is started or left enabled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-purpose=${1:?demo or test}
+purpose=${1:?demo, test or package}
 python=/usr/bin/python3
 
 say() { echo "bootstrap: $*"; }
@@ -22,7 +23,8 @@ needs_vm() {
 
 wanted_packages() {
     local purposes="all" architecture
-    [ "$purpose" = test ] && purposes+=" test"
+    [ "$purpose" = demo ] || purposes+=" test"
+    [ "$purpose" = package ] && purposes+=" package"
     if needs_vm; then
         architecture=$(dpkg --print-architecture)
         purposes+=" vm vm-$architecture"
@@ -88,7 +90,8 @@ debian_packages() {
 # Other systems: we do not know their packages, so we say what is missing and let a person decide.
 other_system() {
     local tool missing=() tools=("$python" ip nft conntrack conntrackd ipvsadm modprobe)
-    [ "$purpose" = test ] && tools+=(keepalived nginx tshark vrrpd)
+    [ "$purpose" = demo ] || tools+=(keepalived nginx tshark vrrpd)
+    [ "$purpose" = package ] && tools+=(buildah debootstrap dpkg-deb rpmbuild rpmlint)
     needs_vm && tools+=("qemu-system-$(uname -m)" busybox)
     PATH=$PATH:/usr/sbin:/sbin:/usr/lib/frr:/usr/libexec/frr
     for tool in "${tools[@]}"; do
@@ -100,7 +103,7 @@ other_system() {
 
 virtual_environment() {
     local extra=lab stamp
-    [ "$purpose" = test ] && extra=dev
+    [ "$purpose" = demo ] || extra=dev
     stamp=.venv/.lvskeeper-$extra
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "$("$python" --version) is too old" "lvskeeper needs Python 3.11, as in Debian 12"

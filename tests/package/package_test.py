@@ -4,7 +4,6 @@ It needs root, debootstrap, the network for Debian's packages, and some minutes.
 host's, and may be without ip_vs: what is served is VRRP.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,42 +12,13 @@ from pathlib import Path
 
 import pytest
 from support.debian_box import ROOT, Machine
+from support.packaged import CONFIG, FILE, UNIT, addresses, becomes_master, journal, show
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
-CONFIG = """
-global_defs {
-    vrrp_rt_priority 50
-    vrrp_no_swap
-}
-vrrp_instance VI_1 {
-    version 3
-    state BACKUP
-    interface eth0
-    virtual_router_id 51
-    priority 150
-    advert_int 0.1
-    virtual_ipaddress {
-        192.0.2.10/24
-    }
-}
-"""
-FILE = "etc/lvskeeper/lvskeeper.conf"
-UNIT = "lvskeeper.service"
 EXPOSURE = 2.6
 """What systemd 252 gives; what is left are the network's own rights."""
-
-
-@pytest.fixture(scope="module")
-def package() -> Path:
-    given = os.environ.get("LVSKEEPER_DEB")
-    if given:
-        return Path(given)
-    done = subprocess.run(
-        [ROOT / "packaging/deb.sh"], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return ROOT / done.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +26,7 @@ def machine(package: Path) -> Iterator[Machine]:
     assert shutil.which("debootstrap"), "apt-get install debootstrap"
     with Machine() as made:
         shutil.copy(package, made.root / "root/lvskeeper.deb")
-        made.chroot("apt-get", "update", "-qq")
-        made.chroot(
-            "apt-get", "install", "-y", "-qq", "--no-install-recommends", "/root/lvskeeper.deb",
-            DEBIAN_FRONTEND="noninteractive",
-        )  # fmt: skip
+        made.install("/root/lvskeeper.deb")
         yield made
 
 
@@ -70,24 +36,6 @@ def booted(machine: Machine) -> Machine:
     machine.boot()
     machine.run("systemctl", "enable", "--now", UNIT)
     return machine
-
-
-def show(machine: Machine, name: str) -> str:
-    return machine.run("systemctl", "show", "-P", name, UNIT).stdout.strip()
-
-
-def addresses(machine: Machine) -> str:
-    return machine.run("ip", "-br", "address", "show", "dev", "eth0").stdout
-
-
-def journal(machine: Machine) -> str:
-    machine.run("journalctl", "--sync")
-    return machine.run("journalctl", "-u", UNIT, "-o", "cat").stdout
-
-
-def becomes_master(machine: Machine) -> None:
-    wait_until(lambda: show(machine, "StatusText") == "MASTER 1/1", "no master", limit=60)
-    assert "192.0.2.10/24" in addresses(machine)
 
 
 def test_what_was_installed_is_whole_and_has_its_user(machine: Machine) -> None:

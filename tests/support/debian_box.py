@@ -13,8 +13,9 @@ from support.waiting import wait_until
 ROOT: Final = Path(__file__).parents[2]
 RELEASE: Final = "bookworm"
 MIRROR: Final = "http://deb.debian.org/debian"
+BASE: Final = ROOT / f".cache/base-{RELEASE}.tar"
 CACHE: Final = ROOT / f".cache/chroot-{RELEASE}.tar"
-PACKAGES: Final = "ca-certificates,dbus,logrotate,systemd,systemd-sysv"
+PACKAGES: Final = ("ca-certificates", "dbus", "logrotate", "systemd", "systemd-sysv")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT: Final = """
@@ -43,6 +44,26 @@ exec env -i container=lvskeeper PATH="$PATH" chroot "$root" /lib/systemd/systemd
 """What is done inside the namespaces before systemd is process 1 there."""
 
 
+def base() -> Path:
+    """Return a tar file of the least Debian there is, near to the image debian:bookworm-slim."""
+    if not BASE.exists():
+        with tempfile.TemporaryDirectory(prefix="lvskeeper-base-") as folder:
+            made = Path(folder) / "made"
+            subprocess.run(
+                ["debootstrap", "--variant=minbase", RELEASE, made, MIRROR],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            _pack(made, BASE)
+    return BASE
+
+
+def _pack(root: Path, file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    draft = file.with_suffix(".new")
+    subprocess.run(["tar", "-cpf", draft, "-C", root, "."], check=True)
+    draft.replace(file)
+
+
 class Machine:
     """A context manager that leaves nothing behind; it boots when it is told to."""
 
@@ -54,15 +75,19 @@ class Machine:
         self._init = 0
 
     def __enter__(self) -> Self:
-        if not CACHE.exists():
-            self._bootstrap()
         self.root.mkdir()
-        subprocess.run(["tar", "-xpf", CACHE, "-C", self.root], check=True)
+        whole = CACHE.exists()
+        start = CACHE if whole else base()
+        subprocess.run(["tar", "-xpf", start, "-C", self.root], check=True)
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
         # Nothing is started before systemd runs
         guard = self.root / "usr/sbin/policy-rc.d"
         guard.write_text("#!/bin/sh\nexit 101\n")
         guard.chmod(0o755)
+        if not whole:
+            self.install(*PACKAGES)
+            self.chroot("apt-get", "clean")
+            _pack(self.root, CACHE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,6 +106,14 @@ class Machine:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in it without booting it."""
         return self._run(["chroot", str(self.root), *argv], check, environment)
+
+    def install(self, *packages: str) -> None:
+        """Install Debian packages, or files of some, with what they depend on and nothing more."""
+        self.chroot("apt-get", "update", "-qq")
+        self.chroot(
+            "apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages,
+            DEBIAN_FRONTEND="noninteractive",
+        )  # fmt: skip
 
     def run(self, *argv: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command in the booted machine."""
@@ -121,18 +154,6 @@ class Machine:
         if (CGROUPS / "cgroup.controllers").exists():
             return [CGROUPS / self._name]
         return [CGROUPS / "systemd" / self._name, CGROUPS / "unified" / self._name]
-
-    def _bootstrap(self) -> None:
-        made = self._folder / "made"
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, made, MIRROR],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        CACHE.parent.mkdir(exist_ok=True)
-        draft = CACHE.with_suffix(".new")
-        subprocess.run(["tar", "-cpf", draft, "-C", made, "."], check=True)
-        draft.replace(CACHE)
-        shutil.rmtree(made)
 
     def _run(
         self, argv: Sequence[str], check: bool, environment: dict[str, str]
