@@ -42,6 +42,11 @@ def format_endpoint(address: Address, port: int) -> str:
     return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
+def format_count(count: int, name: str) -> str:
+    """Return a number of things as one says it: ``1 warning``, ``3 warnings``."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as an operator reads it: ``0.8 ms``, ``340 ms``, ``3 min 5 s``."""
     if seconds < 0.01:

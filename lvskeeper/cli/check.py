@@ -5,6 +5,8 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
+from lvskeeper.units import format_count
+
 if TYPE_CHECKING:
     from lvskeeper.config.load import Loaded
     from lvskeeper.config.model import Config
@@ -116,18 +118,18 @@ def _print_text(path: str, loaded: "Loaded", *, github: bool) -> None:
 
     render = render_github if github else render_text
     out = [render(one) for one in loaded.diagnostics]
-    warnings = _plural(len(loaded.warnings), "warning")
+    warnings = format_count(len(loaded.warnings), "warning")
     if loaded.switched_off:
         warnings += f", {loaded.switched_off} switched off"
     if loaded.config is None:
         if loaded.relaxable:
             out.append(f"{path}: note: {HINT}")
-        out.append(f"{path}: refused: {_plural(len(loaded.errors), 'error')}, {warnings}")
+        out.append(f"{path}: refused: {format_count(len(loaded.errors), 'error')}, {warnings}")
     else:
         out += [f"{path}: note: {note}" for note in _notes(loaded.config)]
         counts = _counts(loaded.config)
         parts = [
-            _plural(count, name.removesuffix("s").replace("_", " ").replace("vrrp", "VRRP"))
+            format_count(count, name.removesuffix("s").replace("_", " ").replace("vrrp", "VRRP"))
             for name, count in counts.items()
             if count or name != "vrrp_instances"
         ]
@@ -155,7 +157,3 @@ def _notes(config: "Config") -> list[str]:
     from lvskeeper.daemon.rooms import rooms_of  # noqa: PLC0415 - seldom needed
 
     return [str(room) for room in rooms_of(compile_director(config))]
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"

@@ -11,7 +11,7 @@ from lvskeeper.cli.client import Client, add_run_dir, problem_of
 from lvskeeper.cli.orders import duration
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.snapshot import ReloadView
-from lvskeeper.units import format_duration
+from lvskeeper.units import format_count, format_duration
 
 LIMIT: Final = 320.0
 """Seconds to wait; the daemon gives up before."""
@@ -59,12 +59,15 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(view: ReloadView) -> str:
     """Return what a reload did, in one line or two."""
-    done = ", ".join(f"{count} {kind}" for kind, count in view.changes.items())
-    serves = f"{view.virtual_servers} virtual servers, {view.real_servers} real servers"
-    if view.instances:
-        serves += f", {view.instances} VRRP instances"
-    text = f"{view.message} in {format_duration(view.took)}: {done or 'nothing to change'}"
+    done = ", ".join(f"{kind}: {count}" for kind, count in view.changes.items())
+    serves = ", ".join([
+        format_count(view.virtual_servers, "virtual server"),
+        format_count(view.real_servers, "real server"),
+        *([format_count(view.instances, "VRRP instance")] if view.instances else []),
+    ])  # fmt: skip
+    text = f"{view.message} in {format_duration(view.took)}; {done or 'nothing to change'}"
     if view.refused:
         text += f"; the kernel refused {view.refused}, see the log"
-    warned = f"; {len(view.warnings)} warnings, see lvskeeper check" if view.warnings else ""
+    warnings = format_count(len(view.warnings), "warning")
+    warned = f"; {warnings}, see lvskeeper check" if view.warnings else ""
     return f"{text}\nserves {serves}{warned}"

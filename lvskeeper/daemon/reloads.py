@@ -18,7 +18,7 @@ from lvskeeper.daemon.questions import AskError
 from lvskeeper.observe import events, order_events
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.snapshot import MAX_LINES, ReloadView
-from lvskeeper.units import format_duration
+from lvskeeper.units import format_count, format_duration
 
 MAX_WAITING: Final = 16
 """Reloads that may wait for their turn."""
@@ -149,10 +149,9 @@ class Reloads:
 
 def refusal(loaded: Loaded) -> ReloadView:
     """Return the answer for a file with errors."""
-    count = len(loaded.errors)
     return ReloadView(
         applied=False,
-        message=f"the file has {count} error{'s' if count > 1 else ''}; nothing was changed",
+        message=f"the file has {format_count(len(loaded.errors), 'error')}; nothing was changed",
         warnings=loaded.warnings[:MAX_LINES],
         errors=loaded.errors[:MAX_LINES],
     )

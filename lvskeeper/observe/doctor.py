@@ -11,7 +11,7 @@ from typing import Final, final
 
 from lvskeeper.ipvs.types import Family
 from lvskeeper.observe.views import StateSyncView
-from lvskeeper.units import Address
+from lvskeeper.units import Address, format_count
 
 
 @final
@@ -122,15 +122,9 @@ def render(findings: Iterable[Finding], *, colors: bool = False) -> str:
         lines.append(f"{mark} {one.topic:<{width}}  {one.text}")
         if one.command:
             lines.append(f"{'':8} {'':<{width}}  -> {one.command}")
-    counts = [sum(one.verdict is verdict for one in findings) for verdict in Verdict]
-    lines.append(
-        f"{counts[0]} ok, {_plural(counts[1], 'warning')}, {_plural(counts[2], 'problem')}"
-    )
+    ok, *bad = (sum(one.verdict is verdict for one in findings) for verdict in Verdict)
+    lines.append(", ".join([f"{ok} ok", *map(format_count, bad, ("warning", "problem"))]))
     return "\n".join(lines)
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def carried(sync: StateSyncView) -> Finding:

@@ -116,7 +116,7 @@ async def test_a_reload_tells_what_it_did_and_can_be_confirmed(
     status, out, _ = await command("reload", "--wait")
     assert status == ExitStatus.OK
     assert out.startswith("applied and verified in ")
-    assert ": 1 real servers removed\nserves 1 virtual servers, 2 real servers" in out
+    assert "; real servers removed: 1\nserves 1 virtual server, 2 real servers" in out
     daemon.file.write_text(configuration(*PORTS))
     status, out, _ = await command("reload", "--confirm", "60s")
     assert "rolled back in 60.0 s unless confirmed: lvskeeper confirm" in out
