@@ -149,6 +149,7 @@ def _serve(args: argparse.Namespace, writer: int) -> int:
         Settings(
             args.file, run_dir, args.allow_empty, args.config_id, tuple(args.off),
             compat=bool(args.compat),
+            dry_run=args.dry_run,
             only=_only(args, RoleName.DIRECTOR, RoleName.ROUTER),
             keep_services=args.dont_release_ipvs,
             keep_vips=args.dont_release_vrrp,

@@ -64,8 +64,10 @@ class Desk:
         emit: Emit,
         *,
         run_dir: Path,
+        dry_run: bool = False,
     ) -> None:
         self._staff = staff
+        self._dry_run = dry_run
         self._reloads = reloads
         self._emit = emit
         self.recorder: Final = recorder
@@ -185,6 +187,7 @@ class Desk:
             unconfirmed=None if deadline is None else max(0.0, deadline - now),
             last_reload=self.last_reload,
             roles=tuple(_role_view(post, now) for post in self._staff.posts.values()),
+            dry_run=self._dry_run,
         )
 
 

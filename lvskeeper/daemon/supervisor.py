@@ -84,6 +84,8 @@ class Settings:
     """Codes of the warnings that are not told."""
     compat: bool = False
     """Be as lenient with the file as keepalived."""
+    dry_run: bool = False
+    """The director only tells what it would do; for those who ask how things are."""
     only: RoleName | None = None
     """Serve this part of the configuration alone, as keepalived's ``-P`` and ``-C``."""
     keep_services: bool = False
@@ -128,6 +130,7 @@ class Supervisor:
             self._reloads,
             emit,
             run_dir=settings.run_dir,
+            dry_run=settings.dry_run,
         )
         self._applier = Applier(self._staff, self._desk, emit)
         self._reception = Reception(settings.run_dir, emit, self._desk.answer, settings.web)

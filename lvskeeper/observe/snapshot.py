@@ -51,6 +51,8 @@ class DaemonView(msgspec.Struct, frozen=True):
     last_reload: str
     """How the last reload ended, in words; empty before the first."""
     roles: tuple[RoleView, ...]
+    dry_run: bool = False
+    """It only tells what it would do, and serves nobody."""
 
 
 @final

@@ -73,8 +73,9 @@ def render_daemon(snapshot: Snapshot, now: float) -> str:
     """Return the head: the daemon, its configuration, its roles, and what is wrong with them."""
     daemon = snapshot.daemon
     delay = max(0.0, now - daemon.taken)
+    dry = ", a dry run that serves nobody" if daemon.dry_run else ""
     lines = [
-        f"lvskeeper {daemon.version}, pid {daemon.pid}, up {format_age(daemon.age + delay)}",
+        f"lvskeeper {daemon.version}, pid {daemon.pid}, up {format_age(daemon.age + delay)}{dry}",
         f"configuration {daemon.file}{_applied(daemon, delay)}",
     ]
     for role in daemon.roles:

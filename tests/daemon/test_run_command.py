@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from support.commands import command
 from support.own_user import NOBODY, as_nobody
 from support.vrrp_net import DEVICE, prepare_device
 from support.waiting import wait_until
@@ -250,7 +251,9 @@ def test_a_dry_run_is_beside_the_daemon_and_takes_nothing_of_it(unit: Unit, tmp_
         began = dry.wait_for("dry_run_began .*")
         assert f'beside={dry.run_dir} left_out="VRRP,' in began[0]
         dry.wait_for("daemon_ready .*vrrp_instances=0")
-        assert dry.run_dir.with_name("run-dry-run").joinpath("lvskeeper.pid").exists()
+        own = dry.run_dir.with_name("run-dry-run")
+        wait_until((own / "control.sock").exists, dry.text, limit=START)
+        assert ", a dry run that serves nobody\n" in command("status", "--run-dir", own).out
         assert dry.stop() == 0
     assert unit.router == router
     assert unit.daemon.process.poll() is None
