@@ -19,9 +19,10 @@ pytestmark = [
 
 EACH: Final = 3
 ALL: Final = dict.fromkeys(KINDS, EACH)
-SHORT: Final = 60
+SHORT: Final = 150
 """Seconds of all timeouts, of IPVS and of connection tracking. What is silent at all times ends by
-them without a fail-over, too; so each connection is asked for within half of that."""
+them without a fail-over, too; so each connection is asked for within half of that, and a daemon
+that starts in an emulated machine takes a minute."""
 TRACKING: Final = ("tcp_timeout_established", "udp_timeout", "udp_timeout_stream")
 
 
