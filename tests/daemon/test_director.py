@@ -24,6 +24,7 @@ from lvskeeper.daemon.channel import (
     Stopped,
 )
 from lvskeeper.daemon.coverage import online_cpus
+from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.errors import ExitStatus
 from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE
@@ -211,7 +212,7 @@ async def test_local_addresses_and_sysctls_are_brought_back(
 async def test_a_foreign_flush_of_the_ruleset_is_repaired_at_the_news_of_it(
     kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvskeeper.daemon.director.DRIFT_INTERVAL", 3600)
+    monkeypatch.setattr("lvskeeper.daemon.estate.DRIFT_INTERVAL", 3600)
     async with listening(*PORTS), site(kernel, tmp_path) as here:
         await here.applied(FULLNAT)
         before = run("nft -s list table inet lvskeeper")
@@ -266,7 +267,7 @@ async def test_a_refused_first_configuration_does_not_forget_what_is_ours(
     async with site(kernel, tmp_path) as first:
         await first.applied(configuration(*PORTS))
     saved = StateFile(tmp_path).load()
-    monkeypatch.setattr("lvskeeper.daemon.director.SLOW_TURN", 0.05)
+    monkeypatch.setattr("lvskeeper.daemon.estate.SLOW_TURN", 0.05)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
         patch.setattr("lvskeeper.kernel.nft.SEARCH_PATH", "/nowhere")
@@ -293,7 +294,8 @@ async def test_a_result_on_its_way_outlives_a_reload_without_its_virtual_server(
     other = configuration(PORTS[1], vip="198.51.100.2")
     async with listening(*PORTS) as servers, site(kernel, tmp_path) as here:
         await here.applied(configuration(PORTS[0]) + other)
-        table = here.director._table
+        assert isinstance(here.director, Director)
+        table = here.director._estate.table
         assert table is not None
         async with table._lock:
             servers[PORTS[0]].close()
