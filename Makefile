@@ -36,7 +36,7 @@ fuzz: ready-test ## a million inputs for the configuration language (half an hou
 package: ready-demo ## build the wheel and the Debian package into dist/
 	@packaging/deb.sh
 
-package-test: ready-package ## install .deb and rpm in clean machines, boot, upgrade, remove; run the image (10 minutes)
+package-test: ready-package ## install .deb and rpm in clean machines, upgrade, remove; run the image (10 minutes)
 	@$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/package/*_test.py
 
 ready-demo:

@@ -43,6 +43,8 @@ for script in postinst prerm postrm; do
     install -m 755 "packaging/debian/$script" "$stage/DEBIAN/$script"
 done
 (cd "$stage" && find usr -type f -exec md5sum {} +) >"$stage/DEBIAN/md5sums"
+# One alone, so that dist/lvskeeper_*.deb names it
+rm -f dist/lvskeeper_*.deb
 package=dist/lvskeeper_${version}_$architecture.deb
 dpkg-deb --root-owner-group -Zxz --build "$stage" "$package" >/dev/null
 echo "$package"
