@@ -11,6 +11,8 @@ from lvskeeper.cli.client import Client, add_run_dir
 from lvskeeper.errors import ExitStatus, OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lvskeeper.observe.diary import Entry, EventsView
 
 LEVELS: Final = ("error", "warning", "notice", "info", "debug")
@@ -25,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on, until Ctrl-C")
     parser.add_argument(
         "-n", "--last", type=int, default=20, metavar="COUNT",
-        help="begin with so many of the events that the daemon still has (default: %(default)s)",
+        help="begin with the last so many of those to show that the daemon still has (default: "
+        "%(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "-l", "--level", choices=LEVELS, default="info",
@@ -47,11 +50,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print events; return the exit status."""
     client = Client(args.run_dir)
-    view = _read(client, last=args.last)
-    _print(view.entries, args)
+    view, found = _read_last(client, args)
+    _print(found, args)
     if args.follow:
         _follow(client, view, args)
     return ExitStatus.OK
+
+
+def _read_last(client: Client, args: argparse.Namespace) -> "tuple[EventsView, list[Entry]]":
+    """Return the last events that are wanted, and the answer that had the newest."""
+    view = _read(client, last=args.last)
+    found = _wanted(view.entries, args)
+    if len(found) < args.last and view.entries and view.entries[0].number > 1:
+        # Others took their places: look through all that is kept.
+        view, found = _read(client, after=0), []
+        while view.entries:
+            found += _wanted(view.entries, args)
+            view = _read(client, after=view.last)
+    return view, found[max(0, len(found) - args.last) :]
 
 
 def _follow(client: Client, view: "EventsView", args: argparse.Namespace) -> None:
@@ -73,7 +89,7 @@ def _follow(client: Client, view: "EventsView", args: argparse.Namespace) -> Non
         gone = False
         if view.missed:
             print(f"lvskeeper events: {view.missed} events were not read in time", file=sys.stderr)
-        _print(view.entries, args)
+        _print(_wanted(view.entries, args), args)
         last = view.last
         if not view.entries and time.monotonic() - asked < PAUSE:
             time.sleep(PAUSE)  # too many wait already
@@ -85,11 +101,17 @@ def _read(client: Client, **fields: float) -> "EventsView":
     return client.get(f"/events?{urlencode(fields)}", EventsView)
 
 
-def _print(entries: "tuple[Entry, ...]", args: argparse.Namespace) -> None:
-    wanted = LEVELS[: LEVELS.index(args.level) + 1]
+def _wanted(entries: "Iterable[Entry]", args: argparse.Namespace) -> "list[Entry]":
+    levels = LEVELS[: LEVELS.index(args.level) + 1]
+    return [
+        entry for entry in entries
+        if entry.level in levels and (not args.event or entry.event in args.event)
+    ]  # fmt: skip
+
+
+def _print(entries: "list[Entry]", args: argparse.Namespace) -> None:
     for entry in entries:
-        if entry.level in wanted and (not args.event or entry.event in args.event):
-            print(line_of(entry) if args.output == "text" else _json(entry))
+        print(line_of(entry) if args.output == "text" else _json(entry))
     sys.stdout.flush()
 
 

@@ -41,6 +41,8 @@ def test_events_of_all_roles_before_and_after_the_question(tmp_path: Path) -> No
         for role in ("supervisor", "router"):
             told = [one.name for one in made.daemon.told if one.fields["role"] == role]
             assert [one["event"] for one in before if one["role"] == role] == told
+        ready = run("events", "-n", 1, "-e", "daemon_started", "--run-dir", run_dir)
+        assert ready.out.count("\n") == 1, "the last of those that are wanted, not of all"
         names = ("-e", "vrrp_state_changed", "-e", "daemon_ready")
         with following(run_dir, "-n", "1000", *names) as came:
             assert any(event.get("new") == "MASTER" for event in came)
