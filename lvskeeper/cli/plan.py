@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "Nothing is written. Without --against it is compared with this kernel, into which ip_vs "
-        "is loaded where it is missing: health is taken from the table as it stands, as a starting daemon would, and which instance is master "
+        "is loaded where it is missing: health is taken from the table as it "
+        "stands, as a starting daemon would, and which instance is master "
         "depends on the peers. With --against every real server of both files is taken to be up, "
         "and the kernel to be a stock one. Each change has its impact. nothing: no client notices "
         "it; in place: new connections find it, established ones go on; affects connections: "
