@@ -104,7 +104,8 @@ async def test_what_others_remove_comes_back_and_what_others_put_there_stays(
         await here.until(lambda: placed() == [f"{VIP}/32"])
         run("ip address flush dev back0")
         await here.until(lambda: placed() == [f"{VIP}/32"])
-        assert changes(here)[-1] == "restored"
+        # It is told after it is there
+        await here.until(lambda: changes(here)[-1] == "restored")
         await here.ask(Stop(remove=True))
     assert placed() == []
 
