@@ -288,6 +288,19 @@ async def test_a_lost_quorum_is_noted(kernel: FakeIpvs, tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_is_told_on_the_way_comes_before_the_answer(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    text = configuration(*PORTS)
+    async with listening(*PORTS):
+        async with site(kernel, tmp_path) as here:
+            await here.applied(text)
+        async with site(kernel, tmp_path, forwarding=True) as here:
+            await here.applied(text)
+            assert {"kernel_ready", "table_adopted"} <= {event.event for event in here.forwarded}
+
+
+@pytest.mark.asyncio
 async def test_a_result_on_its_way_outlives_a_reload_without_its_virtual_server(
     kernel: FakeIpvs, tmp_path: Path
 ) -> None:

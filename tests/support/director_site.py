@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -20,13 +21,18 @@ from lvskeeper.daemon.channel import (
     Mail,
     Stop,
     Stopped,
+    Told,
 )
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.dry_run import DryRun
+from lvskeeper.daemon.forward import Forwarder
 from lvskeeper.daemon.loader import load_file
 from lvskeeper.daemon.questions import Ask, Reply, RoleQuestion
 from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.observe.events import Event
+
+if TYPE_CHECKING:
+    from lvskeeper.observe.diary import ToldEvent
 
 PORTS = (8091, 8092, 8093)
 
@@ -48,11 +54,19 @@ class Site:
     """One life of a director, and what it said."""
 
     def __init__(
-        self, kernel: FakeIpvs, folder: Path, role: type[Director] | type[DryRun] = Director
+        self,
+        kernel: FakeIpvs,
+        folder: Path,
+        role: type[Director] | type[DryRun] = Director,
+        *,
+        forwarding: bool = False,
     ) -> None:
         self.kernel = kernel
         self.folder = folder
         self.role = role
+        self.forwarding = forwarding
+        """What is told goes over the channel, too."""
+        self.forwarded: list[ToldEvent] = []
         self.events: list[Event] = []
         self.mails: list[Mail] = []
         self.generation = 0
@@ -61,10 +75,12 @@ class Site:
     async def start(self) -> None:
         ours, theirs = socket.socketpair()
         self.channel = await Channel.connect(ours)
+        channel = await Channel.connect(theirs)
+        emit = self.events.append
         self.director = self.role(
-            await Channel.connect(theirs),
+            channel,
             self.folder,
-            self.events.append,
+            Forwarder(channel, emit).tell if self.forwarding else emit,
             lambda: IpvsClient(self.kernel.socket, load=lambda: None, sysctls=self.kernel.sysctls),
         )
         self.task = asyncio.create_task(self.director.run())
@@ -78,6 +94,8 @@ class Site:
                 assert answer is not None
                 if isinstance(answer, Mail):
                     self.mails.append(answer)
+                elif isinstance(answer, Told):
+                    self.forwarded += answer.events
                 elif isinstance(answer, Applied | Failed | Stopped):
                     return answer
 
@@ -129,9 +147,13 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    kernel: FakeIpvs, folder: Path, role: type[Director] | type[DryRun] = Director
+    kernel: FakeIpvs,
+    folder: Path,
+    role: type[Director] | type[DryRun] = Director,
+    *,
+    forwarding: bool = False,
 ) -> AsyncIterator[Site]:
-    made = Site(kernel, folder, role)
+    made = Site(kernel, folder, role, forwarding=forwarding)
     await made.start()
     try:
         yield made
