@@ -44,9 +44,8 @@ for line in sys.stdin:
 """
 """Connections are never taken: there is room for all."""
 
-DESTINATION = re.compile(
-    r"-a -t ([\d.]+):\d+ -r 127\.0\.0\.1:(\d+) .*-w (\d+)(?: -x (\d+) -y (\d+))?"
-)
+DESTINATION = re.compile(r"-a -t ([\d.]+:\d+) -r 127\.0\.0\.1:(\d+) .*-w (\d+)")
+LIMITS = re.compile(r"TCP +([\d.]+:\d+)|  -> 127\.0\.0\.1:(\d+) +(\d+) +(\d+)")
 LINE = re.compile(
     r"(?:RS \[127\.0\.0\.1\]:tcp:(?P<port>\d+) |VS )"
     r"\[(?:198\.51\.100\.(?P<place>\d+)\]:tcp:80|group(?P<group>\d+)\]:0) (?P<state>UP|DOWN)"
@@ -150,12 +149,14 @@ class Player(ABC):
 
     def _now(self, index: int) -> list[str]:
         tables: dict[int, dict[str, str]] = {}
+        limits = self._limits()
         for line in self.space.run(["ipvsadm", "-Sn"]).stdout.splitlines():
             if dest := DESTINATION.match(line):
-                number = int(dest[1].rpartition(".")[2]) - 1
-                limits = (int(dest[4] or 0), int(dest[5] or 0))
-                name = q.name_of(number, int(dest[2]))
-                tables.setdefault(number, {})[name] = q.member(int(dest[3]), *limits)
+                service, port = dest[1], int(dest[2])
+                number = int(service.partition(":")[0].rpartition(".")[2]) - 1
+                both = limits.get((service, port), (0, 0))
+                member = q.member(int(dest[3]), *both)
+                tables.setdefault(number, {})[q.name_of(number, port)] = member
         told: dict[int, list[str]] = {}
         for text in self.lines.replace(b"\0", b"").decode().splitlines():
             found = LINE.fullmatch(text)
@@ -169,6 +170,18 @@ class Player(ABC):
             else ""
             for number, case in enumerate(q.CASES)
         ]
+
+
+    def _limits(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return the thresholds by service and port, which ipvsadm does not save."""
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        service = ""
+        for line in self.space.run(["ipvsadm", "-Ln", "--thresholds"]).stdout.splitlines():
+            if match := LIMITS.match(line):
+                service = match[1] or service
+                if match[2]:
+                    found[service, int(match[2])] = int(match[3]), int(match[4])
+        return found
 
 
 @final
