@@ -171,7 +171,6 @@ class Player(ABC):
             for number, case in enumerate(q.CASES)
         ]
 
-
     def _limits(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Return the thresholds by service and port, which ipvsadm does not save."""
         found: dict[tuple[str, int], tuple[int, int]] = {}
