@@ -217,7 +217,6 @@ def keepalived(space: Namespace, folder: Path, file: Path) -> Iterator[Heard]:
         process.terminate()
         process.wait(30)
         reader.join(10)
-        process.stdout.close()
 
 
 def ours(daemon: Daemon, what: str, since: float) -> dict[str, float]:
@@ -237,8 +236,8 @@ def spaces() -> Iterator[tuple[Namespace, Namespace, Namespace]]:
     prefix = laboratory_prefix()
     names = [f"{prefix}-{role}" for role in ("ours", "theirs", "servers")]
     run_ip(batch=[f"netns add {name}" for name in names])
+    mine, other, servers = (Namespace(name) for name in names)
     try:
-        mine, other, servers = (Namespace(name) for name in names)
         for number, space in ((1, mine), (2, other)):
             servers.ip(f"link add to{number} type veth peer name back netns {space.name}")
             servers.ip(f"addr add 10.{number}.0.1/24 dev to{number}", f"link set to{number} up")
@@ -251,6 +250,8 @@ def spaces() -> Iterator[tuple[Namespace, Namespace, Namespace]]:
         yield mine, other, servers
     finally:
         delete(names)
+        for space in (mine, other, servers):
+            space.reap()
         assert not any((FOLDER / name).exists() for name in names)
 
 
