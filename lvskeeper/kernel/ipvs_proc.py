@@ -1,6 +1,10 @@
 """What ``/proc/net/ip_vs`` and ``ip_vs_stats`` say: readable by everybody, without netlink.
 
 The form is that of ``ip_vs_info_seq_show`` and ``ip_vs_stats_show`` in the kernel's ip_vs_ctl.c.
+
+Where several network namespaces have services, a table of more than one page loses some: to go on
+from one page to the next the kernel counts the services of all namespaces that it has passed, but
+then passes over as many of this one (``ip_vs_info_seq_next``, ``ip_vs_info_array``).
 """
 
 from collections.abc import Iterable

@@ -83,6 +83,7 @@ def _backends(name: str, text: str, value: Callable[[Backend], int]) -> Metric:
     labels = (
         "local_address", "local_port", "remote_address", "remote_port", "proto", "local_mark",
     )  # fmt: skip
+    text += " The kernel leaves some out where several network namespaces have services."
     return Metric(f"node_ipvs_backend_{name}", text, labels, read, suite=Suite.NODE)
 
 

@@ -83,6 +83,17 @@ def summed(count: Number, carried: float) -> Judge:
     return judge
 
 
+def listed(count: Number, low: float = 0, high: float = inf) -> Judge:
+    """Some of so many samples: of a laboratory's many namespaces the kernel lists not all."""
+
+    def judge(it: Director, samples: Samples) -> bool:
+        return 0 < len(samples) <= _of(count, it) and all(
+            low <= value <= high for _, value in samples
+        )
+
+    return judge
+
+
 def by_state(master: Judge, backup: Judge, alone: Judge | None = None) -> Judge:
     def judge(it: Director, samples: Samples) -> bool:
         chosen = alone if it.alone and alone else master if it.master else backup
@@ -259,7 +270,7 @@ SANE: Mapping[str, Judge] = {
     "lvskeeper_real_server_serving": each(_destinations, 1),
     "lvskeeper_real_server_weight": each(_destinations, 1),
     "lvskeeper_real_server_state_age_seconds": each(_destinations, 0, LIFE),
-    "lvskeeper_real_server_connections": summed(lambda it: 2 * _destinations(it), 1),
+    "lvskeeper_real_server_connections": listed(lambda it: 2 * _destinations(it)),
     "lvskeeper_check_up": _of_checks(1),
     "lvskeeper_check_age_seconds": _of_checks(0, AGE),
     "lvskeeper_check_duration_seconds": _of_checks(0, AGE),
@@ -305,9 +316,9 @@ SANE: Mapping[str, Judge] = {
     "node_ipvs_outgoing_packets_total": summed(1, 1),
     "node_ipvs_incoming_bytes_total": summed(1, 1),
     "node_ipvs_outgoing_bytes_total": summed(1, 1),
-    "node_ipvs_backend_connections_active": summed(_destinations, 1),
-    "node_ipvs_backend_connections_inactive": summed(_destinations, 0),
-    "node_ipvs_backend_weight": each(_destinations, 1),
+    "node_ipvs_backend_connections_active": listed(_destinations),
+    "node_ipvs_backend_connections_inactive": listed(_destinations),
+    "node_ipvs_backend_weight": listed(_destinations, 1, 1),
 }
 """What each series has to be like. All of them are there in that laboratory, some of a backup."""
 
