@@ -147,8 +147,8 @@ SERVICE_METRICS: Final = (
     _server("state_age_seconds", "Time that it has been up, or down.", lambda it: it.for_seconds),
     Metric(
         "lvskeeper_real_server_connections",
-        "Connections of a destination in the kernel, in all services of this network namespace; the "
-        "kernel leaves some out where other namespaces have services, too.",
+        "Connections of a destination in the kernel, in all services of this network namespace; "
+        "the kernel leaves some out where other namespaces have services, too.",
         ("protocol", "service", "real_server", "state"),
         _connections,
     ),
