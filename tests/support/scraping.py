@@ -7,7 +7,8 @@ from typing import final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT = 20.0
+TIMEOUT = 90.0
+"""Seconds: a server imports what it needs at the first question, which takes long in emulation."""
 
 Told = dict[str, list[tuple[dict[str, str], float]]]
 """What a scrape has of each name: labels and value of its samples."""
