@@ -116,7 +116,10 @@ class StateSyncKeeper:
 
     def _from_peer(self) -> int:
         # What conntrackd has counted says less: some entries come as updates, and some have ended.
-        return max(kernel.entries() - self._figures.own, 0)
+        # When it has missed events it takes all of the kernel's table for own; a backup has next to
+        # nothing that is.
+        own = 0 if self._active is False else self._figures.own
+        return max(kernel.entries() - own, 0)
 
     def configure(self, spec: StateSyncSpec | None) -> None:
         """Go by *spec* from the next look on."""
