@@ -195,6 +195,7 @@ async def test_a_check_that_finds_out_nothing_is_told_of(monkeypatch: pytest.Mon
         )
         pool = pool_of(spec)
         await loop.replace({"a": pool})
+        assert loop._files is not None
         loop._files.follow([])
         await until(lambda: any(isinstance(effect, CheckUnknown) for _, effect in told))
     (checker,) = pool.checkers.values()
