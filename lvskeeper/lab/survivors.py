@@ -316,8 +316,9 @@ Connection: TypeAlias = Chatty | Datagrams | Idle | Stream | Upload
 
 
 def _listen(port: int) -> socket.socket:
+    # With a full queue the server's kernel answers by cookies, and forgets a client that is silent.
     return socket.create_server(
-        ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100
+        ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
     )
 
 
