@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import struct
-from typing import Final, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
 import msgspec
 
 from lvskeeper.daemon.questions import Ask, Reply, Serve
 from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.diary import ToldEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_MESSAGE: Final = 256 * 1024 * 1024
 """Largest message in bytes; a configuration of 100,000 real servers needs about a quarter."""
@@ -159,6 +162,8 @@ class Channel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.ahead: Callable[[], None] = lambda: None
+        """Called before each message is sent: what waits to be offered goes ahead of it."""
 
     @classmethod
     async def connect(cls, sock: socket.socket) -> "Channel":
@@ -168,6 +173,7 @@ class Channel:
 
     async def send(self, message: msgspec.Struct) -> None:
         """Send *message*; raise ``ConnectionError`` when the other end is gone."""
+        self.ahead()
         self._writer.write(encode(message))
         await self._writer.drain()
 

@@ -206,7 +206,6 @@ class Director:
             await asyncio.sleep(BEAT_INTERVAL)
 
     async def _send(self, message: msgspec.Struct) -> None:
-        await asyncio.sleep(0)  # what was told in this turn of the loop goes first
         # A supervisor that is gone ends the channel, and that ends the director.
         with contextlib.suppress(ConnectionError):
             await self._channel.send(message)

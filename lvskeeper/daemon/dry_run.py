@@ -196,6 +196,7 @@ class DryRun:
             playable = harmless(spec)
             await self._vips.prepare(playable)
             await self._virtuals.adopt(playable, table, StateFile(self._beside).load().past)
+            # No wait between the adoption and the new pools: a result is of what is in the spec.
             self._spec = spec
             self._vips.follow(playable, self._virtuals)
             await self._health.replace(self._virtuals.pools)
@@ -285,7 +286,6 @@ class DryRun:
             await asyncio.sleep(BEAT_INTERVAL)
 
     async def _send(self, message: msgspec.Struct) -> None:
-        await asyncio.sleep(0)  # what was told in this turn of the loop goes first
         # A supervisor that is gone ends the channel, and that ends the role.
         with contextlib.suppress(ConnectionError):
             await self._channel.send(message)

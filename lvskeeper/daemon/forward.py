@@ -30,7 +30,10 @@ def told_event(event: Event) -> ToldEvent:
 
 @final
 class Forwarder:
-    """Tells each event by *emit*, and to the supervisor as soon as the loop has time."""
+    """Tells each event by *emit*, and to the supervisor as soon as the loop has time.
+
+    What the role told goes ahead of its next message, unless the channel is full.
+    """
 
     def __init__(self, channel: Channel, emit: Emit) -> None:
         self._channel = channel
@@ -39,6 +42,7 @@ class Forwarder:
         self._kept: list[ToldEvent] = []
         self._lost = 0
         self._pushing: asyncio.Handle | None = None
+        channel.ahead = self._push
 
     def tell(self, event: Event) -> None:
         """Tell *event*; it never waits."""
@@ -51,6 +55,9 @@ class Forwarder:
             self._pushing = self._loop.call_soon(self._push)
 
     def _push(self) -> None:
+        if self._pushing is None:
+            return
+        self._pushing.cancel()
         self._pushing = None
         if self._channel.offer(Told(tuple(self._kept), self._lost)):
             self._kept.clear()

@@ -347,7 +347,6 @@ class RouterRole:
         self._tasks.create_task(self._send(message))
 
     async def _send(self, message: msgspec.Struct) -> None:
-        await asyncio.sleep(0)  # what was told in this turn of the loop goes first
         # A supervisor that is gone ends the channel, and that ends the router.
         with contextlib.suppress(ConnectionError):
             await self._channel.send(message)
