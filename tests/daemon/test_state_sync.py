@@ -295,6 +295,26 @@ def test_who_gives_up_forgets_and_takes_nothing_from_either_kernel(pair: Pair) -
     run(work())
 
 
+def test_a_backup_counts_as_the_peers_what_conntrackd_takes_for_its_own(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "entries", lambda: pair.entries("b"))
+
+    async def work() -> None:
+        async with serving(pair) as servers, both(pair) as sides:
+            flow = Flow(pair, servers, ECHO, 0)
+            await flow.open()
+            sides["b"].keeper.follow(active=False)
+            await until(lambda: sides["b"].view.from_peer == 1)
+            # As by itself after it has missed events
+            await Conntrackd(sides["b"].folder / "conntrackd.ctl").ask(kernel.Request.RESYNC)
+            await until(lambda: sides["b"].view.own == 1)
+            assert sides["b"].view.from_peer == 1
+            await flow.close()
+
+    run(work())
+
+
 def test_an_entry_that_runs_out_where_nobody_serves_any_more_lives_on_at_the_peer(
     pair: Pair,
 ) -> None:
