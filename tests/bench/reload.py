@@ -95,8 +95,8 @@ def ours(folder: Path) -> tuple[float, float]:
         took.append(client.post("/reload", {}, ReloadView, 120.0).took)
 
     with empty_namespace(), TableServer(FakeIpvs(MAINLINE), folder / "kernel") as server:
-        words = [sys.executable, "-m", "support.table_server"]
-        words += [str(file), str(run_dir), str(server.path)]
+        words = [sys.executable, "-m", "support.on_table", str(server.path), "run"]
+        words += ["-f", str(file), "--run-dir", str(run_dir)]
         with (folder / "ours.log").open("wb") as log:
             process = subprocess.Popen(words, stderr=log, start_new_session=True)
         try:

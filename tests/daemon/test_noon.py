@@ -94,8 +94,8 @@ class Site:
 
     def start(self) -> None:
         self.file.write_text(self.model.text())
-        arguments = [sys.executable, "-m", "support.table_server"]
-        arguments += [str(self.file), str(self.run_dir), str(self.server.path)]
+        arguments = [sys.executable, "-m", "support.on_table", str(self.server.path), "run"]
+        arguments += ["-f", str(self.file), "--run-dir", str(self.run_dir)]
         tests = Path(__file__).parents[1]
         with (self.file.parent / "log").open("ab") as log:
             self.process = subprocess.Popen(

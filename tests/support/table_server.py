@@ -1,25 +1,17 @@
 """An IPVS table that outlives the daemons which use it: a :class:`FakeIpvs` behind a unix socket.
 
-``python -m support.table_server FILE RUN_DIR SOCKET`` runs a whole daemon on it.
+``python -m support.on_table SOCKET run ...`` runs a whole daemon on it.
 """
 
-import asyncio
 import contextlib
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Final, Self
 
 from support.fake_ipvs import FakeIpvs
 
-from lvskeeper.daemon.channel import Channel
-from lvskeeper.daemon.director import Director
-from lvskeeper.daemon.role import RoleName
-from lvskeeper.daemon.supervisor import Settings, Supervisor
 from lvskeeper.ipvs.wire import messages
-from lvskeeper.kernel.ipvs import IpvsClient
-from lvskeeper.observe.log import LogFormat, make_emit
 
 LARGEST: Final = 1 << 20
 PATIENCE: Final = 10.0
@@ -79,26 +71,3 @@ class TableSocket:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def main() -> int:
-    file, run_dir, path = map(Path, sys.argv[1:])
-    emit = make_emit("daemon", LogFormat.JSON)
-
-    def client() -> IpvsClient:
-        return IpvsClient(lambda: TableSocket(path), load=lambda: None, sysctls=frozenset)
-
-    def director(sock: socket.socket) -> int:
-        async def life() -> None:
-            await Director(await Channel.connect(sock), run_dir, emit, client).run()
-
-        asyncio.run(life())
-        return 0
-
-    mains = {RoleName.DIRECTOR: director, RoleName.ROUTER: director}
-    supervisor = Supervisor(Settings(file, run_dir), mains, emit, sys.stderr)
-    return asyncio.run(supervisor.run())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
