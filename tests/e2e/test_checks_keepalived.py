@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Final, final
 
 import pytest
 from scapy.layers.dns import DNS
+from support.waiting import wait_until
 
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.netns import (
@@ -230,6 +231,22 @@ def ours(daemon: Daemon, what: str, since: float) -> dict[str, float]:
     return heard.of(what, since)
 
 
+def differences(theirs: Heard, daemon: Daemon, what: str, since: float) -> dict[str, float]:
+    """Return by how much later than keepalived we saw each kind, when both have seen them all."""
+
+    def seen() -> list[dict[str, float]]:
+        return [theirs.of(what, since), ours(daemon, what, since)]
+
+    wait_until(
+        lambda: all(times.keys() == KINDS.keys() for times in seen()),
+        lambda: f"{what}: {seen()}",
+        limit=LIMIT,
+        pause=0.2,
+    )
+    their_times, our_times = seen()
+    return {kind: our_times[kind] - at for kind, at in their_times.items()}
+
+
 @pytest.fixture
 def spaces() -> Iterator[tuple[Namespace, Namespace, Namespace]]:
     """Two directors and the host of all servers, which both reach."""
@@ -255,13 +272,6 @@ def spaces() -> Iterator[tuple[Namespace, Namespace, Namespace]]:
         assert not any((FOLDER / name).exists() for name in names)
 
 
-def wait(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 def test_both_see_the_same_at_the_same_time(
     spaces: tuple[Namespace, Namespace, Namespace], tmp_path: Path
 ) -> None:
@@ -281,16 +291,8 @@ def test_both_see_the_same_at_the_same_time(
                 what = "up" if turn % 2 else "down"
                 mark = time.monotonic()
                 farm.turn(well=what == "up")
-                wait(
-                    lambda: all(
-                        seen.keys() == KINDS.keys()
-                        for seen in (theirs.of(what, mark), ours(daemon, what, mark))  # noqa: B023
-                    ),
-                    f"{what}: {theirs.of(what, mark)} {ours(daemon, what, mark)}",
-                )
-                found = ours(daemon, what, mark)
-                for kind, at in theirs.of(what, mark).items():
-                    apart.append((kind, what, found[kind] - at))
+                for kind, seconds in differences(theirs, daemon, what, mark).items():
+                    apart.append((kind, what, seconds))
                 time.sleep(INTERVAL)
             for what in ("down", "up"):
                 assert len(daemon.events(f"real_server_{what}")) == ROUNDS * len(KINDS)
