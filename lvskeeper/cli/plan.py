@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.epilog = (
         "Nothing is written. Without --against it is compared with this kernel, into which ip_vs "
-        "is loaded where it is missing: health is taken from the table as it "
-        "stands, as a starting daemon would, and which instance is master "
-        "depends on the peers. With --against every real server of both files is taken to be up, "
-        "and the kernel to be a stock one. Each change has its impact. nothing: no client notices "
-        "it; in place: new connections find it, established ones go on; affects connections: "
-        "established ones may end, or move to the peer; interrupts: a service or an address is "
-        "away, for a moment or for good; needs a restart: it has no effect before the next start. "
+        "is loaded where it is missing: health is taken from the table as it stands, as a "
+        "starting daemon would, and which instance is master depends on the peers. With --against "
+        "every real server of both files is taken to be up, and the kernel to be a stock one. "
+        "Each change has its impact. nothing: no client notices it; in place: new connections "
+        "find it, established ones go on; affects connections: established ones may end, or move "
+        "to the peer; interrupts: a service or an address is away, for a moment or for good; "
+        "needs a restart: it has no effect before the next start. "
         "What waits for a good check or an election is told as waiting. Exit status: 0 nothing "
         "would change, 1 there are changes, 2 a file is refused."
     )
