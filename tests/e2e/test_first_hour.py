@@ -29,7 +29,7 @@ from lvskeeper.lab.netns import Namespace
 from lvskeeper.lab.topology import VIPS4, Laboratory, real_server
 from lvskeeper.units import parse_address
 
-pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/first-hour.md"
@@ -145,7 +145,7 @@ def machine_in_memory(folder: Path) -> Iterator[Machine]:
         pytest.param(
             "memory", marks=pytest.mark.skipif(ipvs_is_here(), reason="the real one is here")
         ),
-        pytest.param("ipvs", marks=pytest.mark.ipvs),
+        pytest.param("ipvs", marks=[pytest.mark.long, pytest.mark.ipvs]),
     ],
 )
 def machine(
