@@ -203,6 +203,7 @@ class Engine:
     def limit(self, flow: Flow, seconds: float) -> None:
         """Let the time of *flow* be over in so many seconds, in place of any earlier limit."""
         flow.limit = seconds
+        flow.granted = False
         self._put(flow, seconds)
 
     def _put(self, flow: Flow, seconds: float) -> None:
@@ -300,13 +301,12 @@ class Engine:
 
         Then what has come meanwhile counts, and once it gets the time that it did not have.
         """
-        if stall <= STALL:
+        mask = flow.ready_for() if stall > STALL else 0
+        if stall <= STALL or (flow.granted and not mask):
             flow.expire()
-            return
-        if mask := flow.ready_for():
-            flow.wake(mask)
-        elif flow.granted:
-            flow.expire()
-        if flow.result is None:
+        elif flow.result is None:
+            # Not after it was woken: it may have got the time of its next step by that.
             flow.granted = True
             self._put(flow, stall)
+            if mask:
+                flow.wake(mask)

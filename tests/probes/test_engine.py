@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 import pytest
@@ -205,3 +206,28 @@ async def test_what_came_while_we_stood_still_counts_and_nobody_is_late_by_our_f
     assert results["hole"].phase is Phase.TIMEOUT
     assert 1.5 < results["hole"].elapsed < 3
     await runner.close()
+
+
+async def test_the_next_step_has_all_its_time_also_after_we_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_EVENTS", 1)  # the second is looked after as it is late
+    ended: list[Flow] = []
+    engine = Engine(ended.append)
+    others = []
+    for key in "ab":
+        one, two = pair()
+        flow = Listening(engine, key, one, 0.2)
+        flow.on_ready = partial(engine.limit, flow, 1.0)
+        flow.begin()
+        two.send(b"x")
+        others.append(two)
+    time.sleep(0.5)  # noqa: ASYNC251 - this is the stall: late by 0.3 s
+    await until(lambda: len(ended) == 2)
+    for flow in ended:
+        assert flow.result is not None
+        assert flow.result.phase is Phase.TIMEOUT
+        assert flow.result.elapsed >= 1.5
+    engine.close()
+    for sock in others:
+        sock.close()
