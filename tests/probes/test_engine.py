@@ -224,10 +224,10 @@ async def test_the_next_step_has_all_its_time_also_after_we_stood_still(
         others.append(two)
     time.sleep(0.5)  # noqa: ASYNC251 - this is the stall: late by 0.3 s
     await until(lambda: len(ended) == 2)
-    for flow in ended:
-        assert flow.result is not None
-        assert flow.result.phase is Phase.TIMEOUT
-        assert flow.result.elapsed >= 1.5
+    for late in ended:
+        assert late.result is not None
+        assert late.result.phase is Phase.TIMEOUT
+        assert late.result.elapsed >= 1.5
     engine.close()
     for sock in others:
         sock.close()
