@@ -4,13 +4,16 @@ A question goes with a number and comes back with it, so that many may be open a
 is JSON of a type in :mod:`lvskeeper.observe`; who only passes it on does not read it.
 """
 
-from typing import Final, Literal, TypeAlias, final
+from typing import Annotated, Final, Literal, TypeAlias, final
 
 import msgspec
 
 from lvskeeper.observe.snapshot import Problem
 
 NOTHING_TOLD: Final = msgspec.Raw(b"null")
+
+Wait: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+"""Seconds. A query may say ``inf`` or ``nan``, which have no form on a channel."""
 
 
 @final
@@ -27,7 +30,7 @@ class ReadEvents(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=Tr
 
     after: int | None = None
     last: int = 50
-    wait: float = 0.0
+    wait: Wait = 0.0
     """Seconds to wait for one where nothing came after the number."""
 
 

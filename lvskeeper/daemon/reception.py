@@ -88,7 +88,8 @@ class Reception:
         try:
             channel = self._channel = await Channel.connect(child.sock)
             decoder: msgspec.json.Decoder[FromControl] = msgspec.json.Decoder(FromControl)
-            with contextlib.suppress(ConnectionError):
+            # One that says what nobody understands is let go, too: nothing else is to depend on it.
+            with contextlib.suppress(ConnectionError, ValueError):
                 assert self._serve is not None
                 await channel.send(self._serve)
                 while (message := await channel.receive(decoder)) is not None:

@@ -182,6 +182,7 @@ async def test_mode_and_group_follow_the_configuration_and_its_reloads(tmp_path:
         ("POST", "/overrides", b'{"action": "explode"}', 400, "Invalid enum value 'explode'"),
         ("POST", "/reload", b'{"now": true}', 400, "unknown field `now`"),
         ("GET", "/events?after=x", None, 400, "the query of the request"),
+        ("GET", "/events?wait=inf", None, 400, "`$.wait`"),
         ("GET", "/overrides/1", None, 404, "there is no /v1/overrides/1"),
     ],
 )
@@ -192,6 +193,18 @@ async def test_wrong_requests_are_told_what_is_wrong(
         client = await opened(daemon)
         told = await asyncio.to_thread(client.exchange, method, path, body)
         assert (told[0], words in told[1].decode()) == (status, True), told
+
+
+async def test_a_process_of_the_socket_that_talks_nonsense_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nonsense(sock: socket.socket, *_: object) -> int:
+        sock.sendall(encode(Beat()))
+        return 0 if not sock.recv(1 << 16) else 3
+
+    monkeypatch.setattr("lvskeeper.daemon.reception.control_main", nonsense)
+    async with running(tmp_path, GOOD, answering()) as daemon:
+        assert "control" in str(await daemon.until("role_died"))
 
 
 async def test_who_may_not_use_the_socket_is_told_so(tmp_path: Path) -> None:
