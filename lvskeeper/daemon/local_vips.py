@@ -97,7 +97,8 @@ class LocalVips:
         resting = frozenset(
             item.name
             for item in self._spec.virtual_servers
-            if item.suspends and not any(map(self._watch.has, item.addresses or ()))
+            # A firewall mark has no address to wait for.
+            if item.suspends and item.addresses and not any(map(self._watch.has, item.addresses))
         )
         if resting != self._resting:
             for name in sorted(resting ^ self._resting):

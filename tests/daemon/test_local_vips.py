@@ -180,6 +180,14 @@ async def test_a_group_is_checked_while_one_of_its_addresses_is_here(
             await here.until(lambda: here.named("real_server_up"))
 
 
+async def test_a_mark_has_no_address_to_wait_for(kernel: FakeIpvs, tmp_path: Path) -> None:
+    text = configuration(PORTS[0], extra=RESTING)
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text.replace(f"virtual_server {VIP} 80", "virtual_server fwmark 7"))
+        await here.until(lambda: here.named("real_server_down"))
+        assert not here.named("checks_rest")
+
+
 async def test_a_reload_that_no_longer_suspends_lets_checks_go_on(
     kernel: FakeIpvs, tmp_path: Path
 ) -> None:
