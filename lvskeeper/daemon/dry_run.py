@@ -127,7 +127,7 @@ class DryRun:
         self._table: TableKeeper | None = None
         self._spec = DirectorSpec()
         self._health = HealthLoop(self._on_effects, lambda *_: None, emit)
-        self._vips = LocalVips(emit, (), self._health.rest)
+        self._vips = LocalVips(emit, (), self._health.rest, lambda: None)
         self._announcer = Announcer(emit, lambda _mail: None)
         self._virtuals = Virtuals(emit, self._announcer, OverrideFile(beside).load())
         self._sysctls = SysctlKeeper(emit)

@@ -6,6 +6,7 @@ Each keeper has one thing; here is the order in which they act, and when each lo
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, final
@@ -84,7 +85,7 @@ class Estate:
         self._wanted_entries = 0
         self._offers = OfferBook(emit)
         self.health = HealthLoop(self._on_effects, self._offers.note, emit)
-        self._vips = LocalVips(emit, self._owned.vips, self.health.rest)
+        self._vips = LocalVips(emit, self._owned.vips, self.health.rest, self._note_vips)
         self.overrides = OverrideKeeper(emit, run_dir)
         self.virtuals = Virtuals(emit, self._announcer, self.overrides.book)
         self._flush_wanted = asyncio.Event()
@@ -210,6 +211,11 @@ class Estate:
             and self.virtuals.are_as(noted.past)
         ):
             self._save(table)
+
+    def _note_vips(self) -> None:
+        """Save which virtual addresses are ours, and nothing else that may be half changed."""
+        self._owned = replace(self._owned, vips=self._vips.ours)
+        self._state_file.save(self._owned)
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
         if self.virtuals.on_effects(name, effects):

@@ -28,13 +28,17 @@ class LocalVips:
         emit: Emit,
         ours: Iterable[LocalAddressSpec],
         on_rest: Callable[[frozenset[str]], None],
+        note: Callable[[], None],
     ) -> None:
-        """*ours* are the addresses that an earlier director put on devices."""
+        """*ours* are those that an earlier director put on devices; *note* has :attr:`ours` saved.
+
+        What that raises is raised by what puts addresses on devices.
+        """
         self._emit = emit
         self._on_rest = on_rest
         self._news = asyncio.Event()
         self._watch = AddressWatch(self._news.set)
-        self._binder = VipBinder(emit, self._watch, ours)
+        self._binder = VipBinder(emit, self._watch, ours, note)
         self._spec = DirectorSpec()
         self._resting: frozenset[str] = frozenset()
 

@@ -7,7 +7,7 @@ Only what was put there by a director of ours is ever removed.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Final, Literal, final
 
@@ -29,9 +29,16 @@ SLICE: Final = 256
 class VipBinder:
     """*watch* tells what stands where, and has to be fresh whenever :meth:`settle` is called."""
 
-    def __init__(self, emit: Emit, watch: AddressWatch, ours: Iterable[LocalAddressSpec]) -> None:
-        """*ours* are the addresses that an earlier director put there."""
+    def __init__(
+        self,
+        emit: Emit,
+        watch: AddressWatch,
+        ours: Iterable[LocalAddressSpec],
+        note: Callable[[], None],
+    ) -> None:
+        """*ours* are the addresses that an earlier director put there; *note* has them saved."""
         self._emit = emit
+        self._note = note
         self._watch = watch
         self._ours: set[PlacedAddress] = {(item.address, item.device) for item in ours}
         self._held: dict[str, tuple[PlacedAddress, ...]] = {}
@@ -81,6 +88,11 @@ class VipBinder:
             missing = sorted(
                 place for place in self._holders if adding and not self._watch.stands(*place)
             )
+            new = [place for place in missing if place not in self._ours]
+            if new:
+                # Before they are there: killed right then, the next director has to know them.
+                self._ours.update(new)
+                self._note()
             refused = await self._apply([*map(_removal, surplus), *map(_addition, missing)])
             names = {_place(refusal.change) for refusal in refused}
             for place in surplus:
@@ -89,9 +101,9 @@ class VipBinder:
                     self._tell(place, "removed")
             for place in missing:
                 if place not in names:
-                    again = place in self._ours
-                    self._ours.add(place)
-                    self._tell(place, "restored" if again else "added")
+                    self._tell(place, "added" if place in new else "restored")
+                elif place in new:
+                    self._ours.discard(place)
             self._tell_refused(refused)
 
     @staticmethod

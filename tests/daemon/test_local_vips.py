@@ -1,7 +1,7 @@
 """Virtual addresses on this host: put there by the quorum, and the reason for checks to rest."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,12 @@ from support.director_site import PORTS, Site, configuration, listening, site
 from support.fake_ipvs import FakeIpvs
 from support.fullnat_net import empty_namespace, run
 
+from lvskeeper.daemon import vip_binder
 from lvskeeper.daemon.channel import Stop
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.ipvs.dialect import MAINLINE
+from lvskeeper.kernel.rtnetlink import Refusal
+from lvskeeper.kernel.rtnetlink_changes import Change
 from lvskeeper.observe.health_events import VipBound
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio]
@@ -128,6 +131,30 @@ async def test_a_reload_moves_it_and_a_successor_keeps_it(kernel: FakeIpvs, tmp_
             await here.applied(configuration(PORTS[0]))
             assert placed("back1") == []
     assert StateFile(tmp_path).load().vips == ()
+
+
+async def test_one_that_was_put_there_at_the_moment_of_a_kill_is_known_to_the_next(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, note = configuration(PORTS[0], extra=BOUND), tmp_path / "director.json"
+    at_the_kill: list[bytes] = []
+    applied = vip_binder._apply
+
+    def put(changes: Sequence[Change]) -> list[Refusal]:
+        refused = applied(changes)
+        at_the_kill.append(note.read_bytes())
+        return refused
+
+    async with site(kernel, tmp_path) as here, listening(PORTS[0]):
+        monkeypatch.setattr(vip_binder, "_apply", put)
+        await here.applied(text)
+        await here.until(lambda: placed() == [f"{VIP}/32"])
+        await here.gone()
+    monkeypatch.undo()
+    note.write_bytes(at_the_kill[0])
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text)
+        await here.until(lambda: placed() == [])
 
 
 async def test_a_device_that_is_missing_is_told_once_and_used_when_it_comes(
