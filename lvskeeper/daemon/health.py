@@ -86,7 +86,7 @@ class Probe:
     target: Target
     members: list[Member]
     age: int
-    """Number of the reload under which it was started."""
+    """Number of the reload that had its target last when it was started."""
 
 
 @final
@@ -283,7 +283,8 @@ class HealthLoop:
         if target.probe is not None:
             target.probe.members += started  # who comes while it runs has its result as well
         elif started:
-            probe = target.probe = Probe(target, started, self._age)
+            # Not our age: a reload under way may yet give its checks to another target.
+            probe = target.probe = Probe(target, started, target.age)
             self._probes.add(probe)
             self._runner.start(probe, target.spec)
 

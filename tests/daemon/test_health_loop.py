@@ -296,6 +296,40 @@ async def test_a_probe_that_is_due_while_a_reload_is_under_way_just_starts(
         await until(lambda: len(times) > 20)
 
 
+async def test_a_probe_that_starts_amid_a_reload_is_not_the_last_of_a_check_with_a_new_rhythm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        await answer(b"HTTP/1.0 200 OK\r\n\r\n")(reader, writer)
+
+    async with serving(handle) as port, running() as (loop, _):
+        check = replace(http(port), delay_loop=0.5)
+        pools = {"a": pool_of(check), "b": pool_of(check)}
+        await loop.replace(pools)
+        (first,) = pools["b"].checkers.values()
+        await until(lambda: first.last)
+
+        class UntilItRuns:
+            """The reload takes as long as it takes the next probe to begin."""
+
+            async def taken(self) -> None:
+                await until(lambda: loop._runner.running)
+
+        pools = {"b": carried(pools["b"], replace(check, delay_loop=0.4)), "a": pools["a"]}
+        with monkeypatch.context() as patched:
+            patched.setattr(health, "Breath", UntilItRuns)
+            await loop.replace(pools)
+        (second,) = pools["b"].checkers.values()
+        assert second.in_flight
+        await until(lambda: not second.in_flight)
+        last = second.last
+        await until(lambda: second.last is not last)
+        assert {target.spec.delay_loop for target in loop._targets.values()} == {0.4, 0.5}
+        assert all(target in loop._wheel or target.probe for target in loop._targets.values())
+        assert len(loop._wheel) + loop._runner.running <= len(loop._targets)
+
+
 async def test_probes_are_counted_once_and_kept_for_a_recording() -> None:
     busy = b"HTTP/1.0 503 Busy\r\n\r\n"
     async with serving(answer(busy)) as port, running() as (loop, _):
