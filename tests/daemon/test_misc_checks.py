@@ -161,6 +161,21 @@ async def test_a_script_that_ignores_sigterm_is_killed_before_its_probe_ends(
     await prober.close()
 
 
+async def test_a_machine_that_stood_still_fails_no_script(
+    prober: MiscProber, tmp_path: Path
+) -> None:
+    assert (await prober.probe(sh("exit 0"))).ok
+    own = tmp_path / "own"
+    task = asyncio.create_task(
+        prober.probe(sh(f"echo $$ > {own}; sleep 0.2; sleep 0.2", limit=0.5))
+    )
+    pid = await number_in(own)
+    os.killpg(pid, signal.SIGSTOP)
+    time.sleep(1)  # noqa: ASYNC251 - the loop stands still as well
+    os.killpg(pid, signal.SIGCONT)
+    assert (await task).phase is Phase.DONE
+
+
 async def test_a_dropped_probe_ends_its_script(prober: MiscProber, tmp_path: Path) -> None:
     own = tmp_path / "own"
     task = asyncio.create_task(prober.probe(sh(f"echo $$ > {own}; exec sleep 1000")))
