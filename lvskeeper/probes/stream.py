@@ -158,7 +158,10 @@ class StreamFlow(ConnectedFlow):
         super().end(phase, detail)
 
     def expire(self) -> None:
-        """Take that the time is over; files that are not there yet are not the server's fault."""
+        """Take that the time is over; that is not the server's fault where it waits for us.
+
+        So it is while files are not read yet, and while all threads search for others.
+        """
         if self.phase is Phase.INTERNAL:
             self.end(Phase.INTERNAL, f"{self.doing} takes too long")
         else:
@@ -257,13 +260,13 @@ class StreamFlow(ConnectedFlow):
         if step.regex is None:
             self._take_step()
             return
-        self.phase, self.doing = Phase.BODY, "waiting for others' searches"
+        self.phase, self.doing = Phase.INTERNAL, "waiting for others' searches"
         self._cancel_search = self._tools.searcher.search(
             step.regex, bytes(step.text or b""), self._on_search, self._on_found
         )
 
     def _on_search(self) -> None:
-        self.doing = "searching the body"
+        self.phase, self.doing = Phase.BODY, "searching the body"
 
     def _on_found(self, error: ProbeError | None) -> None:
         self._cancel_search = None

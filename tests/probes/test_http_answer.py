@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.http_servers import answer, http, serving
 from support.probing import Prober
+from support.waiting import until
 
 from lvskeeper.health.pcre import PcreError, compiled
 from lvskeeper.health.spec import HttpVersion, Phase, Regex, Url
@@ -167,6 +168,35 @@ async def test_a_regex_that_takes_for_ever_does_not_hold_up_the_loop() -> None:
         (Phase.BODY, "the regex cannot tell: match limit exceeded"),
     }
     assert sorted(late)[len(late) // 2] < 0.1
+
+
+@pytest.mark.asyncio
+async def test_who_waits_for_the_searches_of_others_is_not_failed_by_them() -> None:
+    hard = Regex("(?:a|a)*[bc]", ("no_start_optimize", "no_auto_possess"))  # a minute long
+    prober = Prober()
+    lines = answer(b"HTTP/1.0 200 OK\r\n\r\n" + (b"a" * 12 + b"\n") * 50_000)
+    easy = answer(b"HTTP/1.0 200 OK\r\n\r\nhello")
+    async with serving(lines) as one, serving(easy) as other:
+        hogs = [
+            asyncio.create_task(prober.probe(http(one, Url(regex=hard), limit=20)))
+            for _ in range(2)
+        ]
+        flows = prober._runner._running
+        await until(
+            lambda: (
+                [getattr(flow, "doing", "") for flow in flows.values()]
+                == ["searching the body"] * 2
+            )
+        )
+        result = await prober.probe(http(other, Url(regex=Regex("hello")), limit=0.2))
+        still = not any(hog.done() for hog in hogs)
+        for hog in hogs:
+            hog.cancel()
+        await asyncio.wait(hogs)
+    await prober.close()
+    assert still
+    assert result.phase is Phase.INTERNAL
+    assert result.detail == "waiting for others' searches takes too long"
 
 
 def test_patterns_that_are_wrong() -> None:
