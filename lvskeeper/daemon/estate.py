@@ -133,6 +133,7 @@ class Estate:
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
         self.overrides.follow(spec, asyncio.get_running_loop().time())
+        await self.upkeep.guarded("overrides", self.overrides.save)  # it does not wait
         self._vips.follow(spec, self.virtuals)
         self._offers.follow(spec)
         await self.health.replace(self.virtuals.pools)
@@ -142,7 +143,7 @@ class Estate:
         # What an earlier director left is ours as well; nothing is let go before what is wanted is
         # known.
         table.forget((table.owned | set(self._owned.services)) - keys)
-        self._save(table)
+        await self._note(table)
         for item in leaving:
             self._announcer.leaving(item.spec, item.pool)
         await breath.taken()
@@ -165,7 +166,7 @@ class Estate:
         self.sync.configure(spec.sync)
         # A kernel that refuses it serves all the same.
         await self.upkeep.guarded("sync daemon", self.follow)
-        self._save_changes(table)
+        await self._note_changes(table)
         return outcome
 
     def needs_table(self, spec: DirectorSpec) -> bool:
@@ -188,7 +189,11 @@ class Estate:
             )
         return self.table
 
-    def _save(self, table: TableKeeper) -> None:
+    async def _note(self, table: TableKeeper) -> None:
+        """Save what is ours. Where that fails we serve all the same, and soon try again."""
+        await self.upkeep.guarded("state", partial(self._save, table))
+
+    async def _save(self, table: TableKeeper) -> None:
         self._owned = OwnedState(
             tuple(sorted(table.owned)),
             self._addresses.ours,
@@ -197,8 +202,8 @@ class Estate:
         )
         self._state_file.save(self._owned)
 
-    def _save_changes(self, table: TableKeeper) -> None:
-        """Save what changed since the last time under the same configuration, if anything.
+    async def _note_changes(self, table: TableKeeper) -> None:
+        """:meth:`_note` what changed since the last time under the same configuration, if anything.
 
         To gather the state of thousands takes far longer than to see that it is as it was.
         """
@@ -210,7 +215,7 @@ class Estate:
             and table.owned == frozenset(noted.services)
             and self.virtuals.are_as(noted.past)
         ):
-            self._save(table)
+            await self._note(table)
 
     def _note_vips(self) -> None:
         """Save which virtual addresses are ours, and nothing else that may be half changed."""
@@ -253,7 +258,7 @@ class Estate:
             )
             or self._vips.ours != self._owned.vips
         ):
-            self._save(self.table)
+            await self._note(self.table)
 
     async def follow(self) -> None:
         """Let the kernel's sync daemon be as it is to be; raise as the kernel does."""
@@ -284,12 +289,12 @@ class Estate:
         table = await self.open_table()
         table.forget(table.owned | set(self._owned.services))
         await table.sync()
-        self._save(table)
+        await self._save(table)
 
     async def _remove_addresses(self) -> None:
         await self._addresses.remove_all()
         if self.table is not None:
-            self._save(self.table)
+            await self._save(self.table)
 
     async def _flush_forever(self) -> None:
         """Carry what the results of one loop turn changed into the kernel, as one batch."""
@@ -331,7 +336,7 @@ class Estate:
     async def _check_addresses(self) -> None:
         if self.table is not None and not self.changing.locked():
             await self._vips.look()
-            self._save_changes(self.table)
+            await self._note_changes(self.table)
 
     async def _check_surroundings(self) -> None:
         if self.table is None or self.changing.locked() or not self.virtuals:
@@ -345,7 +350,7 @@ class Estate:
             async with self.changing:
                 self.fullnat.measured = self._offers.measured(self._spec)
                 await self.fullnat.settle(self._spec, frozenset())
-        self._save_changes(self.table)
+        await self._note_changes(self.table)
 
     async def _count(self) -> None:
         self.counters.look(self._spec, asyncio.get_running_loop().time())
@@ -358,7 +363,7 @@ class Estate:
         before = self._addresses.ours
         await self._addresses.see_off()
         if self.table is not None and self._addresses.ours != before and not self.changing.locked():
-            self._save(self.table)
+            await self._note(self.table)
 
     async def _look_at_overrides(self) -> None:
         if self.table is None or self.changing.locked():
@@ -367,4 +372,5 @@ class Estate:
             now = asyncio.get_running_loop().time()
             changed = await self.overrides.look(self.virtuals, self.table.client, now)
             self.virtuals.reorder(changed)
+            await self.upkeep.guarded("overrides", self.overrides.save)
         await self.flush()

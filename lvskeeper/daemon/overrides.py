@@ -1,6 +1,7 @@
 """Carries out what operators order at runtime: finds its subjects, saves it, follows drains."""
 
 import asyncio
+import errno
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ from lvskeeper.ipvs.overrides import Drained, Ended, Kind, Left, Order, Service,
 from lvskeeper.ipvs.types import DestKey, Protocol
 from lvskeeper.kernel.conntrack import ConntrackClient
 from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.kernel.netlink import NetlinkError
 from lvskeeper.kernel.sysctls import read_number
 from lvskeeper.observe import order_events as events
+from lvskeeper.observe.events import Event
 from lvskeeper.observe.log import Emit
 from lvskeeper.observe.views import OrderView, OverridesView, OverrideView
 from lvskeeper.units import Address, format_duration, parse_address
@@ -42,6 +45,7 @@ class OverrideKeeper:
         self._emit = emit
         self._file = OverrideFile(run_dir)
         self.book: Final = self._file.load()
+        self._unsaved = False
         self._conntrack = ConntrackClient()
 
     def close(self) -> None:
@@ -53,9 +57,25 @@ class OverrideKeeper:
     ) -> list[Subject]:
         """Give or lift what is *asked*; return for whom. It is saved, and not yet in the kernel.
 
-        Raises :class:`AskError` where a subject is not there, or nobody would be left to serve.
+        Raises :class:`AskError` where a subject is not there, or nobody would be left to serve, and
+        :class:`OperatorError` where it cannot be saved; then all is as it was.
         """
         _check(asked)
+        before = dict(self.book.entries)
+        try:
+            subjects, told = self._do(asked, virtuals, now, by)
+            self._save()
+        except (AskError, OperatorError):
+            self.book.restore(before)
+            raise
+        for event in told:
+            self._emit(event)
+        return subjects
+
+    def _do(
+        self, asked: Override, virtuals: Collection[Virtual], now: float, by: str
+    ) -> tuple[list[Subject], list[Event]]:
+        """Give or lift what is *asked*; return for whom, and what is to be told of it."""
         match asked.action:
             case "drain" | "weight" | "disable":
                 whole = asked.action == "disable"
@@ -72,18 +92,17 @@ class OverrideKeeper:
                     by,
                     asked.reason,
                 )
-                self._give(subjects, order, asked)
+                return subjects, self._give(subjects, order, asked)
             case "undrain" | "enable":
                 subjects = self._ordered(asked, whole=asked.action == "enable")
-                for subject in subjects:
-                    self._lift(subject, f"lifted by {by}" if by else "lifted")
+                why = f"lifted by {by}" if by else "lifted"
+                lifted = [(subject, self.book.lift(subject)) for subject in subjects]
+                return subjects, [_ended(of, held, why) for of, held in lifted if held]
             case _:
                 assert_never(asked.action)
-        self._save()
-        return subjects
 
     def follow(self, spec: DirectorSpec, now: float) -> None:
-        """Hear of the virtual servers of *spec*, which hold from now on."""
+        """Hear of the virtual servers of *spec*, which hold from now on; see :meth:`save`."""
         if not self.book.entries:
             return
         known = {
@@ -93,12 +112,12 @@ class OverrideKeeper:
         for subject in self.book.follow(known, now):
             order = self.book.entries[subject]
             self._emit(events.OverrideOrphaned(*_words(subject), order.kind.value))
-        self._save()
+        self._unsaved = True
 
     async def look(self, virtuals: Iterable[Virtual], client: IpvsClient, now: float) -> set[str]:
         """Look at drains and at what is over; return the virtual servers that it changes.
 
-        Raises :class:`OperatorError` where the state cannot be saved.
+        That holds whether or not it can be saved, for which :meth:`save` is there.
         """
         if not self.book.entries:
             return set()
@@ -107,7 +126,7 @@ class OverrideKeeper:
             assert isinstance(effect, Ended)
             changed.add(effect.subject.virtual)
             why = "its time is over" if effect.expired else "its subject did not come back"
-            self._emit(events.OverrideEnded(*_words(effect.subject), effect.order.kind.value, why))
+            self._emit(_ended(effect.subject, effect.order, why))
         breath = Breath()
         for virtual in list(virtuals):
             servers = virtual.spec.real_servers
@@ -120,9 +139,13 @@ class OverrideKeeper:
                     changed.add(virtual.spec.name)
                     await self._drained(virtual.spec, effect, now)
                 await breath.taken()
-        if changed:
-            self._save()
+        self._unsaved = self._unsaved or bool(changed)
         return changed
+
+    async def save(self) -> None:
+        """Write what has changed since the last time; raise :class:`OperatorError`."""
+        if self._unsaved:
+            self._save()
 
     def view(
         self, subjects: Iterable[Subject] | None, virtuals: Iterable[Virtual], now: float
@@ -170,7 +193,9 @@ class OverrideKeeper:
         servers = [subject.server] if subject.server else []
         if virtual is not None and not servers:
             servers = [server_key(server) for server in virtual.real_servers]
-        waits = order.drains and not set(servers) <= set(order.gone)
+        # A server may be drained for itself and with all of them; it leaves once, for both.
+        gone = self.book.orders_of(subject.virtual, servers).gone
+        waits = order.drains and not set(servers) <= gone
         looks = [self.book.left(subject.virtual, server) for server in servers]
         seen = [left for left in looks if left is not None]
         left = Left(sum(one.connections for one in seen), sum(one.templates for one in seen))
@@ -188,14 +213,16 @@ class OverrideKeeper:
             order.reason,
         )
 
-    def _give(self, subjects: list[Subject], order: Order, asked: Override) -> None:
+    def _give(self, subjects: list[Subject], order: Order, asked: Override) -> list[Event]:
+        """Let *order* hold for *subjects*; return what is to be told of it."""
+        lasts, deadline = asked.for_seconds, asked.deadline_seconds
+        told: list[Event] = []
         for subject in subjects:
             try:
                 self.book.give(subject, order)
             except ValueError as error:
                 raise AskError("refused", str(error), "Lift some of them.") from None
-            lasts, deadline = asked.for_seconds, asked.deadline_seconds
-            self._emit(
+            told.append(
                 events.OverrideGiven(
                     *_words(subject),
                     order.kind.value,
@@ -206,14 +233,13 @@ class OverrideKeeper:
                     order.reason,
                 )
             )
-
-    def _lift(self, subject: Subject, why: str) -> None:
-        order = self.book.lift(subject)
-        if order is not None:
-            self._emit(events.OverrideEnded(*_words(subject), order.kind.value, why))
+        return told
 
     def _ordered(self, asked: Override, *, whole: bool) -> list[Subject]:
         """Return the subjects of orders that *asked* is to lift."""
+        held = [subject.virtual for subject in self.book.entries]
+        if unknown := _unnamed(asked.virtual_servers, held):
+            raise AskError("not_found", f"nothing is ordered for {unknown}")
         address, port = (None, None) if whole else parse_server(asked.server)
         found = [
             subject
@@ -284,6 +310,7 @@ class OverrideKeeper:
 
     def _save(self) -> None:
         self._file.save(self.book)
+        self._unsaved = False
 
 
 def service_of(virtual: VirtualServerSpec) -> Service:
@@ -299,8 +326,8 @@ def service_of(virtual: VirtualServerSpec) -> Service:
 def select(asked: Override, virtuals: Iterable[Virtual], *, whole: bool) -> list[Subject]:
     """Return the subjects that *asked* names; raise :class:`AskError` where there are none."""
     named = [virtual for virtual in virtuals if is_named(virtual.spec.name, asked.virtual_servers)]
-    if not named and asked.virtual_servers:
-        raise AskError("not_found", f"there is no virtual server {asked.virtual_servers[0]}")
+    if unknown := _unnamed(asked.virtual_servers, [virtual.spec.name for virtual in named]):
+        raise AskError("not_found", f"there is no virtual server {unknown}")
     if whole:
         return [Subject(virtual.spec.name) for virtual in named]
     address, port = parse_server(asked.server)
@@ -319,6 +346,12 @@ def select(asked: Override, virtuals: Iterable[Virtual], *, whole: bool) -> list
 def is_named(name: str, wanted: Collection[str]) -> bool:
     """Return whether *wanted* has the virtual server *name*, its protocol aside; none has all."""
     return not wanted or name in wanted or name.partition(" ")[2] in wanted
+
+
+def _unnamed(wanted: Iterable[str], names: Collection[str]) -> str:
+    """Return the first of *wanted* that means none of *names*; empty where each means one."""
+    known = {known for name in names for known in (name, name.partition(" ")[2])}
+    return next((name for name in wanted if name not in known), "")
 
 
 def parse_server(text: str) -> tuple[Address, int | None]:
@@ -362,15 +395,21 @@ def _ports(virtual: VirtualServerSpec, server: RealServerSpec) -> Iterator[int]:
 def _left(
     virtual: VirtualServerSpec, draining: Iterable[DestKey], client: IpvsClient
 ) -> Mapping[DestKey, Left]:
-    """Return what is left of the servers that drain, over all services of *virtual*."""
+    """Return what is left of the servers that drain, over all services of *virtual*.
+
+    Nothing where the kernel does not tell it.
+    """
     connections: Counter[DestKey] = Counter()
     templates: Counter[DestKey] = Counter()
     servers = [*draining]
     for key in virtual.keys:
         try:
             stats = client.stats(key)
-        except OperatorError:
-            continue  # it was refused, or is on its way out
+        except OperatorError as error:
+            cause = error.__cause__
+            if isinstance(cause, NetlinkError) and cause.number == errno.ESRCH:
+                continue  # it was refused, or is on its way out
+            return {}
         found = {one.key: one for one in stats.destinations}
         for server in servers:
             one = found.get(DestKey(server.address, server.port or key.port))
@@ -378,6 +417,10 @@ def _left(
                 connections[server] += one.active + one.inactive
                 templates[server] += one.persistent
     return {server: Left(connections[server], templates[server]) for server in servers}
+
+
+def _ended(subject: Subject, order: Order, why: str) -> Event:
+    return events.OverrideEnded(*_words(subject), order.kind.value, why)
 
 
 def _words(subject: Subject) -> tuple[str, str]:

@@ -172,6 +172,10 @@ class Book:
             order = replace(order, gone=before.gone)
         self._entries[subject] = order
 
+    def restore(self, entries: Mapping[Subject, Order]) -> None:
+        """Let *entries* hold, and nothing else: what was given or lifted since is undone."""
+        self._entries = dict(entries)
+
     def lift(self, subject: Subject) -> Order | None:
         """Let nothing hold for *subject*; return what held."""
         order = self._entries.pop(subject, None)

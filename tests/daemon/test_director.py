@@ -288,6 +288,23 @@ async def test_a_lost_quorum_is_noted(kernel: FakeIpvs, tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_state_that_cannot_be_saved_is_told_once_and_ends_nothing(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    stays = tmp_path / "director.new"
+    stays.mkdir()
+    async with listening(*PORTS) as servers, site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS[:1]))
+        await here.applied(configuration(*PORTS))
+        assert here.destinations() == [*PORTS]
+        servers[PORTS[0]].close()
+        await here.until(lambda: here.destinations() == [*PORTS[1:]])
+        assert len(here.named("upkeep_failed")) == 1
+        stays.rmdir()
+        await here.until(lambda: StateFile(tmp_path).load().services)
+
+
+@pytest.mark.asyncio
 async def test_what_is_told_on_the_way_comes_before_the_answer(
     kernel: FakeIpvs, tmp_path: Path
 ) -> None:

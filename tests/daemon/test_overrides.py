@@ -30,6 +30,11 @@ LOCAL = parse_address("127.0.0.1")
 
 
 @pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.estate.OVERRIDE_INTERVAL", 0.3)
+
+
+@pytest.fixture(autouse=True)
 def namespace() -> Iterator[None]:
     with empty_namespace():
         run("ip link set lo up")
@@ -102,6 +107,18 @@ async def test_a_deadline_ends_a_drain_whatever_is_left(here: Site) -> None:
     await here.until(lambda: here.named("drain_ended"))
     assert weights(here) == {8092: 1, 8093: 1}
     assert "connections=15" in str(here.named("drain_ended")[0])
+
+
+async def test_no_drain_is_over_because_the_kernel_does_not_answer(
+    here: Site, kernel: FakeIpvs
+) -> None:
+    await order(here, "drain", 8091)
+    kernel.permitted = False
+    await asyncio.sleep(1.2)
+    kernel.permitted = True
+    assert not here.named("drain_ended")
+    kernel.active[DestKey(LOCAL, 8091)] = kernel.idle = 0
+    await here.until(lambda: here.named("drain_ended"))
 
 
 async def test_templates_of_persistence_hold_a_drain_up_and_are_told(
@@ -201,6 +218,20 @@ async def test_a_disabled_virtual_server_drains_all_and_lets_the_sorry_server_se
         assert weights(here) == {8091: 1, 8092: 1}
 
 
+async def test_a_server_that_is_drained_twice_over_is_drained_for_both(
+    here: Site, kernel: FakeIpvs
+) -> None:
+    kernel.active = {DestKey(LOCAL, port): 0 for port in PORTS}
+    kernel.idle = 0
+    await order(here, "drain", 8091)
+    await here.until(lambda: here.named("drain_ended"))
+    await order(here, "disable", virtual_servers=[VS])
+    await here.until(lambda: weights(here) == {})
+    assert [one.override.state for one in (await listed(here)).orders] == ["drained", "drained"]
+    await order(here, "drain", 8092, force=True)
+    assert [one.override.state for one in (await listed(here)).orders] == ["drained"] * 3
+
+
 async def test_the_last_server_is_drained_by_force_only(here: Site) -> None:
     for port in PORTS[:2]:
         await order(here, "drain", port)
@@ -224,6 +255,7 @@ async def test_the_last_server_is_drained_by_force_only(here: Site) -> None:
         ("weight", {"server": "127.0.0.1", "weight": -1}, "bad_request: weight -1"),
         ("drain", {"server": "127.0.0.1", "for_seconds": -1}, "bad_request: -1 seconds"),
         ("disable", {}, "bad_request: disable needs the name"),
+        ("disable", {"virtual_servers": [VS, "web"]}, "not_found: there is no virtual server web"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_done_is_told(
@@ -231,6 +263,52 @@ async def test_what_cannot_be_done_is_told(
 ) -> None:
     assert (await refused(here, action, **fields)).startswith(problem)
     assert weights(here) == {8091: 1, 8092: 1, 8093: 1}
+
+
+async def test_who_is_out_of_use_with_another_stays_so_where_one_name_is_wrong(here: Site) -> None:
+    await order(here, "disable", virtual_servers=[VS])
+    wanted = "not_found: nothing is ordered for web"
+    assert await refused(here, "enable", virtual_servers=[VS, "web"]) == wanted
+    assert len((await listed(here)).orders) == 1
+
+
+async def test_an_order_that_cannot_be_saved_is_refused_and_does_not_hold(
+    here: Site, tmp_path: Path
+) -> None:
+    await order(here, "weight", 8092, weight=5)
+    stays = tmp_path / "overrides.new"
+    stays.mkdir()
+    assert (await refused(here, "drain", server="127.0.0.1:8091")).startswith("internal: ")
+    assert (await refused(here, "undrain", server="127.0.0.1:8092")).startswith("internal: ")
+    assert [one.real_server for one in (await listed(here)).orders] == ["127.0.0.1:8092"]
+    assert len(here.named("override_given")) == 1
+    assert weights(here) == {8091: 1, 8092: 5, 8093: 1}
+    stays.rmdir()
+    await order(here, "undrain", 8092)
+    assert OverrideFile(tmp_path).load().entries == {}
+
+
+async def test_an_override_ends_in_time_even_where_that_cannot_be_saved(
+    here: Site, tmp_path: Path
+) -> None:
+    await order(here, "weight", 8092, weight=7, for_seconds=0.5)
+    stays = tmp_path / "overrides.new"
+    stays.mkdir()
+    await here.until(lambda: here.named("override_ended"))
+    await here.until(lambda: weights(here) == {8091: 1, 8092: 1, 8093: 1})
+    assert len(here.named("upkeep_failed")) == 1
+    stays.rmdir()
+    await here.until(lambda: not OverrideFile(tmp_path).load().entries)
+
+
+async def test_more_orders_than_there_is_room_for_are_refused_as_a_whole(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.ipvs.overrides.MAX_ORDERS", 1)
+    told = await refused(here, "drain", server="127.0.0.1", force=True)
+    assert told == "refused: there are 1 orders already"
+    assert (await listed(here)).orders == ()
+    assert here.named("override_given") == []
 
 
 async def test_what_is_ordered_is_listed_and_saved_before_it_is_done(
