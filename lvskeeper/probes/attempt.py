@@ -14,16 +14,20 @@ WORDS: Final = {
     errno.ENETUNREACH: "network unreachable",
     errno.ETIMEDOUT: "the kernel gave up connecting",
     errno.EADDRNOTAVAIL: "no local address or port to connect from",
+    errno.EAGAIN: "no local port is free",
 }
 """How an operator reads the usual errors; others go by the C library's text."""
 
 OWN_SHORTAGE: Final = frozenset(
     {
         errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL,
-        errno.EADDRINUSE,
+        errno.EADDRINUSE, errno.EAGAIN,
     }
 )  # fmt: skip
-"""Errors that tell of the director, not of the server: they must not take a server down."""
+"""Errors that tell of the director, not of the server: they must not take a server down.
+
+``EAGAIN`` that is no wait is the kernel's word for a datagram socket that finds no port.
+"""
 
 
 @final

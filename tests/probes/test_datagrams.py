@@ -260,3 +260,17 @@ async def test_a_host_that_is_not_there_is_told_before_the_time_is_over() -> Non
             ):
                 assert (result.phase, result.detail) == (Phase.STATUS, "no route to host")
                 assert result.elapsed < 4
+
+
+@pytest.mark.root
+async def test_a_lack_of_ports_of_our_own_is_not_the_servers_fault() -> None:
+    with empty_namespace():
+        run("ip link set lo up; echo 50000 50001 > /proc/sys/net/ipv4/ip_local_port_range")
+        with socket.socket(type=socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            with socket.socket(type=socket.SOCK_DGRAM) as other:
+                other.bind(("127.0.0.1", 0))
+                port = peer.getsockname()[1]
+                results = [await probed(udp(port, Udp())), await probed(dns(port, Dns()))]
+    shortage = (Phase.INTERNAL, "no local port is free")
+    assert [(result.phase, result.detail) for result in results] == [shortage] * 2
