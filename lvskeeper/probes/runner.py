@@ -166,7 +166,8 @@ class ProbeRunner(Generic[Id]):
             async with asyncio.timeout(limit):
                 return await prober(spec)
         except TimeoutError:
-            return ProbeResult(Phase.TIMEOUT, "the probe was stuck and was cut off", limit)
+            # The kinds themselves tell when a server is slow; what is stuck beyond that is ours.
+            return ProbeResult(Phase.INTERNAL, "the probe was stuck and was cut off", limit)
 
 
 def _outcome(task: asyncio.Task[ProbeResult]) -> ProbeResult:

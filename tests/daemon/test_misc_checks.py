@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,10 +13,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from lvskeeper.daemon import script_link
 from lvskeeper.daemon.health import room_for_probes
 from lvskeeper.daemon.misc_checks import MiscProber
 from lvskeeper.daemon.script_runs import HOST_PAUSE
-from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ScriptRun
+from lvskeeper.health import spec as spec_module
+from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, ScriptRun
+from lvskeeper.probes import runner as runner_module
+from lvskeeper.probes.runner import ProbeRunner
 from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.asyncio
@@ -209,6 +214,27 @@ async def test_the_host_may_die(prober: MiscProber, tmp_path: Path) -> None:
     )  # fmt: skip
     await asyncio.sleep(HOST_PAUSE)
     assert (await prober.probe(sh("exit 0"))).ok
+
+
+async def test_a_host_that_is_not_there_in_time_says_nothing_of_the_server(
+    prober: MiscProber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    monkeypatch.setattr(spec_module, "SCRIPT_EXTRA", 0.1)
+    monkeypatch.setattr(runner_module, "GRACE", 0.1)
+    monkeypatch.setattr(script_link, "CLOSE_WAIT", 0.1)
+    results: asyncio.Queue[ProbeResult] = asyncio.Queue()
+    runner = ProbeRunner[str](
+        lambda _, result: results.put_nowait(result), others={CheckKind.MISC: prober.probe}
+    )
+    runner.start("a", sh("exit 0", limit=0.1))
+    async with asyncio.timeout(5):
+        assert (await results.get()).phase is Phase.INTERNAL
+    await runner.close()
+    await prober.close()
 
 
 async def test_many_scripts_do_not_hold_up_the_loop(prober: MiscProber) -> None:
