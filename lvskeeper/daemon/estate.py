@@ -4,6 +4,7 @@ Each keeper has one thing; here is the order in which they act, and when each lo
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -220,7 +221,8 @@ class Estate:
     def _note_vips(self) -> None:
         """Save which virtual addresses are ours, and nothing else that may be half changed."""
         self._owned = replace(self._owned, vips=self._vips.ours)
-        self._state_file.save(self._owned)
+        with contextlib.suppress(OperatorError):  # :meth:`_note_changes` tells it, and tries again
+            self._state_file.save(self._owned)
 
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
         if self.virtuals.on_effects(name, effects):

@@ -1,6 +1,8 @@
 """Virtual addresses on this host: put there by the quorum, and the reason for checks to rest."""
 
+import asyncio
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +11,16 @@ from support.director_site import PORTS, Site, configuration, listening, site
 from support.fake_ipvs import FakeIpvs
 from support.fullnat_net import empty_namespace, run
 
-from lvskeeper.daemon import vip_binder
+from lvskeeper.daemon import address_watch, vip_binder
+from lvskeeper.daemon.address_watch import AddressWatch
 from lvskeeper.daemon.channel import Stop
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.ipvs.dialect import MAINLINE
 from lvskeeper.kernel.rtnetlink import Refusal
 from lvskeeper.kernel.rtnetlink_changes import Change
+from lvskeeper.kernel.rtnetlink_codec import Link, PresentAddress
 from lvskeeper.observe.health_events import VipBound
+from lvskeeper.units import parse_address
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio]
 
@@ -66,6 +71,16 @@ async def test_the_address_comes_with_the_quorum_and_goes_with_it(
             await here.until(lambda: placed() == [f"{VIP}/32"])
         await here.until(lambda: placed() == [])
         assert changes(here) == ["added", "removed"]
+
+
+async def test_the_address_comes_even_where_that_cannot_be_noted(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    (tmp_path / "director.new").mkdir()
+    async with site(kernel, tmp_path) as here, listening(PORTS[0]):
+        await here.applied(configuration(PORTS[0], extra=BOUND))
+        await here.until(lambda: placed() == [f"{VIP}/32"])
+        assert len(here.named("upkeep_failed")) == 1
 
 
 async def test_two_virtual_servers_hold_one_address(kernel: FakeIpvs, tmp_path: Path) -> None:
@@ -155,6 +170,25 @@ async def test_one_that_was_put_there_at_the_moment_of_a_kill_is_known_to_the_ne
     async with site(kernel, tmp_path) as here:
         await here.applied(text)
         await here.until(lambda: placed() == [])
+
+
+async def test_news_that_come_while_all_is_read_anew_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(f"ip address add {VIP}/32 dev lo")
+    read = address_watch._dump
+
+    def read_and_be_late() -> tuple[tuple[Link, ...], tuple[PresentAddress, ...]]:
+        found = read()
+        run(f"ip address del {VIP}/32 dev lo")
+        time.sleep(0.1)
+        return found
+
+    watch = AddressWatch(lambda: None)
+    watch.open()
+    monkeypatch.setattr(address_watch, "_dump", read_and_be_late)
+    await watch.refresh()
+    await asyncio.sleep(0.05)
+    assert not watch.has(parse_address(VIP))
+    watch.close()
 
 
 async def test_a_device_that_is_missing_is_told_once_and_used_when_it_comes(
