@@ -32,6 +32,7 @@ class AddressWatch:
         self._local: Counter[Address] = Counter()
         self._placed: Counter[tuple[Address, int]] = Counter()
         self._stale = True
+        self._reading = asyncio.Lock()
 
     def open(self) -> None:
         """Begin to listen, unless it does; raise :class:`OperatorError` where that is refused."""
@@ -53,14 +54,23 @@ class AddressWatch:
         News that come meanwhile are heard afterwards: what they tell is no older than the dump, or
         is told again by a later one.
         """
-        if not self._stale:
-            return
+        async with self._reading:
+            if self._stale:
+                await self._read()
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
         self._stale = False
+        if self._monitor is not None:
+            loop.remove_reader(self._monitor.fileno())
         try:
             links, addresses = await asyncio.to_thread(_dump)
         except BaseException:
             self._stale = True
             raise
+        finally:
+            if self._monitor is not None:
+                loop.add_reader(self._monitor.fileno(), self._on_news)
         self._devices = {link.name: link.index for link in links}
         self._found.clear()
         self._local.clear()
