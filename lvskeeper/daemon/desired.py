@@ -104,12 +104,13 @@ def prior_of(
         ordered = orders.weights.get(server_key(server))
         if ordered == 0 and not present:
             continue
+        up = False
         if present or past is None or server_key(server) in past.servers:
             inhibited = server.inhibit_on_failure and server.weight > 0 and ordered != 0
-            live[server_key(server)] = any(dest.weight > 0 or not inhibited for dest in present)
-        weight = max((dest.weight for dest in present), default=0)
-        if weight and ordered is None and any(check.weighs for check in server.checks):
-            weights[server_key(server)] = weight
+            up = any(dest.weight > 0 or not inhibited for dest in present)
+            live[server_key(server)] = up
+        if up and ordered is None and any(check.weighs for check in server.checks):
+            weights[server_key(server)] = max(dest.weight for dest in present)
     if past is not None:
         had_quorum = past.had_quorum
     else:

@@ -380,7 +380,11 @@ class Pool(Generic[K]):
                     prior=up,
                     phase=first_phase(str(check_id)),
                 )
-        self._adopted = dict(old._adopted)  # noqa: SLF001 - another of this class
+        self._adopted = {
+            key: weight
+            for key, weight in old._adopted.items()  # noqa: SLF001 - another of this class
+            if key in self._servers and any(spec.weighs for spec in self._servers[key].checks)
+        }
         effects: list[PoolEffect[K]] = []
         for key in self._servers:
             self._up[key] = self._is_up(key)
@@ -430,7 +434,11 @@ class Pool(Generic[K]):
         flipped = False
         given = (checker.weight, checker.shift)
         turned = checker.on_result(result, now)
-        if not turned and (checker.weight, checker.shift) == given:
+        # What a check says itself, that it gives no weight too, replaces what was adopted for it.
+        said = result.ok and checker.spec.weighs and key in self._adopted
+        if said:
+            del self._adopted[key]
+        if not (turned or said) and (checker.weight, checker.shift) == given:
             return effects  # the usual case, thousands of times a second
         before, self._weights[key] = self._weights[key], self._weigh(key)
         if changed := self._weights[key] != before:

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from lvskeeper.daemon.desired import (
     Prior,
     entries,
@@ -215,14 +217,27 @@ def test_a_weight_of_zero_without_inhibit_is_somebody_elses_edit() -> None:
     assert prior.live[DestKey(SERVERS[0], 80)]
 
 
-def test_a_weight_that_a_check_gave_is_adopted_from_the_table() -> None:
+@pytest.mark.parametrize("weight", [4, 0])
+def test_a_weight_that_a_check_gave_is_adopted_from_the_table(weight: int) -> None:
     script = ScriptRun(("/bin/true",), dynamic=True)
     check = CheckSpec(CheckKind.MISC, SERVERS[0], 80, script=script)
     spec = virtual(replace(real(0), weight=9, checks=(check,)), replace(real(1), weight=9))
-    prior = prior_of(spec, table_with(kernel_dest(0, weight=4), kernel_dest(1, weight=4)), None)
+    table = table_with(kernel_dest(0, weight=weight), kernel_dest(1, weight=4))
+    prior = prior_of(spec, table, None)
 
     (entry,) = entries(spec, started(spec, prior).serving(), None).values()
-    assert [dest.weight for dest in entry.destinations.values()] == [4, 9]
+    assert [dest.weight for dest in entry.destinations.values()] == [weight, 9]
+
+
+def test_the_weight_of_one_that_is_down_and_stays_in_the_table_is_not_adopted() -> None:
+    script = ScriptRun(("/bin/true",), dynamic=True)
+    check = CheckSpec(CheckKind.MISC, SERVERS[0], 80, script=script)
+    spec = virtual(replace(real(0), weight=9, checks=(check,), inhibit_on_failure=True))
+    prior = prior_of(spec, table_with(kernel_dest(0, weight=0)), None)
+
+    assert prior is not None
+    assert prior.live == {DestKey(SERVERS[0], 80): False}
+    assert prior.weights == {}
 
 
 def test_a_sorry_server_in_the_table_means_no_quorum() -> None:

@@ -28,7 +28,14 @@ from lvskeeper.health.pool import (
     WeightChanged,
     effective_quorum,
 )
-from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, QuorumSpec
+from lvskeeper.health.spec import (
+    CheckKind,
+    CheckSpec,
+    Phase,
+    ProbeResult,
+    QuorumSpec,
+    ScriptRun,
+)
 from lvskeeper.units import Address
 
 OK = ProbeResult(Phase.DONE)
@@ -439,11 +446,35 @@ def test_a_weight_outlives_failures_and_reloads() -> None:
     assert weights(new) == [3]
 
 
-def test_an_adopted_weight_holds_until_a_check_gives_another() -> None:
-    pool = Pool(farm(10), ONE, 0, priors={"a": True}, weights={"a": 4})
+def weighing(port: int = 80) -> CheckSpec:
+    """Return a check whose answer may give a weight."""
+    return replace(check(1, port), kind=CheckKind.MISC, script=ScriptRun(("/x",), dynamic=True))
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"), [(5, "a 4 to 5"), (None, "a 4 to 10")], ids=["another", "none"]
+)
+def test_an_adopted_weight_holds_until_a_check_gives_one_or_none(
+    weight: int | None, told: str
+) -> None:
+    servers = [Server("a", 10, (weighing(), check(1, 81)))]
+    pool = Pool(servers, ONE, 0, priors={"a": True}, weights={"a": 4})
     pool.start()
     assert weights(pool) == [4]
-    new = Pool(farm(10), ONE, 0)
+    new = Pool(servers, ONE, 0)
     new.carry(pool)
+    assert probe(new, "a", weighed(None), 81) == []  # this one could give none
+    assert probe(new, "a", BROKEN, 80)
     assert weights(new) == [4]
-    assert [short(one) for one in probe(new, "a", weighed(5))] == ["a 4 to 5"]
+    assert [short(one) for one in probe(new, "a", weighed(weight))] == [told]
+    newer = Pool(servers, ONE, 0)
+    newer.carry(new)
+    assert weights(newer) == [weight or 10]
+
+
+def test_an_adopted_weight_goes_with_the_check_that_gave_it() -> None:
+    pool = Pool([Server("a", 10, (weighing(),))], ONE, 0, priors={"a": True}, weights={"a": 4})
+    pool.start()
+    new = Pool(farm(20), ONE, 0)
+    new.carry(pool)
+    assert weights(new) == [20]
