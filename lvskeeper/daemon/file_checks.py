@@ -1,7 +1,8 @@
 """FILE_CHECK: what the number in a file means for a server, at the moment it changes.
 
 The files are watched as the router role watches its own (:mod:`lvskeeper.daemon.track_files`). A
-change makes the checks of the file due; such a probe only looks at what is known already.
+change makes the checks of the file due. A probe looks at the file all the same: no news tell of a
+directory above that is replaced, and none come from some file systems.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,6 +44,7 @@ class FileProber:
     async def probe(self, spec: CheckSpec) -> ProbeResult:
         """Return what the number in the file of *spec* means."""
         assert spec.file is not None
+        self._tracks.look(spec.file.path)
         status = self._tracks.statuses().get(TrackId(TrackKind.FILE, spec.file.path))
         if status is None:
             return ProbeResult(Phase.INTERNAL, "the file is not watched")

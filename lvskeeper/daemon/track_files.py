@@ -90,6 +90,20 @@ class FileTracks:
         """Return what is known now."""
         return {track.id: track.status for track in self._tracks.values()}
 
+    def look(self, name: str) -> None:
+        """Look at the file *name* now, for what no news tell.
+
+        That is a directory above its own that was replaced, or a file system that tells nothing.
+        """
+        track = self._tracks.get(name)
+        if track is None:
+            return
+        before = track.watches
+        self._rewatch(track)
+        if track.watches != before:
+            self._forget_unused()
+            self._arm()
+
     def close(self) -> None:
         """Watch nothing any more."""
         for track in self._tracks.values():

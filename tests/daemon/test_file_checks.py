@@ -56,6 +56,26 @@ async def test_a_change_is_told_at_once_and_the_probe_knows_it(tmp_path: Path) -
 
 
 @pytest.mark.asyncio
+async def test_a_probe_sees_what_no_news_tell(tmp_path: Path) -> None:
+    changed: asyncio.Queue[str] = asyncio.Queue()
+    prober = FileProber(changed.put_nowait, lambda _: None)
+    file = FileNumber(str(tmp_path / "site" / "state" / "load"))
+    for site, number in (("site", 4), ("next", 7)):
+        (tmp_path / site / "state").mkdir(parents=True)
+        (tmp_path / site / "state" / "load").write_text(f"{number}\n")
+    prober.follow([check(file)])
+    assert await prober.probe(check(file)) == ProbeResult(Phase.DONE, shift=4)
+    (tmp_path / "site").rename(tmp_path / "last")
+    (tmp_path / "next").rename(tmp_path / "site")
+    assert await prober.probe(check(file)) == ProbeResult(Phase.DONE, shift=7)
+    assert changed.get_nowait() == file.path
+    (tmp_path / "site" / "state" / "load").write_text("2\n")
+    async with asyncio.timeout(5):
+        assert await changed.get() == file.path
+    prober.close()
+
+
+@pytest.mark.asyncio
 async def test_a_file_that_cannot_be_watched_is_told_and_stands_for_0(tmp_path: Path) -> None:
     told: list[object] = []
     prober = FileProber(lambda _: None, told.append)
