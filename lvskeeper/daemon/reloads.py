@@ -28,6 +28,9 @@ STOPPING: Final = "the daemon is about to stop"
 MAX_CONFIRM: Final = 86_400.0
 """Most seconds that a reload may wait to be confirmed."""
 
+AGAIN: Final = 10.0
+"""Seconds after which a rollback that failed is tried again, unless it is confirmed meanwhile."""
+
 
 @final
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class Reloads:
         self._confirmed: Loaded | None = None
         """What a rollback brings back; ``None`` while nothing is unconfirmed."""
         self._timer: asyncio.TimerHandle | None = None
+        self._rolling = False
+        """The time to confirm is over, and what was confirmed last is about to come back."""
 
     @property
     def deadline(self) -> float | None:
@@ -114,13 +119,19 @@ class Reloads:
             self._forget()
         elif order.confirm is not None:
             self._confirmed = self._confirmed or before
-            if self._timer is not None:
-                self._timer.cancel()
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(order.confirm, self._roll_back)
+            if not self._rolling:
+                self._roll_back_after(order.confirm)
+
+    def on_failed(self, order: ReloadOrder) -> None:
+        """Hear that nothing came of *order*; a rollback is tried again."""
+        if order.rollback:
+            self._rolling = False
+            self._roll_back_after(AGAIN)
 
     def confirm(self) -> None:
-        """Let the running configuration stay; raise :class:`AskError` where nothing waits."""
+        """Let the running configuration stay; raise :class:`AskError` where that cannot be."""
+        if self._rolling:
+            raise AskError("refused", "the time is over: the old configuration is on its way back")
         if self._confirmed is None:
             raise AskError("not_found", "no reload waits to be confirmed")
         self._forget()
@@ -135,13 +146,20 @@ class Reloads:
         self._waiting.append(order)
         self._wake()
 
+    def _roll_back_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._roll_back)
+
     def _roll_back(self) -> None:
         self._timer = None
+        self._rolling = True
         self._waiting.appendleft(ReloadOrder(rollback=True))
         self._wake()
 
     def _forget(self) -> None:
         self._confirmed = None
+        self._rolling = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

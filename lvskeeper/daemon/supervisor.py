@@ -285,8 +285,7 @@ class Supervisor:
         """Load the file again and apply it; return what came of it, if it did."""
         started = time.monotonic()
         loaded = self._reloads.confirmed if order.rollback else await self._load()
-        if loaded is None:
-            return None  # it was confirmed at the last moment
+        assert loaded is not None
         if loaded.errors:
             self._show(loaded)
             self._emit(
@@ -298,6 +297,7 @@ class Supervisor:
         answer = await self._applier.apply(loaded)
         if isinstance(answer, Failed):
             self._emit(events.ApplyFailed(answer.message, answer.hint))
+            self._reloads.on_failed(order)
             order.settle(ReloadView(applied=False, message=answer.message))
             return None
         self._reloads.on_applied(loaded, order)

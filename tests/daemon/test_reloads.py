@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from support.supervised import GOOD, Running, messages, running
 from support.waiting import wait_until
 
 from lvskeeper.cli.client import Client
-from lvskeeper.daemon.channel import Applied, Apply, Beat, Stop, Stopped, encode
+from lvskeeper.daemon.channel import Applied, Apply, Beat, Failed, Stop, Stopped, encode
+from lvskeeper.errors import ExitStatus
 from lvskeeper.observe.snapshot import ReloadView
 
 pytestmark = pytest.mark.asyncio
@@ -23,8 +25,11 @@ OTHER = GOOD.replace("198.51.100.1", "198.51.100.2")
 THIRD = GOOD.replace("198.51.100.1", "198.51.100.3")
 
 
-def noting(log: Path) -> Callable[[socket.socket], int]:
-    """Return a director that writes down which virtual server it has."""
+def noting(log: Path, *, slow: int = 0, broken: int = 0) -> Callable[[socket.socket], int]:
+    """Return a director that writes down which virtual server it has.
+
+    Its application number *slow* waits for a file *go*, number *broken* fails.
+    """
 
     def main(sock: socket.socket) -> int:
         sock.sendall(encode(Beat()))
@@ -35,6 +40,13 @@ def noting(log: Path) -> Callable[[socket.socket], int]:
                     names = [one["name"] for one in json.loads(bytes(spec))["virtual_servers"]]
                     with log.open("a") as file:
                         file.write(f"{' '.join(names)}\n")
+                    number = len(log.read_text().splitlines())
+                    while number == slow and not (log.parent / "go").exists():
+                        time.sleep(0.01)
+                    if number == broken:
+                        failed = Failed(generation, "no room", "", ExitStatus.KERNEL, intact=True)
+                        sock.sendall(encode(failed))
+                        continue
                     changes = {"services added": 1, "services removed": 1}
                     sock.sendall(encode(Applied(generation, 2, 0, 1, 1, changes=changes)))
                 case Stop():
@@ -117,6 +129,31 @@ async def test_a_confirmed_reload_stays(tmp_path: Path) -> None:
         await asyncio.sleep(1.2)
         assert site.applied == ["1", "2"]
         assert not daemon.named("reload_rolled_back")
+
+
+async def test_a_confirmation_amid_the_rollback_comes_too_late(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with running(tmp_path, GOOD, noting(log, slow=3)) as daemon:
+        site = await opened(daemon, log)
+        await site.reload(OTHER, confirm_seconds=0.3)
+        await asyncio.to_thread(wait_until, lambda: site.applied == ["1", "2", "1"])
+        assert await site.confirm() == 409
+        (tmp_path / "go").touch()
+        await daemon.until("reload_rolled_back")
+        assert daemon.named("reload_confirmed") == []
+
+
+async def test_a_rollback_that_fails_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.reloads.AGAIN", 0.2)
+    log = tmp_path / "log"
+    async with running(tmp_path, GOOD, noting(log, broken=3)) as daemon:
+        site = await opened(daemon, log)
+        await site.reload(OTHER, confirm_seconds=0.3)
+        await daemon.until("apply_failed")
+        await daemon.until("reload_rolled_back")
+        assert site.applied == ["1", "2", "1", "1"]
 
 
 async def test_what_comes_before_the_confirmation_is_rolled_back_with_it(tmp_path: Path) -> None:
