@@ -74,7 +74,8 @@ class FifoReader:
         pause = self._first_pause
         loop = asyncio.get_running_loop()
         while not self._ending.is_set():
-            if self.secure and (risk := root_risk(self.script)):
+            # In a thread: to look up a user and files may take long.
+            if self.secure and (risk := await asyncio.to_thread(root_risk, self.script)):
                 self._tell(f"is not run as root: {risk}")
                 return
             born = loop.time()
@@ -169,6 +170,9 @@ def _main(script: Script, path: str) -> Callable[[socket.socket], int]:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
                 return 1
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                # Python ignores them, and what it executes would as well.
+                signal.signal(number, signal.SIG_DFL)
             os.execvpe(script.argv[0], [*script.argv, path], environment({}))  # noqa: S606 - without a shell on purpose
         except (OSError, LookupError, ValueError) as error:
             sock.sendall(explain(error).encode()[:MAX_ERROR])

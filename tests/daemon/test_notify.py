@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from support.waiting import until
 
+from lvskeeper.daemon import fifo_reader
 from lvskeeper.daemon.notify import Notifier
 from lvskeeper.daemon.notify_scripts import MAX_EVENTS
 from lvskeeper.daemon.roles import Fifo, Script
@@ -596,6 +597,17 @@ async def test_another_reader_starts_after_the_last_one_has_ended(
     assert bench.problems == []
 
 
+async def test_a_reader_is_killed_by_a_broken_pipe_as_programs_usually_are(
+    bench: Bench, pipe: Path, tmp_path: Path
+) -> None:
+    ignored = "grep SigIgn /proc/self/status >> {0}/heard; exec sleep 60"
+    bench.notifier.replace(fifos(Fifo(str(pipe), reader=reader(tmp_path, ignored))))
+    await until(lambda: heard(tmp_path))
+    mask = int(heard(tmp_path)[0].split()[1], 16)
+    assert not mask & 1 << signal.SIGPIPE - 1
+    assert not mask & 1 << signal.SIGXFSZ - 1
+
+
 @pytest.mark.root
 async def test_a_reader_runs_as_its_user(bench: Bench, pipe: Path, tmp_path: Path) -> None:
     log = tmp_path / "heard"
@@ -624,6 +636,22 @@ async def test_security_refuses_a_reader_that_others_may_write(
     assert not (tmp_path / "ran").exists()
     bench.notifier.replace(spec)
     await until((tmp_path / "ran").exists)
+
+
+async def test_the_loop_turns_while_it_is_looked_at_who_may_write_a_reader(
+    bench: Bench, pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_: Script) -> str:
+        time.sleep(0.3)
+        return ""
+
+    monkeypatch.setattr(fifo_reader, "root_risk", slow)
+    spec = fifos(Fifo(str(pipe), reader=reader(tmp_path)), security=True)
+    bench.notifier.replace(spec)
+    begin = time.monotonic()
+    await asyncio.sleep(0.01)
+    assert time.monotonic() - begin < 0.2
+    await until(lambda: pids(tmp_path))
 
 
 async def test_a_reader_dies_with_us(pipe: Path, tmp_path: Path) -> None:
