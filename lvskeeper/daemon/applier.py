@@ -46,6 +46,7 @@ class Applier:
             answer = await self._give(post, spec)
             if isinstance(answer, Failed):
                 for earlier, old in reversed(done):
+                    earlier.spec = old  # also of its next life, where this one cannot take it
                     if old != NOTHING:
                         await self._give(earlier, old)
                 return answer

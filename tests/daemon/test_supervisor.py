@@ -207,6 +207,43 @@ async def test_a_reload_that_fails_half_way_brings_the_old_configuration_back(
 
 
 @pytest.mark.asyncio
+async def test_a_role_that_dies_as_it_gets_its_old_configuration_back_has_it_in_its_next_life(
+    tmp_path: Path,
+) -> None:
+    def main(sock: socket.socket) -> int:
+        sock.sendall(encode(Beat()))
+        applied = 0
+        while found := messages(sock):
+            match found[0]:
+                case Apply(generation=generation, spec=spec):
+                    answer: Applied | Failed = Applied(generation)
+                    if b'"instances"' in bytes(spec):
+                        answer = Failed(generation, "no", "", ExitStatus.KERNEL, intact=False)
+                    else:
+                        applied += 1
+                        with (tmp_path / "specs").open("ab") as file:
+                            file.write(bytes(spec) + b"\n")
+                    if applied == 3:
+                        return 1
+                    sock.sendall(encode(answer))
+                case Stop():
+                    sock.sendall(encode(Stopped()))
+                    return 0
+        return 0
+
+    vrrp = "vrrp_instance one {\n interface lo\n virtual_router_id 1\n}\n"
+    async with running(tmp_path, GOOD, main) as daemon:
+        await daemon.until("daemon_ready")
+        daemon.file.write_text(GOOD.replace("weight 1", "weight 2") + vrrp)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await daemon.until("apply_failed")
+        await daemon.until("role_revived")
+    old, new, back, revived = (tmp_path / "specs").read_bytes().splitlines()
+    assert old != new
+    assert [back, revived] == [old, old]
+
+
+@pytest.mark.asyncio
 async def test_a_router_that_never_had_a_configuration_is_not_started_again(
     tmp_path: Path,
 ) -> None:
