@@ -170,6 +170,8 @@ class Book:
             raise ValueError(f"there are {MAX_ORDERS} orders already")
         if before is not None and before.drains and order.drains:
             order = replace(order, gone=before.gone)
+        else:
+            self._forget_looks(subject)
         self._entries[subject] = order
 
     def restore(self, entries: Mapping[Subject, Order]) -> None:

@@ -129,3 +129,14 @@ def test_a_second_drain_of_a_drained_server_does_not_bring_it_back() -> None:
     assert it.orders_of(VS, [A]).gone == {A}
     it.give(Subject(VS, A), Order(Kind.WEIGHT, 6.0, 1))
     assert it.orders_of(VS, [A]) == Orders({A: 1}, set())
+
+
+def test_a_drain_that_follows_another_order_looks_twice_again() -> None:
+    it = book((Subject(VS, A), DRAIN))
+    for _ in range(LOOKS):
+        look(it, Left(0))
+    it.give(Subject(VS, A), Order(Kind.WEIGHT, 6.0, 1))
+    assert it.left(VS, A) is None
+    it.give(Subject(VS, A), DRAIN)
+    assert look(it, Left(0)) == []
+    assert len(look(it, Left(0))) == 1
