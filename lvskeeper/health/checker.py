@@ -225,8 +225,7 @@ class Checker:
     def on_silence(self, now: float) -> list[CheckSilent]:
         """Turn unknown, once, where nothing has been found out for three intervals."""
         silent = now - self._found
-        limit = SILENT_INTERVALS * max(self._spec.delay_loop, self._spec.longest)
-        if self._silent or silent <= limit:
+        if self._silent or silent <= self._patience():
             return []
         self._assumed, self._patient, self._silent = self.up, True, True
         self._enter(State.UNKNOWN, now)
@@ -259,18 +258,30 @@ class Checker:
             return self._succeed(result, now)
         return self._fail(result, now) if self.up else self._stay_down(result, now)
 
-    def with_spec(self, spec: CheckSpec) -> "Checker":
-        """Return a copy that goes on with the times of *spec*, which has the same target.
+    def with_spec(self, spec: CheckSpec, now: float) -> "Checker":
+        """Return a copy that goes on *now* with the times of *spec*, which has the same target.
 
-        A shorter ``delay_loop`` counts at once, a longer one after the next probe.
+        A longer ``delay_loop`` counts after the next probe. A shorter one counts at once: the time
+        until that probe is cut in proportion, so that checks which were spread stay spread.
         """
         if spec.target != self._spec.target:
             raise IllegalTransitionError(f"{spec} does not continue {self._spec}")
         twin = copy(self)
         twin._spec = spec  # noqa: SLF001 - a copy of this class
-        if not self.in_flight:
-            twin._due = min(self._due, self._started + spec.delay_loop)  # noqa: SLF001 - the same
+        part = spec.delay_loop / self._spec.delay_loop
+        if self._failed and not self.in_flight:
+            twin._due = min(self._due, self._heard + spec.delay_before_retry)  # noqa: SLF001
+        elif part < 1 and not (self.in_flight or self.fresh):
+            twin._due = min(self._due, now + (self._due - now) * part)  # noqa: SLF001 - the same
+        # It was not silent by its old times, and has not had its new ones yet.
+        twin._found += max(0.0, self._patience() - twin._patience())  # noqa: SLF001 - the same
         return twin
+
+    def _patience(self) -> float:
+        """Return the seconds without anything found out after which it is unknown."""
+        spec = self._spec
+        retry = spec.delay_before_retry if self._failed else 0.0
+        return SILENT_INTERVALS * max(spec.delay_loop, spec.longest, retry)
 
     def _succeed(self, result: ProbeResult, now: float) -> list[CheckEffect]:
         was_up = self.up

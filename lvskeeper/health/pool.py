@@ -370,9 +370,10 @@ class Pool(Generic[K]):
         by the policy of alpha.
         """
         self._begin()
+        now = self._quorum_since
         for check_id, checker in self._checkers.items():
             if (known := old.checkers.get(check_id)) is not None:
-                self._checkers[check_id] = known.with_spec(checker.spec)
+                self._checkers[check_id] = known.with_spec(checker.spec, now)
             elif (up := old.up.get(check_id.key)) is not None:
                 self._checkers[check_id] = Checker(
                     checker.spec,
@@ -394,8 +395,8 @@ class Pool(Generic[K]):
             if self._up[key] is old.up.get(key):
                 self._since[key] = old.since[key]
         self._has_quorum = old.has_quorum
-        moved, self._quorum_since = self._quorum_since, old.quorum_since
-        return effects + self._settle_quorum(moved)
+        self._quorum_since = old.quorum_since
+        return effects + self._settle_quorum(now)
 
     def order(self, weights: Mapping[K, int], now: float) -> list[PoolEffect[K]]:
         """Let servers have the *weights* that an operator orders, and all others their own."""

@@ -22,7 +22,14 @@ from lvskeeper.health.pool import (
     ServerDown,
     WeightChanged,
 )
-from lvskeeper.health.spec import CheckKind, CheckSpec, FileNumber, QuorumSpec
+from lvskeeper.health.spec import (
+    CheckKind,
+    CheckSpec,
+    FileNumber,
+    Phase,
+    ProbeResult,
+    QuorumSpec,
+)
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.units import parse_address
 
@@ -162,6 +169,21 @@ async def test_many_that_begin_at_once_are_no_herd(delay_loop: float, span: floa
         tenths = Counter(int(due * 10) for due in dues)
         assert max(dues) - min(dues) < span + 0.01
         assert max(tenths.values()) < 2 * 1500 / (10 * span)
+
+
+async def test_a_reload_that_asks_more_often_makes_no_herd() -> None:
+    now = asyncio.get_running_loop().time()
+    spec = replace(tcp(1), delay_loop=60.0)
+    pool = pool_of(*(replace(spec, connect_timeout=5 + n / 1000) for n in range(1500)))
+    for number, check_id in enumerate(pool.checkers):
+        for started in (now - 60 - number / 25, now - number / 25):
+            pool.on_start(check_id, started)
+            pool.on_result(check_id, ProbeResult(Phase.DONE), started)
+    often = carried(pool, *(replace(one.spec, delay_loop=2.0) for one in pool.checkers.values()))
+    dues = [max(checker.due, now) - now for checker in often.checkers.values()]
+    tenths = Counter(int(due * 10) for due in dues)
+    assert max(dues) < 3
+    assert max(tenths.values()) < 2 * 1500 / 20
 
 
 async def test_after_a_stall_no_turn_starts_more_than_its_share(

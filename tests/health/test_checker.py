@@ -202,6 +202,24 @@ def test_a_long_probe_is_no_silence() -> None:
     assert checker.on_silence(181) == [CheckSilent(181)]
 
 
+def test_to_wait_before_a_retry_is_no_silence() -> None:
+    checker = Checker(replace(SPEC, delay_before_retry=40), 0)
+    play(checker, "+-")  # at 0 and 10
+    assert checker.due == 50
+    assert checker.on_silence(50) == []
+    assert play(checker, "--") == ["2 of 3", "down after 3"]
+
+
+def test_a_check_that_is_to_ask_more_often_was_not_silent_before() -> None:
+    checker = Checker(replace(SPEC, delay_loop=60), 0)
+    play(checker, "+")
+    often = checker.with_spec(SPEC, 50)
+    assert often.on_silence(55) == []
+    assert often.on_silence(181) != []
+    play(often, "+")
+    assert often.on_silence(often.due + 21) != []
+
+
 def test_the_first_probe_waits_its_turn_among_many() -> None:
     checker = Checker(SPEC, 1, phase=0.25)
     checker.defer(5, whole=True)
@@ -233,20 +251,29 @@ def test_illegal_inputs_change_nothing() -> None:
     assert checker.last == OK
 
 
-@pytest.mark.parametrize(("delay_loop", "due"), [(4, 4), (10, 10), (60, 10)])
-def test_with_spec_takes_the_new_times(delay_loop: float, due: float) -> None:
+@pytest.mark.parametrize(
+    ("delay_loop", "now", "due"), [(4, 0, 4), (4, 5, 7), (4, 11, 10), (10, 5, 10), (60, 5, 10)]
+)
+def test_with_spec_takes_the_new_times(delay_loop: float, now: float, due: float) -> None:
     old = Checker(SPEC, 0)
     play(old, "+")
-    new = old.with_spec(replace(SPEC, delay_loop=delay_loop))
+    new = old.with_spec(replace(SPEC, delay_loop=delay_loop), now)
     assert (new.state, new.due, new.spec.delay_loop) == (State.UP, due, delay_loop)
     assert (old.due, old.spec) == (10, SPEC)
+
+
+def test_with_spec_lets_no_retry_wait_longer_than_it_is_to_now() -> None:
+    old = Checker(replace(SPEC, delay_before_retry=600), 0)
+    play(old, "+-")  # at 0 and 10
+    assert old.with_spec(replace(SPEC, delay_before_retry=600, delay_loop=2), 11).due == 610
+    assert old.with_spec(SPEC, 11).due == 13
 
 
 def test_with_spec_keeps_a_probe_in_flight_and_the_failures() -> None:
     old = Checker(SPEC, 0)
     play(old, "+-")
     old.on_start(13)
-    new = old.with_spec(replace(SPEC, retry=1))
+    new = old.with_spec(replace(SPEC, retry=1), 13)
     assert new.in_flight
     assert new.failed == 1
     assert new.on_result(BAD, 14) == [CheckDown(BAD, 2)]
@@ -255,7 +282,7 @@ def test_with_spec_keeps_a_probe_in_flight_and_the_failures() -> None:
 
 def test_with_spec_refuses_another_target() -> None:
     with pytest.raises(IllegalTransitionError, match="does not continue"):
-        Checker(SPEC, 0).with_spec(replace(SPEC, port=81))
+        Checker(SPEC, 0).with_spec(replace(SPEC, port=81), 0)
 
 
 @settings(deadline=None)  # a loaded machine is no failure
