@@ -331,7 +331,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
     shift: int | None = None
     """Or what is added to its weight."""
     expires: float | None = None
-    """When the server's certificate expires (seconds since 1970), where that is wanted."""
+    """When the first of the certificates that it saw expires (seconds since 1970), where wanted."""
 
     @property
     def ok(self) -> bool:

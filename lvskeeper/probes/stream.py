@@ -254,8 +254,8 @@ class StreamFlow(ConnectedFlow):
         """Leave the server: it has said what was wanted of it."""
         step = self._step
         assert step is not None
-        if self._secure is not None:
-            self.expires = self._secure.expires
+        if self._secure is not None and (end := self._secure.expires) is not None:
+            self.expires = end if self.expires is None else min(end, self.expires)
         self._close()
         if step.regex is None:
             self._take_step()

@@ -285,3 +285,38 @@ async def test_the_end_of_the_certificate_is_found_where_it_is_wanted(
     assert result.expires is not None
     assert 1.9 * 86_400 < result.expires - time.time() < 2.1 * 86_400
     assert (await prober.probe(check(web, replace(tls, expiry=0)))).expires is None
+
+
+async def test_of_the_certificates_of_several_urls_the_one_that_ends_first_counts(
+    prober: Prober, pem: Path
+) -> None:
+    def context(name: str) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(pem / f"{name}.pem", pem / f"{name}.key")
+        return made
+
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "90", "-subj", "/CN=new", "-keyout", "new.key", "-out", "new.pem"),
+        cwd=pem,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+    usual, new = context("server"), context("new")
+
+    def choose(sock: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+        if name == "new":
+            sock.context = new
+
+    usual.sni_callback = choose
+    handle = answer(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=usual)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        urls = [Url("/", sni=name) for name in ("new", "old", "new")]
+        tls = Tls(expiry=30)
+        days = [
+            ((await prober.probe(check(port, tls, *some))).expires or 0) - time.time()
+            for some in (urls, urls[:1])
+        ]
+    assert [round(one / 86_400) for one in days] == [2, 90]
