@@ -155,6 +155,8 @@ def entries(
     # Without a server, cookies would let clients in to wait; so they get none, and are refused.
     proxied = virtual.syn_proxy is not None and is_served(virtual, serving)
     flags = virtual.flags | (ServiceFlag.SYNPROXY if proxied else ServiceFlag(0))
+    if _refuses(virtual, serving, gone):
+        flags |= ServiceFlag.SCHED_1
     result = {}
     for key in virtual.keys:
         destinations = (_destination(server, key, weight) for server, weight in members)
@@ -172,6 +174,20 @@ def entries(
             frozenset(local_addresses(pool, key.family)),
         )
     return result
+
+
+def _refuses(
+    virtual: VirtualServerSpec, serving: Serving[DestKey], gone: AbstractSet[DestKey]
+) -> bool:
+    """Return whether the kernel would refuse clients for a server that is to take no new ones.
+
+    With ``sh`` alone such a server keeps its part of the hash (``ip_vs_sh_reassign``): who falls
+    into it is refused, unless ``sh-fallback`` looks for another server.
+    """
+    return virtual.scheduler == "sh" and any(
+        share.live and not share.weight and server.weight and share.key not in gone
+        for server, share in zip(virtual.real_servers, serving.servers, strict=True)
+    )
 
 
 def is_served(virtual: VirtualServerSpec, serving: Serving[DestKey]) -> bool:

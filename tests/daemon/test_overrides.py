@@ -17,7 +17,7 @@ from support.fullnat_net import empty_namespace, run
 from lvskeeper.daemon.override_file import OverrideFile
 from lvskeeper.daemon.questions import ListOverrides, Override, TakeSnapshot
 from lvskeeper.ipvs.dialect import MAINLINE
-from lvskeeper.ipvs.types import DestKey, Protocol
+from lvskeeper.ipvs.types import DestKey, Protocol, ServiceFlag
 from lvskeeper.kernel.conntrack import ConntrackClient
 from lvskeeper.observe.views import DirectorView, OverridesView
 from lvskeeper.units import parse_address
@@ -100,6 +100,24 @@ async def test_a_drained_server_has_weight_0_until_its_connections_are_gone(
         "override_given",
         "override_ended",
     ]
+
+
+async def test_a_hash_of_the_source_leads_nobody_to_a_server_that_drains(
+    here: Site, kernel: FakeIpvs
+) -> None:
+    def flags() -> ServiceFlag:
+        return next(iter(kernel.table.values())).service.flags
+
+    await here.applied(FILE.replace("lb_algo rr", "lb_algo sh"))
+    await order(here, "drain", 8091)
+    assert (flags(), weights(here)[8091]) == (ServiceFlag.SCHED_1, 0)
+    kernel.active[DestKey(LOCAL, 8091)] = kernel.idle = 0
+    await here.until(lambda: here.named("drain_ended"))
+    assert (flags(), weights(here)) == (ServiceFlag(0), {8092: 1, 8093: 1})
+    await order(here, "weight", 8092, weight=0)
+    assert flags() is ServiceFlag.SCHED_1
+    await order(here, "undrain", 8092)
+    assert flags() is ServiceFlag(0)
 
 
 async def test_a_deadline_ends_a_drain_whatever_is_left(here: Site) -> None:
