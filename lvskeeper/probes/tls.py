@@ -23,6 +23,8 @@ _VERSIONS: Final = {
 }
 _OLD_CIPHERS: Final = "DEFAULT:@SECLEVEL=0"
 """For servers that are not verified: that they answer is what counts, however old they are."""
+_OLD_VERSIONS: Final = frozenset({"1.0", "1.1"})
+"""They sign with SHA-1 and MD5; so who will do with them has to do with old ciphers."""
 _READ_SIZE: Final = 65_536
 _PLACE: Final = re.compile(r"\[\w+\] | \(_ssl\.c:\d+\)")
 """What Python says of its own source in an error of TLS."""
@@ -150,12 +152,7 @@ def make_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Whether an end of the connection without one of TLS will do is decided in the conversation.
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    if tls.minimum:
-        context.minimum_version = _VERSIONS[tls.minimum]
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_ciphers(_OLD_CIPHERS)
+    _set_demands(context, tls)
     what = ""
     try:
         if tls.verify:
@@ -180,6 +177,16 @@ def make_context(tls: Tls) -> ssl.SSLContext:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise ProbeError(Phase.INTERNAL, f"{what}: {(text or str(error)).lower()}") from error
     return context
+
+
+def _set_demands(context: ssl.SSLContext, tls: Tls) -> None:
+    if tls.minimum:
+        context.minimum_version = _VERSIONS[tls.minimum]
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if not tls.verify or tls.minimum in _OLD_VERSIONS:
+        context.set_ciphers(_OLD_CIPHERS)
 
 
 def _readable(path: str) -> None:

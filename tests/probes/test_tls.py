@@ -320,3 +320,22 @@ async def test_of_the_certificates_of_several_urls_the_one_that_ends_first_count
             for some in (urls, urls[:1])
         ]
     assert [round(one / 86_400) for one in days] == [2, 90]
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("minimum", ["1.0", "1.1", ""])
+async def test_an_old_version_that_is_asked_for_will_do_where_the_certificate_is_verified(
+    prober: Prober, pem: Path, minimum: str
+) -> None:
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.load_cert_chain(pem / "server.pem", pem / "server.key")
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    handle = answer(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=old)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for ca, phase in (("ca", Phase.DONE), ("client", Phase.TLS)):
+            tls = Tls(verify=True, ca=str(pem / f"{ca}.pem"), minimum=minimum)
+            result = await prober.probe(check(port, tls))
+            assert result.phase is (phase if minimum else Phase.TLS), result
