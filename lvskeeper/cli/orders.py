@@ -55,7 +55,8 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     """Declare that nobody may be left."""
     parser.add_argument(
         "--force", action="store_true",
-        help="do it even if the virtual server then has nobody who takes new connections",
+        help="do it even if the virtual server then has nobody who takes new connections, or "
+        "loses other servers with its quorum",
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from lvskeeper.observe import order_events as events
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.log import Emit
 from lvskeeper.observe.views import OrderView, OverridesView, OverrideView
-from lvskeeper.units import Address, format_duration, parse_address
+from lvskeeper.units import Address, format_count, format_duration, parse_address
 
 OVERRIDE_INTERVAL: Final = 1.0
 """Seconds between two looks at what drains and at what is over."""
@@ -257,28 +257,35 @@ class OverrideKeeper:
     def _refuse_emptiness(
         self, asked: Override, subjects: Iterable[Subject], virtuals: Iterable[Virtual]
     ) -> None:
-        """Raise where a virtual server that takes new connections would take none any more."""
-        if asked.action == "weight" and asked.weight:
-            return
-        by_name: dict[str, set[DestKey]] = {}
+        """Raise where nobody would take new connections any more, or others would not serve either.
+
+        These leave with the quorum where a sorry server stands in, or the address goes.
+        """
+        weight = asked.weight if asked.action == "weight" else 0
+        by_name: dict[str, dict[DestKey, int]] = {}
         for subject in subjects:
             if subject.server is not None:
-                by_name.setdefault(subject.virtual, set()).add(subject.server)
+                by_name.setdefault(subject.virtual, {})[subject.server] = weight
         for virtual in virtuals:
-            leaving = by_name.get(virtual.spec.name)
-            if leaving is None or virtual.spec.sorry_server is not None:
+            given = by_name.get(virtual.spec.name, {})
+            pool, spec = virtual.pool, virtual.spec
+            now = {key: each for key, each in pool.weights.items() if pool.up[key] and each}
+            then = {key: each for key in now if (each := given.get(key, now[key]))}
+            if not given or not now:
                 continue
-            weights = {
-                key: weight
-                for key, weight in virtual.pool.weights.items()
-                if virtual.pool.up[key] and weight > 0
-            }
-            if weights and not weights.keys() - leaving:
-                raise AskError(
-                    "refused",
-                    f"{virtual.spec.name} would have no server left that takes new connections",
-                    "--force does it all the same.",
-                )
+            if not then and spec.sorry_server is None:
+                what = "have no server left that takes new connections"
+            elif (
+                then
+                and (spec.sorry_server or spec.vip_device)
+                and sum(then.values()) < pool.lose_below
+                and pool.has_quorum
+            ):
+                others = format_count(len(then), "server")
+                what = f"lose its quorum, and {others} that serve with it"
+            else:
+                continue
+            raise AskError("refused", f"{spec.name} would {what}", "--force does it all the same.")
 
     async def _drained(self, virtual: VirtualServerSpec, effect: Drained, now: float) -> None:
         flows = 0

@@ -262,6 +262,21 @@ async def test_the_last_server_is_drained_by_force_only(here: Site) -> None:
     assert weights(here) == {8091: 0, 8092: 0, 8093: 0}
 
 
+async def test_a_drain_that_takes_others_out_with_the_quorum_is_done_by_force_only(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS, extra="  quorum 3\n  sorry_server 127.0.0.1 9999"))
+        wanted = f"refused: {VS} would lose its quorum, and 2 servers that serve with it"
+        assert await refused(here, "drain", server="127.0.0.1:8091") == wanted
+        assert await refused(here, "weight", server="127.0.0.1:8091", weight=0) == wanted
+        await order(here, "weight", 8091, weight=2)
+        assert weights(here) == {8091: 2, 8092: 1, 8093: 1}
+        await order(here, "drain", 8092)
+        await order(here, "drain", 8091, force=True)
+        assert weights(here) == {8091: 0, 8092: 0, 9999: 1}
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "problem"),
     [
