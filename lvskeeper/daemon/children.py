@@ -14,7 +14,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, TypeVar, final
 
 from lvskeeper.kernel.capabilities import without_ambient
 
@@ -27,8 +27,13 @@ READ_PAUSE: Final = 0.02
 """Seconds without reading after a full buffer, so that a flood of output cannot fill the loop."""
 KILL_DELAY: Final = 2.0
 """Seconds between SIGTERM and SIGKILL, as keepalived has it."""
+STALL: Final = 0.1
+"""Seconds that a limit is noticed late from which on the lateness is ours, and nobody else's."""
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FACT_PREFIX: Final = "LVSKEEPER_"
+
+F = TypeVar("F", bound="asyncio.Future[Any]")
+"""Of whatever it will hold: only its end is waited for."""
 
 
 @final
@@ -87,6 +92,21 @@ def explain(error: OSError | ValueError | LookupError) -> str:
             return text  # "getpwnam(): name not found: 'x'"
         case _:
             return str(error)
+
+
+async def first_of(*awaited: F, limit: float) -> None:
+    """Wait until the first of *awaited* is done, *limit* seconds at most.
+
+    Where the machine stood still it is we who are late, and the others had no more time than we:
+    once they get it.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + limit
+    first = asyncio.FIRST_COMPLETED
+    done, _ = await asyncio.wait(awaited, timeout=limit, return_when=first)
+    late = loop.time() - due
+    if not done and late > STALL:
+        await asyncio.wait(awaited, timeout=min(late, limit), return_when=first)
 
 
 @final

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Final, TypeAlias, assert_never, final
 
 import msgspec
+from msgspec.structs import replace
 
 from lvskeeper.daemon.children import (
     KILL_DELAY,
@@ -28,6 +29,7 @@ from lvskeeper.daemon.children import (
     Output,
     environment,
     explain,
+    first_of,
     identity,
 )
 from lvskeeper.daemon.packets import Packets
@@ -35,6 +37,9 @@ from lvskeeper.daemon.script_security import root_risk
 
 KNOWN_FOR: Final = 60.0
 """Seconds until a user and group are looked up again."""
+LOOK_UP: Final = 5.0
+"""Seconds for the answer; less than the role waits before it gives up this process, and with it the
+scripts of all others."""
 OPEN_FILES: Final = 1024
 """Soft limit of open files of scripts: those that use select(2) cannot do with more."""
 NICE: Final = -10
@@ -119,6 +124,8 @@ class _Host:
         self._runs: Final[dict[int, asyncio.Task[None]]] = {}
         self._children: Final[dict[int, Child]] = {}
         self._known: Final[dict[tuple[str, str], tuple[float, Identity]]] = {}
+        self._asked: Final[dict[tuple[str, str], asyncio.Task[Identity]]] = {}
+        """Whom the system is being asked for."""
         self._staying: Final[dict[int, float]] = {}
         """Runs that may go on for so many seconds."""
         self._over: Final = asyncio.Event()
@@ -175,7 +182,9 @@ class _Host:
         start = self._loop.time()
         try:
             who = await self._who(run.user, run.group)
-            if run.secure and (risk := await asyncio.to_thread(root_risk, run)):
+            # By the number: to look up the name again may take long.
+            as_root = run.secure and who.user in {None, 0}
+            if as_root and (risk := await asyncio.to_thread(root_risk, replace(run, user=""))):
                 raise ValueError(f"not run as root: {risk}")  # noqa: TRY301 - told like others
             with Output() as output:
                 child = Child(run.argv, environment(run.facts), who=who, output=output.write_end)
@@ -197,15 +206,36 @@ class _Host:
             self._staying.pop(run.id, None)
 
     async def _who(self, user: str, group: str) -> Identity:
-        """Look up who that is; a directory service may hang, so not in the loop."""
+        """Look up who that is; raise ``LookupError``, also where no answer comes in time.
+
+        Whom a directory service does not answer for is who he was, if he was known.
+        """
         if not user and not group:
             return OURSELVES
-        known = self._known.get((user, group))
-        if known is None or known[0] < self._loop.time():
-            found = await asyncio.to_thread(identity, user, group)
-            known = self._loop.time() + KNOWN_FOR, found
-            self._known[user, group] = known
+        name = (user, group)
+        known = self._known.get(name)
+        if known is not None and self._loop.time() <= known[0]:
+            return known[1]
+        if (asked := self._asked.get(name)) is None:
+            asked = self._asked[name] = self._loop.create_task(self._ask(name))
+            # That nobody may wait for its failure any more is no news.
+            asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await first_of(asked, limit=LOOK_UP)
+        if asked.done():
+            return asked.result()
+        if known is None:
+            raise LookupError("its user and group are not known in time")
+        self._known[name] = self._loop.time() + KNOWN_FOR, known[1]
         return known[1]
+
+    async def _ask(self, name: tuple[str, str]) -> Identity:
+        """Ask the system who *name* is: it may hang, so not in the loop, and never twice."""
+        try:
+            found = await asyncio.to_thread(identity, *name)
+        finally:
+            del self._asked[name]
+        self._known[name] = self._loop.time() + KNOWN_FOR, found
+        return found
 
     def _send(self, message: ToRole) -> None:
         self._packets.send(self._encoder.encode(message))

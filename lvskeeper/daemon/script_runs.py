@@ -9,9 +9,9 @@ import contextlib
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, assert_never, final
+from typing import Final, assert_never, final
 
-from lvskeeper.daemon.children import KILL_DELAY, explain, signal_group
+from lvskeeper.daemon.children import KILL_DELAY, explain, first_of, signal_group
 from lvskeeper.daemon.roles import Script
 from lvskeeper.daemon.script_host import (
     Abandon,
@@ -30,8 +30,6 @@ START_WAIT: Final = 10.0
 HOST_BIRTH: Final = 60.0
 """Seconds for a host to be ready; a tenth of one will do, but on a machine that stands under load.
 To kill it earlier would keep a slow machine from ever having one."""
-STALL: Final = 0.1
-"""Seconds that a limit is noticed late from which on the lateness is ours, and no script's."""
 HOST_PAUSE: Final = 1.0
 """Seconds from one start of a host to the next."""
 
@@ -132,7 +130,7 @@ class ScriptRuns:
         born = now if self._link.ready else self._host_since + HOST_BIRTH - START_WAIT
         begun = asyncio.ensure_future(run.begun.wait())
         try:
-            await _first_of(begun, limit=max(now, born) + START_WAIT - now)
+            await first_of(begun, limit=max(now, born) + START_WAIT - now)
         finally:
             begun.cancel()
         if not run.begun.is_set():
@@ -140,7 +138,7 @@ class ScriptRuns:
             self._link.lose("it does not answer")
         over = asyncio.ensure_future(self._hurry().wait())
         try:
-            await _first_of(run.ended, over, limit=limit)
+            await first_of(run.ended, over, limit=limit)
         finally:
             over.cancel()
         if run.ended.done():
@@ -190,23 +188,6 @@ class ScriptRuns:
             # Not as an exception: nobody may be there any more to take it.
             _end(run, RunEnd(error=f"the process that runs scripts: {reason}", host=True))
             run.begun.set()
-
-
-async def _first_of(
-    *awaited: "asyncio.Future[RunEnd] | asyncio.Task[Literal[True]]", limit: float
-) -> None:
-    """Wait until the first of *awaited* is done, *limit* seconds at most.
-
-    Where the machine stood still it is we who are late, and the others had no more time than we:
-    once they get it.
-    """
-    loop = asyncio.get_running_loop()
-    due = loop.time() + limit
-    first = asyncio.FIRST_COMPLETED
-    done, _ = await asyncio.wait(awaited, timeout=limit, return_when=first)
-    late = loop.time() - due
-    if not done and late > STALL:
-        await asyncio.wait(awaited, timeout=min(late, limit), return_when=first)
 
 
 def _end(run: _Run, end: RunEnd) -> None:

@@ -3,16 +3,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from support.waiting import until
 
-from lvskeeper.daemon.children import MAX_OUTPUT
+from lvskeeper.daemon import script_host
+from lvskeeper.daemon.children import MAX_OUTPUT, OURSELVES, Identity
+from lvskeeper.daemon.packets import Packets, packet_pair
 from lvskeeper.daemon.roles import Script
+from lvskeeper.daemon.script_host import Ended, Run, ToRole, Unstarted
 from lvskeeper.daemon.scripts import MAX_WAITING, ScriptOutcome, ScriptRunner
 
 pytestmark = pytest.mark.asyncio
@@ -336,3 +341,47 @@ async def test_user_and_group(
     runner.submit("a", Script(("/bin/sh", "-c", text), user, group), {})
     [outcome] = await outcomes.wait_for(1)
     assert outcome.output == ids
+
+
+async def test_a_user_whom_nobody_knows_in_time_holds_up_no_other_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+    asked: list[str] = []
+
+    def hang(user: str, _group: str) -> Identity:
+        asked.append(user)
+        over.wait(10)
+        return OURSELVES
+
+    monkeypatch.setattr(script_host, "identity", hang)
+    monkeypatch.setattr(script_host, "LOOK_UP", 0.1)
+    loop = asyncio.get_running_loop()
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+    ours, theirs = packet_pair()
+    host = asyncio.create_task(script_host._Host(theirs).serve())
+    role = Packets(loop, ours, answers.put_nowait, lambda: None)
+    decoder: msgspec.json.Decoder[ToRole] = msgspec.json.Decoder(ToRole)
+
+    async def ran(number: int, user: str) -> ToRole:
+        role.send(msgspec.json.encode(Run(number, ("/bin/true",), user, "")))
+        async with asyncio.timeout(10):
+            while True:
+                answer = decoder.decode(await answers.get())
+                if isinstance(answer, Ended | Unstarted):
+                    return answer
+
+    for number in range(8):
+        late = await ran(number, "somebody")
+        assert late == Unstarted(number, "its user and group are not known in time")
+    assert asked == ["somebody"]
+    assert isinstance(await ran(8, ""), Ended)
+    over.set()
+    assert isinstance(await ran(9, "somebody"), Ended)
+    over.clear()
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + script_host.KNOWN_FOR + 1)
+    assert isinstance(await ran(10, "somebody"), Ended)
+    assert asked == ["somebody", "somebody"]
+    over.set()
+    role.close()
+    await host
