@@ -56,8 +56,17 @@ class Applier:
 
     async def _give(self, post: Post, spec: msgspec.Raw) -> Applied | Failed:
         """Let the role of *post* do *spec*; one that did half of it is killed, and starts anew."""
-        role = await self._staff.man(post)
         self._generation += 1
+        try:
+            role = await self._staff.man(post)
+        except OSError as error:
+            return Failed(
+                self._generation,
+                f"the {post.name} role could not be started: {error.strerror or error}",
+                "Is there room for another process: memory, TasksMax of the service?",
+                ExitStatus.KERNEL,
+                intact=True,
+            )
         try:
             answer = await role.ask(Apply(self._generation, spec), APPLY_LIMIT)
         except (ConnectionError, TimeoutError) as error:
@@ -91,7 +100,9 @@ class Applier:
                 self._emit(events.RoleRevived(post.name, answer.operations))
             case Failed():
                 self._emit(events.ApplyFailed(answer.message, answer.hint))
-                if post.role is not None:
+                if post.role is None:
+                    post.died = True  # and so it is tried again
+                else:
                     post.role.kill()
 
     async def _dismiss(self, post: Post) -> None:

@@ -28,11 +28,14 @@ async def load_in_child(
     compat: bool = False,
     only: RoleName | None = None,
 ) -> Loaded:
-    """Load *file* in a child; a loader that dies or hangs is a refused file."""
+    """Load *file* in a child; a loader that dies, hangs or cannot be started is a refused file."""
     main = loader_main(
         str(file), allow_empty=allow_empty, config_id=config_id, off=off, compat=compat, only=only
     )
-    child = spawn("loader", main, die_with_parent=True)
+    try:
+        child = spawn("loader", main, die_with_parent=True)
+    except OSError as error:
+        return _failed(file, error.strerror or str(error))
     channel = await Channel.connect(child.sock)
     loaded = None
     try:
@@ -47,5 +50,9 @@ async def load_in_child(
         status = await reaped(child.pid)
     if loaded is not None:
         return loaded
-    problem = f"{file}: loading it failed: {describe_status(status)}"
+    return _failed(file, describe_status(status))
+
+
+def _failed(file: Path, why: str) -> Loaded:
+    problem = f"{file}: loading it failed: {why}"
     return Loaded(NOTHING, (problem,), (), f"{problem}\n", status=ExitStatus.INTERNAL)

@@ -48,6 +48,7 @@ def spawn(
 
     The child shares the pages of the light supervisor and imports on its own what it needs. A role
     ends when its channel does; a child that may hang without reading it is to *die_with_parent*.
+    Raises ``OSError`` where the machine, or our control group, has no room for a process.
     """
     with contextlib.suppress(OSError):
         # What is buffered would be written twice.
@@ -58,7 +59,14 @@ def spawn(
     gc.freeze()
     # Signals stay blocked over the fork: a handler of the parent must not run in the child.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        _parent_ends.discard(ours)
+        ours.close()
+        theirs.close()
+        raise
     if pid == 0:
         try:
             _name_process(name)

@@ -75,11 +75,15 @@ class Reception:
         pause = BACKOFF_FIRST
         while True:
             born = time.monotonic()
-            child = spawn("control", self._main, die_with_parent=True)
-            status = await self._live(child, tasks)
+            try:
+                child = spawn("control", self._main, die_with_parent=True)
+            except OSError as error:
+                why = error.strerror or str(error)
+            else:
+                why = describe_status(await self._live(child, tasks))
             if time.monotonic() - born > STABLE_AFTER:
                 pause = BACKOFF_FIRST
-            self._emit(events.RoleDied("control", describe_status(status), format_duration(pause)))
+            self._emit(events.RoleDied("control", why, format_duration(pause)))
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACKOFF_MAX)
 

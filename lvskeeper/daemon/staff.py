@@ -1,6 +1,7 @@
 """The roles as the supervisor has them: each with its post, started, watched and let go."""
 
 import asyncio
+import contextlib
 import importlib
 import socket
 import time
@@ -102,7 +103,8 @@ class Staff:
         peer has the addresses by now.
         """
         if post is self.router and post.spec != NOTHING:
-            await self.man(post)
+            with contextlib.suppress(OSError):
+                await self.man(post)
         role, post.role = post.role, None
         return role
 
@@ -154,4 +156,5 @@ class Staff:
                 # Others may be at work for minutes; the addresses that it has left go now.
                 await asyncio.sleep(post.backoff)
                 if not self.leaving and post.died:
-                    await self.man(post)
+                    with contextlib.suppress(OSError):  # who revives it tries again, and tells
+                        await self.man(post)

@@ -1,6 +1,7 @@
 """The supervisor with real child processes: a small director that applies into the void."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -341,3 +342,24 @@ async def test_what_a_role_leaves_behind_that_a_reload_gives_up_is_told(tmp_path
         os.kill(os.getpid(), signal.SIGHUP)
         await daemon.until("reload_applied")
         assert "services: tcp x" in str(daemon.named("stop_incomplete")[0])
+
+
+@pytest.mark.asyncio
+async def test_a_machine_that_starts_no_process_ends_neither_the_daemon_nor_its_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    async with running(tmp_path, GOOD) as daemon:
+        await daemon.until("daemon_ready")
+        with monkeypatch.context() as full:
+            full.setattr("lvskeeper.daemon.process.os.fork", fork)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert "Resource temporarily unavailable" in str(await daemon.until("reload_refused"))
+            os.kill(int((tmp_path / "applied").read_text().split()[0]), signal.SIGKILL)
+            assert "could not be started" in str(await daemon.until("apply_failed"))
+        await daemon.until("role_revived")
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert daemon.task is not None
+    assert daemon.task.result() is ExitStatus.OK
