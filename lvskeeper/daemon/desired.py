@@ -106,7 +106,8 @@ def prior_of(
             continue
         up = False
         if present or past is None or server_key(server) in past.servers:
-            inhibited = server.inhibit_on_failure and server.weight > 0 and ordered != 0
+            wanted = server.weight if ordered is None else ordered
+            inhibited = server.inhibit_on_failure and wanted > 0
             up = any(dest.weight > 0 or not inhibited for dest in present)
             live[server_key(server)] = up
         if up and ordered is None and any(check.weighs for check in server.checks):

@@ -29,6 +29,7 @@ from lvskeeper.health.spec import (
     QuorumSpec,
     ScriptRun,
 )
+from lvskeeper.ipvs.overrides import Orders
 from lvskeeper.ipvs.types import (
     Destination,
     DestKey,
@@ -207,6 +208,15 @@ def test_an_inhibited_server_with_weight_zero_starts_as_down() -> None:
 
     assert prior is not None
     assert prior.live == {DestKey(SERVERS[0], 80): False, DestKey(SERVERS[1], 80): True}
+
+
+def test_an_inhibited_server_is_down_whatever_weight_is_ordered_in_place_of_zero() -> None:
+    spec = virtual(real(0, weight=0, inhibit=True), real(1))
+    orders = Orders({DestKey(SERVERS[0], 80): 5})
+    prior = prior_of(spec, table_with(kernel_dest(0, weight=0), kernel_dest(1)), None, orders)
+
+    assert prior is not None
+    assert not prior.live[DestKey(SERVERS[0], 80)]
 
 
 def test_a_weight_of_zero_without_inhibit_is_somebody_elses_edit() -> None:
