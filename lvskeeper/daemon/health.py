@@ -8,8 +8,9 @@ starts a tick, and a reload goes on in slices.
 import asyncio
 import resource
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
@@ -41,8 +42,8 @@ LOOK_INTERVAL: Final = 0.1
 """Seconds between two looks for checks that find out nothing."""
 OTHER_FILES: Final = 256
 """Open files that the director needs beside those of probes."""
-MAX_LOOKS: Final = 100
-"""Targets that are looked at each time, in turn."""
+MAX_LOOKS: Final = 250
+"""Checks that are looked at each time, in turn."""
 MAX_NOTED: Final = 4000
 """Probes that are remembered for the flight recorder, and as many bad ones."""
 
@@ -122,7 +123,7 @@ class HealthLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._last_tick = 0.0
-        self._unlooked: list[Target] = []
+        self._unlooked: Iterator[Member] = iter(())
         self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
     async def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
@@ -162,7 +163,6 @@ class HealthLoop:
             await breath.taken()
         self._abandon_probes()
         self._expiry.follow(pools)
-        self._unlooked = []
         self._arm()
 
     def _abandon_probes(self) -> None:
@@ -356,17 +356,17 @@ class HealthLoop:
         self._arm()
 
     def _look(self) -> None:
-        """Look at some of the targets, whether their checks have found out anything lately."""
+        """Look at some of the checks, whether they have found out anything lately."""
         now = self._loop.time()
-        if not self._unlooked:
-            self._unlooked = list(self._targets.values())
-        looked, self._unlooked = self._unlooked[:MAX_LOOKS], self._unlooked[MAX_LOOKS:]
-        for target in looked:
-            for member in target.members:
-                if not self._is_there(member) or member.name in self._resting:
-                    continue
-                if effects := member.pool.on_silence(member.check_id, now):
-                    self._on_effects(member.name, effects)
+        looked = list(islice(self._unlooked, MAX_LOOKS))
+        if not looked:
+            targets = list(self._targets.values())
+            self._unlooked = chain.from_iterable(target.members for target in targets)
+        for member in looked:
+            if not self._is_there(member) or member.name in self._resting:
+                continue
+            if effects := member.pool.on_silence(member.check_id, now):
+                self._on_effects(member.name, effects)
         self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
 

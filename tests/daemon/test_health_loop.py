@@ -224,6 +224,31 @@ async def test_a_check_that_finds_out_nothing_is_told_of(monkeypatch: pytest.Mon
     assert (checker.state, checker.up) == (State.UNKNOWN, True)
 
 
+async def test_a_look_at_checks_that_share_a_probe_is_short_and_passes_over_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr(health, "MAX_LOOKS", 4)
+    looks: Counter[float] = Counter()
+    names: set[str] = set()
+
+    def note(name: str, effects: list[PoolEffect[DestKey]]) -> None:
+        if any(isinstance(effect, CheckUnknown) for effect in effects):
+            looks[loop._looking.when()] += 1
+            names.add(name)
+
+    loop = HealthLoop(note, lambda *_: None, lambda _: None)
+    file = FileNumber("/proc/self/none")
+    spec = CheckSpec(CheckKind.FILE, ADDRESS, 80, delay_loop=0.1, connect_timeout=0.1, file=file)
+    pools = {str(number): pool_of(spec) for number in range(30)}
+    await loop.replace(pools)
+    assert loop._files is not None
+    loop._files.follow([])  # nobody makes the probe
+    await until(lambda: names == pools.keys())
+    await loop.close()
+    assert max(looks.values()) == 4
+
+
 async def test_no_change_of_a_file_is_missed(tmp_path: Path) -> None:
     number = tmp_path / "number"
     number.write_text("0")
