@@ -35,7 +35,7 @@ BACKLOG: Final = 32
 MAX_OPEN: Final = 32
 """Questions that may be open at the supervisor."""
 MAX_FILES: Final = 256
-"""Open files of this process, and so about the most connections."""
+"""Open files of this process: the connections of both listeners, and room for more."""
 NICE: Final = 5
 """Importing aiohttp takes up to a second of a core, and the roles come first."""
 

@@ -1,6 +1,5 @@
 """The paths of the control socket, on aiohttp."""
 
-import asyncio
 import pwd
 import socket
 import struct
@@ -11,6 +10,7 @@ from typing import Final, TypeAlias, final
 import msgspec
 from aiohttp import web
 
+from lvskeeper.daemon.crowd import Crowd
 from lvskeeper.daemon.questions import (
     AskError,
     Confirm,
@@ -36,10 +36,8 @@ RELOAD_LIMIT: Final = 310.0
 """Seconds for a reload, which is in force when it is answered."""
 EVENTS_LIMIT: Final = 40.0
 """Seconds for events, which a reader may wait for."""
-IDLE_LIMIT: Final = 15.0
-"""Seconds that a connection without a request is kept."""
-STOP_LIMIT: Final = 1.0
-BACKLOG: Final = 32
+MAX_CONNECTIONS: Final = 128
+"""Connections at a time, with those on the way about half of what this process may open."""
 
 Asker: TypeAlias = Callable[[Question, float, str], Awaitable[Reply]]
 
@@ -73,15 +71,7 @@ async def serve(listener: socket.socket, ask: Asker) -> None:
     Pages(ask).add_to(app, page=False)
     for route in ROUTES:
         app.router.add_route(route.method, f"/v{API_VERSION}{route.path}", _handler(route, ask))
-    runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=IDLE_LIMIT, shutdown_timeout=STOP_LIMIT
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener, backlog=BACKLOG).start()
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await runner.cleanup()
+    await Crowd(MAX_CONNECTIONS).serve(listener, app)
 
 
 def _handler(route: Route, ask: Asker) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, final
 import msgspec
 from aiohttp import web
 
+from lvskeeper.daemon.crowd import Crowd
 from lvskeeper.daemon.questions import AskError, Question, Reply, TakeSnapshot
 from lvskeeper.kernel.ipvs_proc import read_traffic
 from lvskeeper.observe.metric import Facts, Suite
@@ -22,8 +23,8 @@ from lvskeeper.observe.views import STALE_AFTER
 
 LIMIT: Final = 8.0
 """Seconds until something is answered."""
-IDLE_LIMIT: Final = 15.0
-"""Seconds that a connection without a request is kept."""
+MAX_READERS: Final = 32
+"""Connections to the status page at a time."""
 FILES: Final = {
     "/": ("index.html", "text/html"),
     "/status.js": ("status.js", "text/javascript"),
@@ -130,13 +131,7 @@ async def serve_web(listener: socket.socket, ask: Asker) -> None:
     """Serve the pages on *listener* for ever."""
     app = web.Application(client_max_size=0, middlewares=[_guard])
     Pages(ask).add_to(app, page=True)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_LIMIT, shutdown_timeout=1)
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await runner.cleanup()
+    await Crowd(MAX_READERS).serve(listener, app)
 
 
 @web.middleware
