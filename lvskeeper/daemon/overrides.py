@@ -322,11 +322,13 @@ class OverrideKeeper:
 
 def service_of(virtual: VirtualServerSpec) -> Service:
     """Return how this kernel treats what drains of *virtual* leave."""
+    of_udp = all(key.protocol is Protocol.UDP for key in virtual.keys)
+    nodest = read_number(_NODEST) if of_udp else None
     return Service(
         persistent=virtual.persistence > 0,
         templates_hold=read_number(_TEMPLATES) == 0,
-        moves=all(key.protocol is Protocol.UDP for key in virtual.keys)
-        and read_number(_NODEST) == 1,
+        moves=nodest == 1,
+        sticks=nodest == 0,
     )
 
 

@@ -104,6 +104,9 @@ class Service:
     moves: bool = False
     """It is UDP, and ``expire_nodest_conn`` is 1: the flows of a server that left the table go to
     another one at their next packet. UDP has no end to wait for."""
+    sticks: bool = False
+    """It is UDP, and ``expire_nodest_conn`` is 0: a flow stays with its server until it pauses for
+    its timeout, and its packets are dropped where that left the table before."""
 
     def note(self, left: Left | None) -> str:
         """Return what an operator should know of a drain with so much *left*; empty for nothing."""
@@ -111,6 +114,11 @@ class Service:
             return (
                 "persistent clients go on coming until they pause for the persistence timeout: "
                 "net.ipv4.vs.expire_quiescent_template is 0"
+            )
+        if self.sticks and (left is None or left.connections):
+            return (
+                "UDP flows end by a pause of their timeout alone, and are dropped until then where "
+                "the deadline comes first: net.ipv4.vs.expire_nodest_conn is 0"
             )
         return ""
 

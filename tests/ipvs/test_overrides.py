@@ -91,6 +91,12 @@ def test_flows_of_udp_are_not_waited_for_where_the_kernel_moves_them() -> None:
     assert look(it, Left(7), Service(moves=True)) == [Drained(VS, A, DRAIN, Left(7), overdue=False)]
 
 
+def test_flows_of_udp_that_the_kernel_leaves_to_a_server_are_told() -> None:
+    sticky = Service(sticks=True)
+    assert "expire_nodest_conn is 0" in sticky.note(Left(1))
+    assert sticky.note(Left(0)) == ""
+
+
 def test_an_order_ends_when_its_time_is_over() -> None:
     order = Order(Kind.WEIGHT, 0.0, 5, until=60.0)
     it = book((Subject(VS, A), order), (Subject(VS, B), DRAIN))
