@@ -27,6 +27,8 @@ PAUSE: Final = 0.002
 
 STALL: Final = 0.1
 """Seconds that an alarm comes late from which on the lateness is ours, and no server's fault."""
+MAX_GRANTS: Final = 8
+"""Times that one limit is put off as something has come that we had no time to look at."""
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -62,8 +64,8 @@ class Flow(ABC):
         """Seconds for that; kept by the engine."""
         self.term = 0.0
         """Seconds that it was given last; kept by the engine."""
-        self.granted = False
-        """It has had more time, as we were late."""
+        self.granted = 0
+        """How often it has had more time, as we were late."""
         self.offer: TcpOffer | None = None
         self.expires: float | None = None
         self.result: ProbeResult | None = None
@@ -203,7 +205,7 @@ class Engine:
     def limit(self, flow: Flow, seconds: float) -> None:
         """Let the time of *flow* be over in so many seconds, in place of any earlier limit."""
         flow.limit = seconds
-        flow.granted = False
+        flow.granted = 0
         self._put(flow, seconds)
 
     def _put(self, flow: Flow, seconds: float) -> None:
@@ -297,16 +299,17 @@ class Engine:
             self._set_alarm(following)
 
     def _judge(self, flow: Flow, stall: float) -> None:
-        """Let *flow* expire, unless it is we who are late: by *stall* seconds.
+        """Let *flow* expire, unless it is we who are late: by *stall* seconds, or for its answer.
 
-        Then what has come meanwhile counts, and once it gets the time that it did not have.
+        What has come and waits to be looked at counts, as after a stall or among many others. Who
+        has nothing gets once the time that a stall took from it.
         """
-        mask = flow.ready_for() if stall > STALL else 0
-        if stall <= STALL or (flow.granted and not mask):
+        mask = flow.ready_for()
+        if not (flow.granted < MAX_GRANTS if mask else stall > STALL and not flow.granted):
             flow.expire()
         elif flow.result is None:
             # Not after it was woken: it may have got the time of its next step by that.
-            flow.granted = True
-            self._put(flow, stall)
+            flow.granted += 1
+            self._put(flow, max(stall, STALL))
             if mask:
                 flow.wake(mask)

@@ -347,11 +347,11 @@ async def test_a_probe_that_starts_amid_a_reload_is_not_the_last_of_a_check_with
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         await answer(b"HTTP/1.0 200 OK\r\n\r\n")(reader, writer)
 
     async with serving(handle) as port, running() as (loop, _):
-        check = replace(http(port), delay_loop=0.5)
+        check = replace(http(port), delay_loop=0.25)
         pools = {"a": pool_of(check), "b": pool_of(check)}
         await loop.replace(pools)
         (first,) = pools["b"].checkers.values()
@@ -363,7 +363,7 @@ async def test_a_probe_that_starts_amid_a_reload_is_not_the_last_of_a_check_with
             async def taken(self) -> None:
                 await until(lambda: loop._runner.running)
 
-        pools = {"b": carried(pools["b"], replace(check, delay_loop=0.4)), "a": pools["a"]}
+        pools = {"b": carried(pools["b"], replace(check, delay_loop=0.2)), "a": pools["a"]}
         with monkeypatch.context() as patched:
             patched.setattr(health, "Breath", UntilItRuns)
             await loop.replace(pools)
@@ -372,7 +372,7 @@ async def test_a_probe_that_starts_amid_a_reload_is_not_the_last_of_a_check_with
         await until(lambda: not second.in_flight)
         last = second.last
         await until(lambda: second.last is not last)
-        assert {target.spec.delay_loop for target in loop._targets.values()} == {0.4, 0.5}
+        assert {target.spec.delay_loop for target in loop._targets.values()} == {0.2, 0.25}
         assert all(target in loop._wheel or target.probe for target in loop._targets.values())
         assert len(loop._wheel) + loop._runner.running <= len(loop._targets)
 

@@ -231,3 +231,48 @@ async def test_the_next_step_has_all_its_time_also_after_we_stood_still(
     engine.close()
     for sock in others:
         sock.close()
+
+
+async def test_an_answer_that_waits_behind_many_others_has_come_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_EVENTS", 1)
+    ended: list[Flow] = []
+    engine = Engine(ended.append)
+    others = []
+
+    def work(flow: Flow) -> None:
+        time.sleep(0.02)  # so no turn of the loop is long
+        flow.end(Phase.DONE)
+
+    for number in range(20):
+        one, two = pair()
+        flow = Listening(engine, f"{number}", one, 0.2)
+        flow.on_ready = partial(work, flow)
+        flow.begin()
+        two.send(b"x")
+        others.append(two)
+    await until(lambda: len(ended) == 20)
+    assert [flow.result.phase for flow in ended if flow.result] == [Phase.DONE] * 20
+    engine.close()
+    for sock in others:
+        sock.close()
+
+
+async def test_who_never_comes_to_an_end_has_no_time_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "STALL", 0.02)
+    ended: list[Flow] = []
+    engine = Engine(ended.append)
+    one, two = pair()
+    two.send(b"x" * 100_000)
+    flow = Listening(engine, "a", one, 0.1)
+    flow.on_ready = lambda: None
+    flow.begin()
+    await until(lambda: ended)
+    assert flow.result is not None
+    assert flow.result.phase is Phase.TIMEOUT
+    assert flow.result.elapsed < 0.1 + engine_module.MAX_GRANTS * engine_module.STALL + 0.5
+    engine.close()
+    two.close()
