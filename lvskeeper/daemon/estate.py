@@ -37,6 +37,7 @@ from lvskeeper.errors import OperatorError
 from lvskeeper.health.pool import PoolEffect
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.kernel.nft_hush import Hush
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 from lvskeeper.units import format_duration
@@ -181,7 +182,7 @@ class Estate:
             client = self._make_client()
             # Loading the module may take long, and the beats must go on.
             await asyncio.to_thread(client.open)
-            self.table = TableKeeper(client, self._emit)
+            self.table = TableKeeper(client, self._emit, Hush())
             native = self.table.traits.native_fullnat
             self._emit(
                 events.KernelReady(

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -69,9 +70,16 @@ class Outcome:
 class TableKeeper:
     """The only writer of this director's IPVS table."""
 
-    def __init__(self, client: IpvsClient, emit: Emit) -> None:
+    def __init__(
+        self,
+        client: IpvsClient,
+        emit: Emit,
+        hush: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
+    ) -> None:
+        """*hush* is entered while schedulers are changed, which leaves services without any."""
         self._client = client
         self._emit = emit
+        self._hush = hush
         self._desired: dict[ServiceKey, Entry] = {}
         self._doomed: set[ServiceKey] = set()
         self._lock = asyncio.Lock()
@@ -222,15 +230,26 @@ class TableKeeper:
         return Outcome(len(operations), len(failures))
 
     async def _apply(self, operations: Sequence[Operation], *, quiet: bool) -> list[Failure]:
+        # They come last, and the kernel takes so long for each that one is a slice of its own.
+        rescheduled = sum(map(_reschedules, operations))
+        steady = len(operations) - rescheduled
         failures: list[Failure] = []
-        for start in range(0, len(operations), SLICE):
-            part = operations[start : start + SLICE]
-            failed = self._client.apply(part)
-            failures += failed
-            if not quiet:
-                refused = {failure.operation for failure in failed}
-                self._tell(item for item in part if item not in refused)
-            await asyncio.sleep(0)
+        for start in range(0, steady, SLICE):
+            part = operations[start : min(start + SLICE, steady)]
+            failures += await self._send(part, quiet=quiet)
+        if rescheduled:
+            with self._hush:
+                for operation in operations[steady:]:
+                    failures += await self._send((operation,), quiet=quiet)
+        return failures
+
+    async def _send(self, part: Sequence[Operation], *, quiet: bool) -> list[Failure]:
+        """Apply one slice, and let others have their turn."""
+        failures = self._client.apply(part)
+        if not quiet:
+            refused = {failure.operation for failure in failures}
+            self._tell(item for item in part if item not in refused)
+        await asyncio.sleep(0)
         return failures
 
     def _tell_refused(self, touched: AbstractSet[ServiceKey], failures: Sequence[Failure]) -> None:
@@ -254,6 +273,10 @@ class TableKeeper:
                 case _:
                     # Destinations come and go with health, which has events of its own.
                     pass
+
+
+def _reschedules(operation: Operation) -> bool:
+    return isinstance(operation, SetService) and operation.reschedules
 
 
 def _in_words(operations: Sequence[Operation]) -> str:
