@@ -26,7 +26,7 @@ from lvskeeper.daemon.native_options import passed_over
 from lvskeeper.daemon.offers import OfferBook
 from lvskeeper.daemon.overrides import OVERRIDE_INTERVAL, OverrideKeeper
 from lvskeeper.daemon.roles import DirectorSpec
-from lvskeeper.daemon.state import OwnedState, StateFile
+from lvskeeper.daemon.state import OwnedState, Past, StateFile
 from lvskeeper.daemon.state_sync import STATE_SYNC_INTERVAL, StateSyncKeeper
 from lvskeeper.daemon.sync import SyncKeeper
 from lvskeeper.daemon.sysctl_keeper import SysctlKeeper
@@ -225,6 +225,14 @@ class Estate:
         with contextlib.suppress(OperatorError):  # :meth:`_note_changes` tells it, and tries again
             self._state_file.save(self._owned)
 
+    async def _save_turned(self, turned: dict[str, Past]) -> None:
+        """Save which virtual servers *turned*, and which virtual addresses are ours.
+
+        Nothing else: what an earlier director left is known only once a reload has come to it.
+        """
+        self._owned = replace(self._owned, past=self._owned.past | turned, vips=self._vips.ours)
+        self._state_file.save(self._owned)
+
     def _on_effects(self, name: str, effects: list[PoolEffect[DestKey]]) -> None:
         if self.virtuals.on_effects(name, effects):
             self._flush_wanted.set()
@@ -250,18 +258,17 @@ class Estate:
             took = format_duration(time.monotonic() - since)
             names = ", ".join(item.spec.name for item in changed)
             self._emit(events.HealthApplied(names, outcome.operations, outcome.refused, took))
-        # The state is as long as the configuration; of all that health changes it holds the quorum.
-        # A reload meanwhile has noted its own, perhaps without these virtual servers.
+        # Of all that the state holds, health changes the quorum. A reload meanwhile has noted its
+        # own, perhaps without these virtual servers, or has yet to do so.
         noted = self._owned.past
-        if (
-            any(
-                item.spec.name in noted
-                and item.pool.has_quorum is not noted[item.spec.name].had_quorum
-                for item in changed
-            )
-            or self._vips.ours != self._owned.vips
-        ):
-            await self._note(self.table)
+        turned = {
+            item.spec.name: replace(noted[item.spec.name], had_quorum=item.pool.has_quorum)
+            for item in changed
+            if item.spec.name in noted
+            and item.pool.has_quorum is not noted[item.spec.name].had_quorum
+        }
+        if turned or self._vips.ours != self._owned.vips:
+            await self.upkeep.guarded("state", partial(self._save_turned, turned))
 
     async def follow(self) -> None:
         """Let the kernel's sync daemon be as it is to be; raise as the kernel does."""

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +25,15 @@ from lvskeeper.daemon.channel import (
 )
 from lvskeeper.daemon.coverage import online_cpus
 from lvskeeper.daemon.director import Director
+from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.errors import ExitStatus
+from lvskeeper.health.pool import Pool
 from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE
 from lvskeeper.ipvs.encode import Command
 from lvskeeper.ipvs.operation import AddService, DelService
 from lvskeeper.ipvs.placement import uncovered
+from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.netlink import NetlinkSocket
 from lvskeeper.observe.fullnat_events import OptionsPassedOver, SynCounters
 
@@ -117,6 +120,26 @@ async def test_what_the_file_drops_while_nobody_runs_is_removed_at_the_start(
     async with site(kernel, tmp_path) as second:
         await second.applied(configuration(*PORTS))
     assert [str(key) for key in kernel.table] == ["tcp 198.51.100.1:80"]
+
+
+@pytest.mark.asyncio
+async def test_a_result_amid_the_first_configuration_forgets_nothing_that_is_ours(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(PORTS[0]) + configuration(PORTS[1], vip="198.51.100.2"))
+        await here.gone()
+    assert len(kernel.table) == 2
+    replaced = HealthLoop.replace
+
+    async def slowly(health: HealthLoop, pools: Mapping[str, Pool[DestKey]]) -> None:
+        await replaced(health, pools)
+        await here.until(lambda: here.named("health_applied"))
+
+    monkeypatch.setattr(HealthLoop, "replace", slowly)
+    async with site(kernel, tmp_path) as here:
+        await here.applied(configuration(PORTS[0]))
+        assert [str(key) for key in kernel.table] == ["tcp 198.51.100.1:80"]
 
 
 @pytest.mark.asyncio
