@@ -128,7 +128,9 @@ class Flights:
         draft.touch(mode=0o640)
         draft.write_bytes(body)
         draft.replace(path)
-        for old in sorted(self._folder.glob("*.json.gz"))[:-MAX_FILES]:
+        # This one stays, even where the clock was set back and the others have later names.
+        others = sorted(old for old in self._folder.glob("*.json.gz") if old != path)
+        for old in others[: 1 - MAX_FILES]:
             old.unlink(missing_ok=True)
 
     def _begin(self, reason: str) -> None:

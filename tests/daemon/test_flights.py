@@ -140,3 +140,12 @@ async def test_the_death_of_a_role_is_recorded_by_the_daemon(
     assert ("supervisor", "role_died") in told
     # What is there of the director in its first moments has no answer to give
     assert flight.director is None
+
+
+async def test_a_clock_that_was_set_back_costs_no_recording(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.folder.mkdir()
+    for second in range(room.MAX_FILES):
+        (bench.folder / f"20990101-00000{second}.json.gz").touch()
+    assert (await bench.flights.write("asked for")).exists()
+    assert len([*bench.folder.glob("*.gz")]) == room.MAX_FILES
