@@ -217,6 +217,12 @@ class Traffic:
         return self.since(float("-inf"))
 
     @property
+    def failures(self) -> list[Answer]:
+        """The requests that have failed."""
+        with self._teller.changed:
+            return [answer for answer in self._answers if not answer.ok]
+
+    @property
     def last(self) -> Answer | None:
         """The newest answer."""
         with self._teller.changed:

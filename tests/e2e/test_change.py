@@ -137,6 +137,11 @@ def traffic(site: Site) -> Iterator[Traffic]:
         requests.wait_for(lambda seen: seen.sent >= last + 10, LIMIT)
     counts = requests.counts
     tell(str(counts))
+    for failure in requests.failures:
+        tell(f"{failure}; the daemon about then:")
+        for event in site.daemon.events(since=failure.started - 1):
+            if event.seen <= failure.ended + 1:
+                tell(f"  {event.seen:.3f} {event.name} {dict(event.fields)}")
     assert counts.failed == 0, counts
 
 
