@@ -1,7 +1,6 @@
 """Clients that come while a scheduler is changed: with the hush of the director none is refused."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
