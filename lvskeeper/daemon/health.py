@@ -187,15 +187,18 @@ class HealthLoop:
             for checker in self._pools[name].checkers.values():
                 if (target := self._targets.get(checker.spec.asked)) is not None:
                     self._arrange(target)
-        for name in ended & self._pools.keys():
-            for check_id, checker in self._pools[name].checkers.items():
+        awake = [self._pools[name] for name in ended & self._pools.keys()]
+        count = sum(len(pool.checkers) for pool in awake)
+        for pool in awake:
+            for check_id, checker in pool.checkers.items():
                 checker.on_rest_over(now)
                 target = self._targets.get(checker.spec.asked)
                 if target is not None and not checker.in_flight:
                     # Soon, as what is known is old; but not all at the same time.
-                    serving = self._pools[name].up[check_id.key]
-                    soon = now + first_delay(checker.spec, str(check_id), serving=serving)
-                    self._wheel.add(target, soon)
+                    called, spec = str(check_id), checker.spec
+                    soon = first_delay(spec, called, serving=pool.up[check_id.key])
+                    turn = fraction(called) * crowd_span(count, spec.delay_loop)
+                    self._wheel.add(target, now + max(soon, turn))
         self._arm()
 
     async def close(self) -> None:

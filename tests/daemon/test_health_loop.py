@@ -22,6 +22,7 @@ from lvskeeper.health.pool import (
     ServerDown,
     WeightChanged,
 )
+from lvskeeper.health.schedule import TICKS
 from lvskeeper.health.spec import (
     CheckKind,
     CheckSpec,
@@ -184,6 +185,19 @@ async def test_a_reload_that_asks_more_often_makes_no_herd() -> None:
     tenths = Counter(int(due * 10) for due in dues)
     assert max(dues) < 3
     assert max(tenths.values()) < 2 * 1500 / 20
+
+
+async def test_many_that_rested_make_no_herd_when_they_go_on() -> None:
+    async with running() as (loop, _):
+        spec = replace(tcp(1), delay_loop=60.0)
+        pool = pool_of(*(replace(spec, connect_timeout=5 + n / 1000) for n in range(3000)))
+        loop.rest(frozenset("a"))
+        await loop.replace({"a": pool})
+        now = asyncio.get_running_loop().time()
+        loop.rest(frozenset())
+        tenths = Counter(int((tick / TICKS - now) * 10) for tick in loop._wheel._ticks.values())
+    assert tenths.total() == 3000
+    assert max(tenths.values()) < 2 * 100
 
 
 async def test_after_a_stall_no_turn_starts_more_than_its_share(
