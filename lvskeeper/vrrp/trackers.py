@@ -14,6 +14,8 @@ from lvskeeper.vrrp.tracking import FAILED, UNKNOWN, WELL, Status
 
 KILL_AFTER: Final = 2.0
 """From SIGTERM to SIGKILL for a script that is over its time (keepalived)."""
+STALL: Final = 0.1
+"""Seconds that a timer comes late from which on the lateness is ours, and no script's fault."""
 FLAP_HOLD: Final = 1.0
 """How long a link that flaps has to stay up first; doubles with each flap."""
 FLAP_HOLD_MAX: Final = 60.0
@@ -49,7 +51,7 @@ class ScriptAction(Enum):
 class ScriptTracker:
     """The rise and fall of a track script: the first result decides, later ones in a row do."""
 
-    __slots__ = ("_due", "_end", "_row", "_running", "_spec", "_status")
+    __slots__ = ("_due", "_end", "_granted", "_row", "_running", "_spec", "_status")
 
     def __init__(self, spec: ScriptSpec, due: float) -> None:
         """Make the machine of *spec* whose first run is to start at *due*."""
@@ -58,6 +60,8 @@ class ScriptTracker:
         self._due = due
         self._end: tuple[float, ScriptAction] | None = None
         """When the running script is over its time, and what happens to it then."""
+        self._granted = False
+        """The running script has had more time, as we were late."""
         self._running = False
         self._row = 0
         """Results in a row against the present status."""
@@ -79,6 +83,7 @@ class ScriptTracker:
     def on_timer(self, now: float) -> list[ScriptAction]:
         """Return what is to be done now."""
         actions: list[ScriptAction] = []
+        self._grant(now)
         if self._end and self._end[0] <= now:
             actions.append(self._end[1])
             if self._end[1] is ScriptAction.TERMINATE:
@@ -91,11 +96,23 @@ class ScriptTracker:
             if self._running:
                 actions.append(ScriptAction.SKIP)
             else:
-                self._running = True
-                limit = self._spec.timeout or self._spec.interval
-                self._end = (now + limit, ScriptAction.TERMINATE)
+                self._running, self._granted = True, False
+                self._end = (now + self._limit, ScriptAction.TERMINATE)
                 actions.append(ScriptAction.RUN)
         return actions
+
+    def _grant(self, now: float) -> None:
+        """Give the running script the time in which the machine stood still, once."""
+        if self._end is None or self._end[1] is not ScriptAction.TERMINATE or self._granted:
+            return
+        late = now - self._end[0]
+        if late > STALL:
+            self._granted = True
+            self._end = (now + min(late, self._limit), ScriptAction.TERMINATE)
+
+    @property
+    def _limit(self) -> float:
+        return self._spec.timeout or self._spec.interval
 
     def on_exit(self, *, well: bool) -> None:
         """Take the end of the running script; one that was over its time has failed already."""

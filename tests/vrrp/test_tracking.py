@@ -152,6 +152,18 @@ def test_a_script_over_its_time_fails_and_is_killed() -> None:
     assert tracker.on_timer(120.0) == [ScriptAction.RUN]
 
 
+def test_a_script_gets_the_time_in_which_we_stood_still_but_once() -> None:
+    tracker = ScriptTracker(ScriptSpec(interval=60, timeout=3), 100.0)
+    tracker.on_timer(100.0)
+    assert tracker.on_timer(105.0) == []
+    assert tracker.deadline() == 107.0
+    assert tracker.on_timer(109.0) == [ScriptAction.TERMINATE]
+    tracker.on_exit(well=True)
+    assert tracker.on_timer(160.0) == [ScriptAction.RUN]
+    assert tracker.on_timer(200.0) == []
+    assert tracker.deadline() == 203.0
+
+
 def test_a_script_that_obeys_sigterm_with_success_has_failed_all_the_same() -> None:
     tracker = ScriptTracker(ScriptSpec(), 100.0)
     tracker.on_timer(100.0)
