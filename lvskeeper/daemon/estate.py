@@ -50,6 +50,10 @@ DRIFT_INTERVAL: Final = 0.4
 DRIFT_SHARE: Final = 0.2
 """Most of one core that looking may cost; a big table is looked at less often."""
 
+DRIFT_MOST: Final = 10.0
+"""Most seconds between two looks. One that took so long as to earn more has stood still, or waited
+for a reload; and a long rest looks to the watchdog as if nothing were done any more."""
+
 SLOW_TURN: Final = 2.0
 """Seconds between two looks at LIPs on devices and at sysctls."""
 
@@ -321,7 +325,8 @@ class Estate:
             self.rounds += 1
             cost = time.monotonic() - started
             # A table that is read in one go is small; a slow turn of the loop is no measure of it.
-            await asyncio.sleep(cost / DRIFT_SHARE if cost > DRIFT_BUDGET else DRIFT_INTERVAL)
+            rest = cost / DRIFT_SHARE if cost > DRIFT_BUDGET else DRIFT_INTERVAL
+            await asyncio.sleep(min(rest, DRIFT_MOST))
 
     async def _check_table(self) -> None:
         if self.table is not None:

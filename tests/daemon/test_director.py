@@ -8,6 +8,7 @@ import asyncio
 import errno
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,32 @@ async def test_a_flush_is_repaired_and_told(kernel: FakeIpvs, tmp_path: Path) ->
         await here.until(lambda: here.named("drift_repaired"))
         assert here.destinations() == list(PORTS)
     assert "differences=4" in str(here.named("drift_repaired")[0])
+
+
+class Stalling(FakeIpvs):
+    """A kernel that stands still for *stall* seconds, once."""
+
+    stall = 0.0
+
+    def answer(self, request: bytes) -> list[bytes]:
+        stall, self.stall = self.stall, 0.0
+        time.sleep(stall)
+        return super().answer(request)
+
+
+@pytest.mark.asyncio
+async def test_a_look_that_stood_still_does_not_put_the_next_one_off_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.estate.DRIFT_MOST", 0.5)
+    kernel = Stalling(MAINLINE)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS))
+        kernel.stall = 1.0
+        await here.until(lambda: not kernel.stall)
+        kernel.load({})
+        async with asyncio.timeout(3):
+            await here.until(lambda: here.named("drift_repaired"))
 
 
 @pytest.mark.asyncio
