@@ -4,6 +4,7 @@ What differs is always found against a fresh dump of the kernel, never against a
 """
 
 import asyncio
+import errno
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,6 +121,7 @@ class TableKeeper:
         self._version += 1
         for key in keys:
             self._desired.pop(key, None)
+            self._refused.pop(key, None)
             self._doomed.add(key)
 
     def read(self, keys: AbstractSet[ServiceKey]) -> dict[ServiceKey, Entry]:
@@ -255,8 +257,11 @@ class TableKeeper:
     def _tell_refused(self, touched: AbstractSet[ServiceKey], failures: Sequence[Failure]) -> None:
         """Tell each refusal once, until its service goes through."""
         told = {key: self._refused.pop(key, set()) for key in touched}
+        missing = {each.operation.service for each in failures if _adds_service(each.operation)}
         for failure in failures:
             key, text = failure.operation.service, str(failure.operation)
+            if failure.errno == errno.ESRCH and key in missing:
+                continue  # a real server of what the kernel refused just before
             if text not in told[key]:
                 self._emit(events.OperationRefused(text, failure.message))
             self._refused.setdefault(key, set()).add(text)
@@ -277,6 +282,10 @@ class TableKeeper:
 
 def _reschedules(operation: Operation) -> bool:
     return isinstance(operation, SetService) and operation.reschedules
+
+
+def _adds_service(operation: Operation) -> bool:
+    return isinstance(operation, AddService)
 
 
 def _in_words(operations: Sequence[Operation]) -> str:

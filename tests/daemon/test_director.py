@@ -154,6 +154,21 @@ async def test_a_flush_is_repaired_and_told(kernel: FakeIpvs, tmp_path: Path) ->
     assert "differences=4" in str(here.named("drift_repaired")[0])
 
 
+@pytest.mark.asyncio
+async def test_a_refusal_is_told_with_its_cause_alone_and_again_where_its_service_was_gone(
+    tmp_path: Path,
+) -> None:
+    kernel = FakeIpvs(MAINLINE, schedulers=frozenset({"rr"}))
+    good = configuration(*PORTS)
+    bad = configuration(*PORTS, vip="198.51.100.2").replace("lb_algo rr", "lb_algo sed")
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        for text, refused in ((good + bad, 4), (good, 0), (good + bad, 4)):
+            assert (await here.applied(text)).refused == refused
+        told = [str(event) for event in here.named("operation_refused")]
+        assert len(told) == 2
+        assert all("ip_vs_sed" in text for text in told)
+
+
 class Stalling(FakeIpvs):
     """A kernel that stands still for *stall* seconds, once."""
 
