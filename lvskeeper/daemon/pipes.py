@@ -54,6 +54,9 @@ class Pipes:
 
     def write(self, subject: Hashable, line: bytes, *, passing: bool = False) -> None:
         """Write *line* to all of them; see :meth:`FifoWriter.write`."""
+        for pipe in [pipe for pipe in self._pipes.values() if not pipe.writer.there()]:
+            # Another role made it and is gone, or somebody removed it.
+            self._put(pipe.spec)
         for pipe in self._pipes.values():
             pipe.writer.write(subject, line, passing=passing)
 

@@ -485,6 +485,22 @@ async def test_a_reload_keeps_opens_and_closes_fifos(bench: Bench, tmp_path: Pat
     assert bench.problems == []
 
 
+async def test_a_pipe_that_another_role_or_somebody_removed_is_made_again(
+    bench: Bench, pipe: Path, tmp_path: Path
+) -> None:
+    other = Bench()
+    other.notifier.replace(fifos(Fifo(str(pipe))))
+    bench.notifier.replace(fifos(Fifo(str(pipe), reader=reader(tmp_path))))
+    await until(lambda: pids(tmp_path))
+    await other.notifier.close(0)
+    assert not there(pipe)
+    bench.notifier.entered("INSTANCE", "VI_1", State.MASTER, 1, Notifies())
+    await until(lambda: len(pids(tmp_path)) == 2)
+    await until(lambda: heard(tmp_path) == ['INSTANCE "VI_1" MASTER 1'])
+    assert there(pipe)
+    assert bench.problems == []
+
+
 READER = 'echo $$ >> {0}/pids; while read -r line; do echo "$line" >> {0}/heard; done < "$1"'
 
 
