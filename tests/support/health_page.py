@@ -23,6 +23,9 @@ _DIFFERENCES: Final = (
      "the quorum is 1: lost while all weights are 0, gained as soon as one is not"),
     ("`uthreshold`, `lthreshold` of a server at a reload", "are not brought into the kernel",
      "are edited in place"),
+    ("a scheduler at a reload", ("the kernel has none for some 12 ms, and refuses new connections "
+     "meanwhile"), ("nobody is refused: the kernel's answer is dropped, and clients ask again a "
+     "second later (with nftables and libnftables1)")),
     ("a sorry server that a reload adds while the quorum is lost", "`quorum_down` is run again",
      "it stands in, and nothing is told again"),
     ("`ha_suspend` of a virtual_server_group", ("finds no address of a group, and never checks "
