@@ -49,6 +49,8 @@ class RunEnd:
     """Why it could not be started or ended, in words."""
     host: bool = False
     """The error is one of the host, not of the script."""
+    begun: bool = True
+    """Whether it has run at all."""
 
 
 @final
@@ -116,13 +118,14 @@ class ScriptRuns:
             )  # fmt: skip
             end = await self._attend(number, run, limit)
         except (OSError, ValueError) as error:
-            return RunEnd(error=explain(error), host=True)
+            return RunEnd(error=explain(error), host=True, begun=False)
         except asyncio.CancelledError:
             self._link.send(Abandon(number))
             raise
         finally:
             del self._runs[number]
-        return replace(end, seconds=asyncio.get_running_loop().time() - start)
+        seconds = asyncio.get_running_loop().time() - start
+        return replace(end, seconds=seconds, begun=run.pid != 0)
 
     async def _attend(self, number: int, run: _Run, limit: float) -> RunEnd:
         """Wait for the end of a run, and force it at the limit."""

@@ -17,7 +17,7 @@ from typing import Final, final
 
 from lvskeeper.daemon.children import KILL_DELAY
 from lvskeeper.daemon.roles import Script
-from lvskeeper.daemon.script_runs import ScriptRuns
+from lvskeeper.daemon.script_runs import HOST_PAUSE, RunEnd, ScriptRuns
 
 MAX_WAITING: Final = 8
 """Scripts that wait for one subject. When one more comes, only the latest is kept."""
@@ -147,9 +147,11 @@ class ScriptRunner:
                 self._on_done(ScriptOutcome(subject, argv, error=DROPPED, skipped=skipped))
 
     async def _run(self, subject: str, job: _Job) -> ScriptOutcome:
-        end = await self._runs.run(
-            job.script, self._deadline, job.facts, secure=self._secure, stays=True
-        )
+        end = await self._try(job)
+        if end.host and not end.begun:
+            # The host died, and nothing is lost yet.
+            await asyncio.sleep(HOST_PAUSE)
+            end = end if self._hurried else await self._try(job)
         code = end.code
         return ScriptOutcome(
             subject,
@@ -161,4 +163,9 @@ class ScriptRunner:
             output=end.output,
             error=end.error,
             skipped=job.skipped,
+        )
+
+    async def _try(self, job: _Job) -> RunEnd:
+        return await self._runs.run(
+            job.script, self._deadline, job.facts, secure=self._secure, stays=True
         )

@@ -260,6 +260,20 @@ async def test_close_without_scripts_is_quick(runner: ScriptRunner, outcomes: Ou
     assert outcomes.all == []
 
 
+async def test_a_script_that_a_dying_host_did_not_start_is_run_by_the_next(
+    runner: ScriptRunner, outcomes: Outcomes, tmp_path: Path
+) -> None:
+    runner.submit("a", sh("echo $PPID"), {})
+    [first] = await outcomes.wait_for(1)
+    os.kill(int(first.output), signal.SIGKILL)
+    ran = tmp_path / "ran"
+    runner.submit("a", sh(f"echo once >> {ran}"), {})
+    runner.submit("b", sh(f"echo once >> {ran}"), {})
+    for outcome in (await outcomes.wait_for(3))[1:]:
+        assert outcome.ok, outcome.error
+    assert ran.read_text() == "once\nonce\n"
+
+
 async def test_a_script_goes_on_where_we_are_killed(tmp_path: Path) -> None:
     code = f"""
 import asyncio
