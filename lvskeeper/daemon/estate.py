@@ -389,3 +389,4 @@ class Estate:
             self.virtuals.reorder(changed)
             await self.upkeep.guarded("overrides", self.overrides.save)
         await self.flush()
+        await self.overrides.see_off()

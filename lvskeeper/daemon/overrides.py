@@ -2,7 +2,8 @@
 
 import asyncio
 import errno
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, assert_never, final
@@ -29,6 +30,9 @@ from lvskeeper.units import Address, format_count, format_duration, parse_addres
 OVERRIDE_INTERVAL: Final = 1.0
 """Seconds between two looks at what drains and at what is over."""
 
+SEE_OFF_TURN: Final = 2.0
+"""Seconds for the flows of drained servers in one turn; other orders have their times, too."""
+
 MAX_WEIGHT: Final = 2**31 - 1
 MAX_SECONDS: Final = 366 * 86_400.0
 MAX_REASON: Final = 200
@@ -46,6 +50,7 @@ class OverrideKeeper:
         self._file = OverrideFile(run_dir)
         self.book: Final = self._file.load()
         self._unsaved = False
+        self._over: deque[tuple[VirtualServerSpec, Drained, float]] = deque()
         self._conntrack = ConntrackClient()
 
     def close(self) -> None:
@@ -117,7 +122,8 @@ class OverrideKeeper:
     async def look(self, virtuals: Iterable[Virtual], client: IpvsClient, now: float) -> set[str]:
         """Look at drains and at what is over; return the virtual servers that it changes.
 
-        That holds whether or not it can be saved, for which :meth:`save` is there.
+        That holds whether or not it can be saved, for which :meth:`save` is there. Whose drain is
+        over waits for :meth:`see_off`.
         """
         if not self.book.entries:
             return set()
@@ -137,10 +143,20 @@ class OverrideKeeper:
                 for effect in self.book.on_left(virtual.spec.name, service, found, now):
                     assert isinstance(effect, Drained)
                     changed.add(virtual.spec.name)
-                    await self._drained(virtual.spec, effect, now)
+                    self._over.append((virtual.spec, effect, now))
                 await breath.taken()
         self._unsaved = self._unsaved or bool(changed)
         return changed
+
+    async def see_off(self) -> None:
+        """Forget the flows of servers whose drain is over, and tell it, once they left the table.
+
+        With many connections that takes seconds a service: no reload is to wait for it, and what
+        is left after :data:`SEE_OFF_TURN` has its turn the next time.
+        """
+        began = time.monotonic()
+        while self._over and time.monotonic() - began < SEE_OFF_TURN:
+            await self._drained(*self._over.popleft())
 
     async def save(self) -> None:
         """Write what has changed since the last time; raise :class:`OperatorError`."""

@@ -4,6 +4,7 @@ The IPVS table is one in memory, whose connections a test sets.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -179,6 +180,30 @@ async def test_udp_leaves_at_once_where_the_kernel_moves_its_flows(
     assert "UDP is not waited for" in told
     assert "flows=4" in told
     assert forgotten == [f"{Protocol.UDP} 198.51.100.1:80 127.0.0.1:8091"]
+
+
+async def test_flows_are_forgotten_once_their_server_has_left_and_hold_no_reload_up(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.overrides.read_number", lambda _: 1)
+    left: list[set[int]] = []
+    done = threading.Event()
+
+    def forget(*_: object) -> int:
+        left.append({key.port for one in kernel.table.values() for key in one.destinations})
+        return done.wait(20)
+
+    monkeypatch.setattr(ConntrackClient, "forget", forget)
+    text = FILE.replace("protocol TCP", "protocol UDP")
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(text)
+        await order(here, "drain", 8091)
+        await here.until(lambda: left)
+        async with asyncio.timeout(10):
+            await here.applied(text.replace("lb_algo rr", "lb_algo wrr"))
+        done.set()
+        await here.until(lambda: here.named("drain_ended"))
+    assert left == [{8092, 8093}]
 
 
 async def test_a_weight_holds_until_its_time_is_over(here: Site) -> None:
