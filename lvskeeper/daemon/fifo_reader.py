@@ -14,6 +14,7 @@ from lvskeeper.daemon.process import Child, describe_status, spawn
 from lvskeeper.daemon.roles import Script
 from lvskeeper.daemon.script_security import root_risk
 from lvskeeper.kernel.capabilities import drop_ambient
+from lvskeeper.kernel.scheduling import be_expendable
 from lvskeeper.units import format_duration
 
 PAUSE_FIRST: Final = 1.0
@@ -164,6 +165,7 @@ def _main(script: Script, path: str) -> Callable[[socket.socket], int]:
             null = os.open(os.devnull, os.O_RDWR)
             for number in range(3):
                 os.dup2(null, number)
+            be_expendable()
             _become(script)
             drop_ambient()
             # Not before: a change of user takes this back.

@@ -34,6 +34,7 @@ from lvskeeper.daemon.children import (
 )
 from lvskeeper.daemon.packets import Packets
 from lvskeeper.daemon.script_security import root_risk
+from lvskeeper.kernel.scheduling import be_expendable
 
 KNOWN_FOR: Final = 60.0
 """Seconds until a user and group are looked up again."""
@@ -247,6 +248,7 @@ def _be_usual() -> None:
         kind = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, kind, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    be_expendable()
     # The director's limit is for its probes; a script that needs more than usual can raise its own.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft > OPEN_FILES:

@@ -1,10 +1,12 @@
 """How the kernel schedules this process: class, nice value, CPUs, locked memory."""
 
+import contextlib
 import ctypes
 import os
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, final
 
 _INHERITED_CPUS: Final = os.sched_getaffinity(0)
@@ -53,6 +55,18 @@ def set_scheduling(
         except (OSError, ValueError) as error:
             refused.append(Refused(what, getattr(error, "strerror", None) or str(error)))
     return tuple(refused)
+
+
+def be_expendable() -> None:
+    """Let this process, and what it starts, be killed like any other where memory runs out.
+
+    Whoever started the daemon may have it spared (``OOMScoreAdjust=``). A script that eats up the
+    memory must not be; to take that back needs no privilege.
+    """
+    own = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        if int(own.read_text(encoding="ascii")) < 0:
+            own.write_text("0", encoding="ascii")
 
 
 def _limit(rttime: int) -> None:

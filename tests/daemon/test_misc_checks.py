@@ -6,7 +6,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 import pytest_asyncio
 
 from lvskeeper.daemon import script_link
+from lvskeeper.daemon.fifo_reader import FifoReader
 from lvskeeper.daemon.health import room_for_probes
 from lvskeeper.daemon.misc_checks import MiscProber
+from lvskeeper.daemon.roles import Script
 from lvskeeper.daemon.script_runs import HOST_PAUSE
 from lvskeeper.health import spec as spec_module
 from lvskeeper.health.spec import CheckKind, CheckSpec, Phase, ProbeResult, ScriptRun
@@ -24,6 +27,8 @@ from lvskeeper.probes.runner import ProbeRunner
 from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.asyncio
+
+OOM = Path("/proc/self/oom_score_adj")
 
 
 @pytest_asyncio.fixture
@@ -83,6 +88,32 @@ async def test_scripts_have_the_usual_limit_of_open_files(prober: MiscProber) ->
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert result.detail == "exit status 1: 1024"
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Have this process spared where memory runs out."""
+    before = OOM.read_text()
+    OOM.write_text("-900")
+    yield
+    assert OOM.read_text() == "-900\n"
+    OOM.write_text(before)
+
+
+@pytest.mark.root
+@pytest.mark.ipvs  # the root of a container may not do it
+async def test_scripts_of_a_daemon_that_is_spared_where_memory_runs_out_are_not(
+    prober: MiscProber, tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard"
+    ear = Script(("/bin/sh", "-c", f"cat {OOM} > {heard}; exec sleep 1000"))
+    with spared():
+        result = await prober.probe(sh(f"cat {OOM}; exit 1"))
+        reader = FifoReader(ear, str(tmp_path / "pipe"), print, secure=False)
+        await until(lambda: heard.exists() and heard.read_text() != "")
+    reader.end()
+    await reader.ended()
+    assert (result.detail, heard.read_text()) == ("exit status 1: 0", "0\n")
 
 
 @pytest.mark.parametrize(
