@@ -4,15 +4,16 @@ import asyncio
 import errno
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, assert_never, final
 
 from lvskeeper.daemon.breath import Breath
 from lvskeeper.daemon.desired import server_key
 from lvskeeper.daemon.override_file import OverrideFile
+from lvskeeper.daemon.override_subjects import check, is_named, parse_server, select, unnamed
 from lvskeeper.daemon.questions import AskError, Override
-from lvskeeper.daemon.roles import DirectorSpec, RealServerSpec, VirtualServerSpec
+from lvskeeper.daemon.roles import DirectorSpec, VirtualServerSpec
 from lvskeeper.daemon.virtuals import Virtual
 from lvskeeper.errors import OperatorError
 from lvskeeper.ipvs.overrides import Drained, Ended, Kind, Left, Order, Service, Subject
@@ -25,17 +26,13 @@ from lvskeeper.observe import order_events as events
 from lvskeeper.observe.events import Event
 from lvskeeper.observe.log import Emit
 from lvskeeper.observe.views import OrderView, OverridesView, OverrideView
-from lvskeeper.units import Address, format_count, format_duration, parse_address
+from lvskeeper.units import format_count, format_duration
 
 OVERRIDE_INTERVAL: Final = 1.0
 """Seconds between two looks at what drains and at what is over."""
 
 SEE_OFF_TURN: Final = 2.0
 """Seconds for the flows of drained servers in one turn; other orders have their times, too."""
-
-MAX_WEIGHT: Final = 2**31 - 1
-MAX_SECONDS: Final = 366 * 86_400.0
-MAX_REASON: Final = 200
 
 _TEMPLATES: Final = "net/ipv4/vs/expire_quiescent_template"
 _NODEST: Final = "net/ipv4/vs/expire_nodest_conn"
@@ -65,7 +62,7 @@ class OverrideKeeper:
         Raises :class:`AskError` where a subject is not there, or nobody would be left to serve, and
         :class:`OperatorError` where it cannot be saved; then all is as it was.
         """
-        _check(asked)
+        check(asked)
         before = dict(self.book.entries)
         try:
             subjects, told = self._do(asked, virtuals, now, by)
@@ -254,7 +251,7 @@ class OverrideKeeper:
     def _ordered(self, asked: Override, *, whole: bool) -> list[Subject]:
         """Return the subjects of orders that *asked* is to lift."""
         held = [subject.virtual for subject in self.book.entries]
-        if unknown := _unnamed(asked.virtual_servers, held):
+        if unknown := unnamed(asked.virtual_servers, held):
             raise AskError("not_found", f"nothing is ordered for {unknown}")
         address, port = (None, None) if whole else parse_server(asked.server)
         found = [
@@ -346,75 +343,6 @@ def service_of(virtual: VirtualServerSpec) -> Service:
         moves=nodest == 1,
         sticks=nodest == 0,
     )
-
-
-def select(asked: Override, virtuals: Iterable[Virtual], *, whole: bool) -> list[Subject]:
-    """Return the subjects that *asked* names; raise :class:`AskError` where there are none."""
-    named = [virtual for virtual in virtuals if is_named(virtual.spec.name, asked.virtual_servers)]
-    if unknown := _unnamed(asked.virtual_servers, [virtual.spec.name for virtual in named]):
-        raise AskError("not_found", f"there is no virtual server {unknown}")
-    if whole:
-        return [Subject(virtual.spec.name) for virtual in named]
-    address, port = parse_server(asked.server)
-    found = [
-        Subject(virtual.spec.name, server_key(server))
-        for virtual in named
-        for server in virtual.spec.real_servers
-        if server.address == address and (port is None or port in _ports(virtual.spec, server))
-    ]
-    if not found:
-        where = ", ".join(asked.virtual_servers) or "any virtual server"
-        raise AskError("not_found", f"{asked.server} is not a real server of {where}")
-    return found
-
-
-def is_named(name: str, wanted: Collection[str]) -> bool:
-    """Return whether *wanted* has the virtual server *name*, its protocol aside; none has all."""
-    return not wanted or name in wanted or name.partition(" ")[2] in wanted
-
-
-def _unnamed(wanted: Iterable[str], names: Collection[str]) -> str:
-    """Return the first of *wanted* that means none of *names*; empty where each means one."""
-    known = {known for name in names for known in (name, name.partition(" ")[2])}
-    return next((name for name in wanted if name not in known), "")
-
-
-def parse_server(text: str) -> tuple[Address, int | None]:
-    """Return address and port of ``ADDRESS``, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``.
-
-    Raises :class:`AskError`.
-    """
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    try:
-        return parse_address(host), int(port) if port else None
-    except ValueError:
-        raise AskError(
-            "bad_request", f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT"
-        ) from None
-
-
-def _check(asked: Override) -> None:
-    """Raise :class:`AskError` for numbers that make no sense."""
-    for seconds in (asked.for_seconds, asked.deadline_seconds):
-        if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
-            raise AskError("bad_request", f"{seconds:g} seconds are not between 0 and a year")
-    if not 0 <= asked.weight <= MAX_WEIGHT:
-        raise AskError("bad_request", f"weight {asked.weight} is not between 0 and {MAX_WEIGHT}")
-    if len(asked.reason) > MAX_REASON:
-        raise AskError("bad_request", f"the reason has more than {MAX_REASON} characters")
-    if asked.action in ("disable", "enable") and not asked.virtual_servers:
-        raise AskError("bad_request", f"{asked.action} needs the name of a virtual server")
-
-
-def _ports(virtual: VirtualServerSpec, server: RealServerSpec) -> Iterator[int]:
-    yield server.port
-    if not server.port:
-        yield from (key.port for key in virtual.keys)
 
 
 def _left(
