@@ -64,18 +64,20 @@ def parse_server(text: str) -> tuple[Address, int | None]:
 
     Raises :class:`AskError`.
     """
-    host, port = text, ""
+    host, colon, port = text, "", ""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":")
+        host, bracket, rest = text[1:].partition("]")
+        colon, port = (bracket and rest[:1]), rest[1:]
     elif text.count(":") == 1:
-        host, _, port = text.partition(":")
+        host, colon, port = text.partition(":")
+    wrong = AskError("bad_request", f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT")
+    # A colon without a port is a slip, of a script perhaps: it must not mean all ports.
+    if colon not in ("", ":") or bool(colon) is not (port.isascii() and port.isdecimal()):
+        raise wrong
     try:
         return parse_address(host), int(port) if port else None
     except ValueError:
-        raise AskError(
-            "bad_request", f"'{text}' is not ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT"
-        ) from None
+        raise wrong from None
 
 
 def _ports(virtual: VirtualServerSpec, server: RealServerSpec) -> Iterator[int]:

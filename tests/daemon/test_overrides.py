@@ -307,6 +307,8 @@ async def test_a_drain_that_takes_others_out_with_the_quorum_is_done_by_force_on
     [
         ("drain", {"server": "127.0.0.1:1"}, "not_found: 127.0.0.1:1 is not a real server of any"),
         ("drain", {"server": "nonsense"}, "bad_request: 'nonsense' is not ADDRESS"),
+        ("drain", {"server": "127.0.0.1:"}, "bad_request: '127.0.0.1:' is not ADDRESS"),
+        ("drain", {"server": "127.0.0.1:+8091"}, "bad_request: '127.0.0.1:+8091' is not ADDRESS"),
         ("drain", {"server": "127.0.0.1", "virtual_servers": ["x"]},
          "not_found: there is no virtual server x"),
         ("undrain", {"server": "127.0.0.1"}, "not_found: nothing is ordered for 127.0.0.1"),
