@@ -179,7 +179,8 @@ class Announcer:
         if server is not None:
             known["real_server"] = str(server_key(server))
             subject = f"{known['real_server']} of {virtual.name}"
-        self._scripts.submit(subject, script, known)
+        # What a quorum does, such as to withdraw a route, must not wait for all servers' scripts.
+        self._scripts.submit(subject, script, known, urgent=server is None)
 
     def _write_server(
         self, virtual: VirtualServerSpec, server: RealServerSpec, state: alerts.UpDown

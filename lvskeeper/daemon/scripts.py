@@ -22,7 +22,7 @@ from lvskeeper.daemon.script_runs import HOST_PAUSE, RunEnd, ScriptRuns
 MAX_WAITING: Final = 8
 """Scripts that wait for one subject. When one more comes, only the latest is kept."""
 MAX_RUNNING: Final = 8
-"""Scripts that run at a time."""
+"""Scripts that run at a time, and as many urgent ones beside."""
 SCRIPT_DEADLINE: Final = 60.0
 """Seconds that a script may run."""
 DROPPED: Final = "dropped at stop"
@@ -65,6 +65,7 @@ class _Job:
 @final
 @dataclass(slots=True)
 class _Subject:
+    slots: asyncio.Semaphore
     waiting: deque[_Job] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
 
@@ -86,6 +87,7 @@ class ScriptRunner:
         self._deadline = deadline
         self._runs = ScriptRuns(kill_delay=kill_delay)
         self._slots = asyncio.Semaphore(limit)
+        self._urgent = asyncio.Semaphore(limit)
         self._subjects: dict[str, _Subject] = {}
         self._closed = False
         self._hurried = False
@@ -100,14 +102,18 @@ class ScriptRunner:
         if ready:
             self._runs.prepare()
 
-    def submit(self, subject: str, script: Script, facts: Mapping[str, str]) -> None:
+    def submit(
+        self, subject: str, script: Script, facts: Mapping[str, str], *, urgent: bool = False
+    ) -> None:
         """Run *script* after all earlier ones of *subject*.
 
+        All scripts of a subject are *urgent*, or none: those wait only for others of their kind.
         *facts* become environment variables: ``{"event": "up"}`` is ``LVSKEEPER_EVENT=up``.
         """
         if self._closed:
             raise RuntimeError("the script runner is closed")
-        state = self._subjects.setdefault(subject, _Subject())
+        slots = self._urgent if urgent else self._slots
+        state = self._subjects.setdefault(subject, _Subject(slots))
         skipped = 0
         if len(state.waiting) >= MAX_WAITING:
             skipped = sum(1 + job.skipped for job in state.waiting)
@@ -134,7 +140,7 @@ class ScriptRunner:
     async def _work(self, subject: str, state: _Subject) -> None:
         try:
             while state.waiting:
-                async with self._slots:
+                async with state.slots:
                     if self._hurried:
                         break
                     # Taken only now: while it waited for a slot, later ones may have replaced it.

@@ -171,6 +171,18 @@ async def test_limit_of_scripts_at_a_time(outcomes: Outcomes, tmp_path: Path) ->
     await runner.close(1)
 
 
+async def test_an_urgent_script_does_not_wait_for_those_that_are_not(
+    outcomes: Outcomes, tmp_path: Path
+) -> None:
+    runner = ScriptRunner(outcomes, limit=1)
+    go = tmp_path / "go"
+    for subject in "ab":
+        runner.submit(subject, sh(f"until [ -e {go} ]; do sleep 0.01; done; echo {subject}"), {})
+    runner.submit("c", sh(f"touch {go}; echo c"), {}, urgent=True)
+    assert len(await outcomes.wait_for(3)) == 3
+    await runner.close(5)
+
+
 async def test_overflow_keeps_the_latest_and_says_so(
     runner: ScriptRunner, outcomes: Outcomes
 ) -> None:

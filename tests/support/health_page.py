@@ -48,8 +48,8 @@ _DIFFERENCES: Final = (
      "without a reason"), "one for every turn of the server, with the reason"),
     ("the mail of a lost quorum", "says `1-0=1 <= 0`", "says `1-0=1 > 0`"),
     ("scripts of transitions", ("all run at the same time, without a limit, with the daemon's "
-     "environment"), ("those of one server in their order, 8 at a time, 60 s each, by a process of "
-     "their own, with a small environment that tells what happened")),
+     "environment"), ("those of one server in their order, 8 at a time and 8 of quorums beside, "
+     "60 s each, by a process of their own, with a small environment that tells what happened")),
     ("`enable_script_security`", ("is judged when the file is read; a symbolic link on the way is "
      "replaced or refused unless `use_symlink_paths`"),
      "is judged at every start of a script; links are followed, and each is judged"),
