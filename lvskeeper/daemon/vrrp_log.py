@@ -1,5 +1,6 @@
 """From what a VRRP machine says to what the operator reads: effects as events."""
 
+from math import isfinite
 from typing import assert_never
 
 from lvskeeper.daemon.seat import Seat
@@ -99,7 +100,8 @@ def report(seat: Seat, instance: Instance, planner: Planner, now: float) -> told
         seat.name,
         str(seat.key),
         explain(instance, now),
-        format_duration(max(0.0, now - instance.since)),
+        # One that was not started yet, or waits for its scripts, has been in INIT all the time.
+        format_duration(max(0.0, now - instance.since)) if isfinite(instance.since) else "",
         counters.sent,
         counters.received,
         ", ".join(f"{kind} {count}" for kind, count in sorted(counters.rejected.items())),

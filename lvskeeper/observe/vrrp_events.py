@@ -434,7 +434,7 @@ class VrrpReport(Event, frozen=True):
     instance: Annotated[str, "name of the instance"]
     where: Annotated[str, "interface, VRID and family"]
     why: Annotated[str, "its state, the reasons, and what comes next if nothing happens"]
-    since: Annotated[str, "how long it has been in this state"]
+    since: Annotated[str, "how long it has been in this state; empty before its start"]
     sent: Annotated[int, "adverts sent"]
     received: Annotated[int, "adverts that counted"]
     rejected: Annotated[str, "adverts that did not, by kind"]

@@ -14,7 +14,16 @@ import pytest
 from support.fullnat_net import empty_namespace, run
 from support.waiting import until
 
-from lvskeeper.daemon.channel import Applied, Apply, Channel, FromRole, Stop, Stopped, SyncRole
+from lvskeeper.daemon.channel import (
+    Applied,
+    Apply,
+    Channel,
+    FromRole,
+    Report,
+    Stop,
+    Stopped,
+    SyncRole,
+)
 from lvskeeper.daemon.compare_router import compare_router
 from lvskeeper.daemon.plan_change import Change
 from lvskeeper.daemon.router import RouterRole
@@ -22,7 +31,7 @@ from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.fullnat.hold import Hold
 from lvskeeper.fullnat.ruleset import Ruleset, render
 from lvskeeper.observe.events import Event
-from lvskeeper.observe.vrrp_events import VrrpStateChanged
+from lvskeeper.observe.vrrp_events import VrrpReport, VrrpStateChanged
 from lvskeeper.units import parse_address
 from lvskeeper.vrrp.holdings import HeldAddress
 from lvskeeper.vrrp.spec import InstanceSpec
@@ -47,6 +56,7 @@ class Boss:
         self._channel = channel
         self.masters = masters
         """Counts the transitions to MASTER."""
+        self.told: list[Event] = []
         self._decoder: msgspec.json.Decoder[FromRole] = msgspec.json.Decoder(FromRole)
 
     async def apply(self, generation: int, spec: RouterSpec) -> list[FromRole]:
@@ -63,6 +73,12 @@ class Boss:
                 heard.append(message)
         return heard
 
+    async def report(self) -> list[VrrpReport]:
+        """Ask how all instances are; return what is told of them."""
+        await self._channel.send(Report())
+        await until(lambda: any(isinstance(one, VrrpReport) for one in self.told))
+        return [one for one in self.told if isinstance(one, VrrpReport)]
+
     async def stop(self) -> None:
         await self._channel.send(Stop(remove=True))
         await self.hear(Stopped())
@@ -74,11 +90,12 @@ async def role(run_dir: Path) -> AsyncIterator[Boss]:
     masters = asyncio.Semaphore(0)
 
     def emit(event: Event) -> None:
+        boss.told.append(event)
         if isinstance(event, VrrpStateChanged) and event.new == "MASTER":
             masters.release()
 
-    task = asyncio.create_task(RouterRole(await Channel.connect(theirs), run_dir, emit).run())
     boss = Boss(await Channel.connect(ours), masters)
+    task = asyncio.create_task(RouterRole(await Channel.connect(theirs), run_dir, emit).run())
     try:
         yield boss
         await boss.stop()
@@ -143,6 +160,15 @@ def named(changes: list[Change], verb: str) -> set[str]:
         for word in one.what.split()
         if word.startswith("198.51.100.")
     }
+
+
+async def test_an_instance_that_waits_to_begin_is_reported_too(tmp_path: Path) -> None:
+    with empty_namespace():
+        run("ip link set lo up")
+        async with role(tmp_path) as boss:
+            await boss.apply(1, RouterSpec(instances=(config(1),), startup_delay=60.0))
+            (told,) = await boss.report()
+            assert (told.why, told.since) == ("INIT: not started", "")
 
 
 async def test_a_reload_does_with_addresses_what_the_plan_says(tmp_path: Path) -> None:
