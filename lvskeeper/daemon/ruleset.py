@@ -48,7 +48,8 @@ def ruleset_of(spec: DirectorSpec, measured: Measured | None = None) -> Ruleset:
     services = covering(fullnat, (key for key in every if key not in fullnat))
     direct = exempt(proxied, (key for key in every if is_tcp(key) and key not in proxied))
     cookies, defences = Cookies(proxied, direct), _defences(spec, every)
-    return Ruleset(pools, services, cookies, defences, _hold(spec, pools))
+    mixed = any(map(_mixes_in_direct, spec.virtual_servers))
+    return Ruleset(pools, services, cookies, defences, _hold(spec, pools), mixed)
 
 
 def union(old: Ruleset, new: Ruleset) -> Ruleset:
@@ -73,7 +74,8 @@ def union(old: Ruleset, new: Ruleset) -> Ruleset:
         serverless=old.cookies.serverless | new.cookies.serverless,
     )
     defences = old.defences.common(new.defences)
-    return Ruleset(tuple(pools.values()), services, cookies, defences, new.hold)
+    mixed = old.direct or new.direct
+    return Ruleset(tuple(pools.values()), services, cookies, defences, new.hold, mixed)
 
 
 def differences_from(wanted: Ruleset, found: Content | None) -> tuple[str, ...]:
@@ -148,6 +150,11 @@ def _hold(spec: DirectorSpec, pools: Iterable[Pool]) -> Hold:
             past.update(key.address for key in virtual.keys)
     lips = (address for pool in pools for address in (*pool.v4, *pool.v6))
     return Hold(frozenset(through - past), frozenset(lips))
+
+
+def _mixes_in_direct(virtual: VirtualServerSpec) -> bool:
+    """Return whether some real servers of *virtual* are reached by FULLNAT and others by DR."""
+    return uses_fullnat(virtual) and any(item.forward is Forward.DR for item in virtual.servers)
 
 
 def returns_through_us(virtual: VirtualServerSpec) -> bool:

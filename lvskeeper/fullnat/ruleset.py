@@ -102,6 +102,8 @@ class Ruleset:
     cookies: Cookies = field(default_factory=Cookies)
     defences: Defences = field(default_factory=Defences)
     hold: Hold = field(default_factory=Hold)
+    direct: bool = False
+    """Some real servers of the services are reached by DR: these see the clients' own addresses."""
 
     def __post_init__(self) -> None:
         named = {pool.name: pool for pool in self.pools}
@@ -140,7 +142,7 @@ class Ruleset:
         """Return all chains; those that others go to come first."""
         return (
             *self._pool_chains(),
-            _POSTROUTING,
+            _POSTROUTING_DIRECT if self.direct else _POSTROUTING,
             *self.cookies.chains(),
             *self.defences.chains(),
             *self.hold.chains(),
@@ -291,6 +293,11 @@ _POSTROUTING: Final = Chain(
     _BASE_CHAIN,
     (*_base_rules("ipv4", "ip", "4"), *_base_rules("ipv6", "ip6", "6")),
     f"nat postrouting {PRIORITY}",
+)
+# By DR the packet still goes to the VIP. Its server answers past us; answers to a LIP would come to
+# us from an address that is ours, and the kernel drops such.
+_POSTROUTING_DIRECT: Final = replace(
+    _POSTROUTING, rules=(Rule("fib daddr type local accept", ("accept",)), *_POSTROUTING.rules)
 )
 _MARKED_LINE: Final = f"\t{_POSTROUTING.rules[0].text}"
 

@@ -50,6 +50,17 @@ def test_a_range_of_ports_goes_with_the_pool() -> None:
     assert ruleset.services == {WEB: Source("lips", (5000, 5999))}
 
 
+def test_a_server_by_dr_in_a_fullnat_service_is_left_alone_while_it_is_there() -> None:
+    plain = director(WEB)
+    (virtual,) = plain.virtual_servers
+    near = RealServerSpec(parse_address("192.0.2.7"), 80, Forward.DR)
+    mixed = replace(plain, virtual_servers=(replace(virtual, sorry_server=near),))
+    assert not ruleset_of(plain).direct
+    assert ruleset_of(mixed).direct
+    assert not ruleset_of(director(WEB, forward=Forward.DR)).direct
+    assert union(ruleset_of(mixed), ruleset_of(plain)).direct
+
+
 @pytest.mark.parametrize("forward", [Forward.NAT, Forward.FULLNAT])
 def test_cookies_promise_what_is_known_best(forward: Forward) -> None:
     spec = director(WEB, WEB6, MARK, forward=forward, cookies=COOKIES)

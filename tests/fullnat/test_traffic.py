@@ -1,12 +1,15 @@
 """Real connections through our table: what the real server sees, and what a live one survives."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.fullnat_net import (
+    CLIENT,
     CLIENT4,
     DIRECTOR,
     LIPS4,
@@ -155,6 +158,51 @@ def test_a_plain_port_of_a_fullnat_address_keeps_the_client(director: Director) 
     finally:
         with director.network.inside(SERVER):
             run(f"ip route del {CLIENT4}")
+
+
+@pytest.mark.parametrize(
+    "way", ["routed", pytest.param("ipvs", marks=[pytest.mark.ipvs, pytest.mark.long])]
+)
+def test_a_server_by_dr_in_a_fullnat_service_sees_the_client(director: Director, way: str) -> None:
+    """Of a service with servers of both kinds our map cannot tell which one a packet goes to."""
+    network, vip = director.network, "198.51.100.9"
+    mixed = replace(
+        RULESET, services={**RULESET.services, key(vip, Protocol.UDP): Source("web")}, direct=True
+    )
+    server = network.name(SERVER)
+    with contextlib.ExitStack() as undo:
+
+        def there_and_back(there: str, back: str) -> None:
+            director.run(there)
+            undo.callback(director.run, back)
+
+        there_and_back(f"ip addr add {vip} dev lo", f"ip addr del {vip} dev lo")
+        run(f"ip -n {server} addr add {vip} dev lo")
+        undo.callback(run, f"ip -n {server} addr del {vip} dev lo")
+        if way == "ipvs":
+            director.run("echo 1 >/proc/sys/net/ipv4/vs/conntrack")
+            there_and_back(f"ipvsadm -A -u {vip}:{VPORT} -s rr", f"ipvsadm -D -u {vip}:{VPORT}")
+            director.run(f"ipvsadm -a -u {vip}:{VPORT} -r {SERVER4}:{VPORT} -g")
+        else:
+            # As IPVS does it: on to the server, although the address is one of our own.
+            there_and_back("ip rule add pref 100 lookup local", "ip rule del pref 100")
+            there_and_back("ip rule del pref 0", "ip rule add pref 0 lookup local")
+            rule = f"pref 50 iif front to {vip} lookup 100"
+            there_and_back(f"ip rule add {rule}", f"ip rule del {rule}")
+            there_and_back(
+                f"ip route add {vip} via {SERVER4} table 100", f"ip route del {vip} table 100"
+            )
+        with network.inside(SERVER):
+            listening = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        listening.bind((vip, VPORT))
+        listening.settimeout(5)
+        director.apply(render(mixed))
+        assert director.drift(mixed) == ()
+        with network.inside(CLIENT):
+            client = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        client.sendto(b"who\n", (vip, VPORT))
+        assert listening.recvfrom(100)[1][0] == CLIENT4
+        assert network.connect(VIP4).ask() in LIPS4
 
 
 def test_connections_survive_ten_replacements_on_the_same_lip(director: Director) -> None:
