@@ -203,11 +203,11 @@ async def test_a_machine_that_stood_still_fails_no_script(
     assert (await prober.probe(sh("exit 0"))).ok
     own = tmp_path / "own"
     task = asyncio.create_task(
-        prober.probe(sh(f"echo $$ > {own}; sleep 0.2; sleep 0.2", limit=0.5))
+        prober.probe(sh(f"echo $$ > {own}; sleep 0.1; sleep 0.1", limit=0.4))
     )
     pid = await number_in(own)
     os.killpg(pid, signal.SIGSTOP)
-    time.sleep(1)  # noqa: ASYNC251 - the loop stands still as well
+    time.sleep(0.8)  # noqa: ASYNC251 - the loop stands still as well
     os.killpg(pid, signal.SIGCONT)
     assert (await task).phase is Phase.DONE
 

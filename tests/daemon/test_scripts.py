@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from support.waiting import until
 
-from lvskeeper.daemon import script_host
+from lvskeeper.daemon import script_host, script_runs, scripts
 from lvskeeper.daemon.children import MAX_OUTPUT, OURSELVES, Identity
 from lvskeeper.daemon.packets import Packets, packet_pair
 from lvskeeper.daemon.roles import Script
@@ -273,8 +273,13 @@ async def test_close_without_scripts_is_quick(runner: ScriptRunner, outcomes: Ou
 
 
 async def test_a_script_that_a_dying_host_did_not_start_is_run_by_the_next(
-    runner: ScriptRunner, outcomes: Outcomes, tmp_path: Path
+    runner: ScriptRunner,
+    outcomes: Outcomes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for module in (scripts, script_runs):
+        monkeypatch.setattr(module, "HOST_PAUSE", 0.1)
     runner.submit("a", sh("echo $PPID"), {})
     [first] = await outcomes.wait_for(1)
     os.kill(int(first.output), signal.SIGKILL)
@@ -381,7 +386,7 @@ async def test_a_user_whom_nobody_knows_in_time_holds_up_no_other_script(
         return OURSELVES
 
     monkeypatch.setattr(script_host, "identity", hang)
-    monkeypatch.setattr(script_host, "LOOK_UP", 0.1)
+    monkeypatch.setattr(script_host, "LOOK_UP", 0.05)
     loop = asyncio.get_running_loop()
     answers: asyncio.Queue[bytes] = asyncio.Queue()
     ours, theirs = packet_pair()
@@ -397,16 +402,16 @@ async def test_a_user_whom_nobody_knows_in_time_holds_up_no_other_script(
                 if isinstance(answer, Ended | Unstarted):
                     return answer
 
-    for number in range(8):
+    for number in range(7):
         late = await ran(number, "somebody")
         assert late == Unstarted(number, "its user and group are not known in time")
     assert asked == ["somebody"]
-    assert isinstance(await ran(8, ""), Ended)
+    assert isinstance(await ran(7, ""), Ended)
     over.set()
-    assert isinstance(await ran(9, "somebody"), Ended)
+    assert isinstance(await ran(8, "somebody"), Ended)
     over.clear()
     monkeypatch.setattr(loop, "time", lambda: time.monotonic() + script_host.KNOWN_FOR + 1)
-    assert isinstance(await ran(10, "somebody"), Ended)
+    assert isinstance(await ran(9, "somebody"), Ended)
     assert asked == ["somebody", "somebody"]
     over.set()
     role.close()

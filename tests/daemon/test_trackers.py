@@ -198,12 +198,12 @@ async def test_a_script_over_its_time_that_ignores_sigterm_is_killed(
 
 async def test_a_machine_that_stood_still_fails_no_script(world: World, tmp_path: Path) -> None:
     own = tmp_path / "own"
-    spec = ScriptSpec(interval=60, timeout=0.5)
-    await world.trackers.replace([sh(f"echo $$ > {own}; sleep 0.2; sleep 0.2", spec)], [], [])
+    spec = ScriptSpec(interval=60, timeout=0.4)
+    await world.trackers.replace([sh(f"echo $$ > {own}; sleep 0.1; sleep 0.1", spec)], [], [])
     await world.until(lambda: lines(own))
     group = int(lines(own)[0])
     os.killpg(group, signal.SIGSTOP)
-    time.sleep(1)  # noqa: ASYNC251 - the loop stands still as well
+    time.sleep(0.8)  # noqa: ASYNC251 - the loop stands still as well
     os.killpg(group, signal.SIGCONT)
     await world.until(lambda: world.changes)
     assert world.script() == WELL
