@@ -50,6 +50,8 @@ _DIFFERENCES: Final = (
     ("scripts of transitions", ("all run at the same time, without a limit, with the daemon's "
      "environment"), ("those of one server in their order, 8 at a time and 8 of quorums beside, "
      "60 s each, by a process of their own, with a small environment that tells what happened")),
+    ("scripts that name no user, without `script_user`",
+     "run as `keepalived_script` where there is such a user", "run as the daemon's user"),
     ("`enable_script_security`", ("is judged when the file is read; a symbolic link on the way is "
      "replaced or refused unless `use_symlink_paths`"),
      "is judged at every start of a script; links are followed, and each is judged"),
