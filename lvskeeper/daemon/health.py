@@ -191,14 +191,13 @@ class HealthLoop:
         count = sum(len(pool.checkers) for pool in awake)
         for pool in awake:
             for check_id, checker in pool.checkers.items():
-                checker.on_rest_over(now)
-                target = self._targets.get(checker.spec.asked)
-                if target is not None and not checker.in_flight:
-                    # Soon, as what is known is old; but not all at the same time.
-                    called, spec = str(check_id), checker.spec
-                    soon = first_delay(spec, called, serving=pool.up[check_id.key])
-                    turn = fraction(called) * crowd_span(count, spec.delay_loop)
-                    self._wheel.add(target, now + max(soon, turn))
+                # Soon, as what is known is old; but not all at the same time.
+                called, spec = str(check_id), checker.spec
+                soon = first_delay(spec, called, serving=pool.up[check_id.key])
+                turn = fraction(called) * crowd_span(count, spec.delay_loop)
+                checker.on_rest_over(now, now + max(soon, turn))
+                if (target := self._targets.get(spec.asked)) is not None:
+                    self._arrange(target)
         self._arm()
 
     async def close(self) -> None:

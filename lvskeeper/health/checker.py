@@ -218,9 +218,11 @@ class Checker:
         if whole:
             self._phase = 1.0
 
-    def on_rest_over(self, now: float) -> None:
-        """Note that until *now* nobody was to find out anything."""
+    def on_rest_over(self, now: float, due: float) -> None:
+        """Note that until *now* nobody was to find out anything; the next probe starts by *due*."""
         self._found = now
+        if not self.in_flight:
+            self._due = due if self._due <= now else min(self._due, due)
 
     def on_silence(self, now: float) -> list[CheckSilent]:
         """Turn unknown, once, where nothing has been found out for three intervals."""

@@ -194,10 +194,29 @@ async def test_many_that_rested_make_no_herd_when_they_go_on() -> None:
         loop.rest(frozenset("a"))
         await loop.replace({"a": pool})
         now = asyncio.get_running_loop().time()
+        for check_id in pool.checkers:
+            pool.on_start(check_id, now - 100)
+            pool.on_result(check_id, ProbeResult(Phase.DONE), now - 100)
         loop.rest(frozenset())
         tenths = Counter(int((tick / TICKS - now) * 10) for tick in loop._wheel._ticks.values())
-    assert tenths.total() == 3000
-    assert max(tenths.values()) < 2 * 100
+        assert tenths.total() == 3000
+        assert max(tenths.values()) < 2 * 100
+        pool = carried(pool, *(one.spec for one in pool.checkers.values()))
+        dues = [checker.due for checker in pool.checkers.values()]
+    assert sum(due < now + 1 for due in dues) < 2 * 1000
+
+
+async def test_who_goes_on_does_not_put_off_the_probe_of_others() -> None:
+    async with running() as (loop, _):
+        spec = replace(tcp(1), delay_loop=60.0)
+        pools = {name: pool_of(*(replace(spec, port=1 + n) for n in range(20))) for name in "ab"}
+        loop.rest(frozenset("a"))
+        await loop.replace(pools)
+        before = dict(loop._wheel._ticks)
+        time.sleep(0.05)  # noqa: ASYNC251 - so that none of them is started meanwhile
+        loop.rest(frozenset())
+        after = loop._wheel._ticks
+        assert all(after[target] <= tick for target, tick in before.items())
 
 
 async def test_after_a_stall_no_turn_starts_more_than_its_share(
