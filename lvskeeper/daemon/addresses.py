@@ -6,7 +6,7 @@ device. So it stays there until connection tracking has no entry with it any mor
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from itertools import islice
 from typing import Final, Literal, final
@@ -50,10 +50,18 @@ _AT_ONCE: Final = 0.0
 class AddressKeeper:
     """Adds and removes LIPs; only what it added itself, in this life or an earlier, it removes."""
 
-    def __init__(self, emit: Emit, ours: Iterable[LocalAddressSpec]) -> None:
-        """*ours* are the LIPs that an earlier director added."""
+    def __init__(
+        self,
+        emit: Emit,
+        ours: Iterable[LocalAddressSpec],
+        note: Callable[[], None] = lambda: None,
+    ) -> None:
+        """*ours* are the LIPs that an earlier director added; *note* has ours saved."""
         self._emit = emit
+        self._note = note
         self._ours = {(item.address, item.device) for item in ours}
+        self._unplaced: set[PlacedAddress] = set()
+        """Those that the kernel refused the last time; they are tried again, and noted once."""
         self._leaving: dict[PlacedAddress, float | None] = {}
         """When each has to be gone, ``None`` before its first look; the next to look at first."""
         self._countable = True
@@ -71,8 +79,17 @@ class AddressKeeper:
         Called again and again it brings back what somebody else took away.
         """
         async with self._lock:
-            placement = await ensure_addresses(_placed(pools))
-            self._ours.update(placement.changed)
+            before = frozenset(self._ours)
+
+            def take(missing: Iterable[PlacedAddress]) -> None:
+                # Before they are there: killed right then, the next director has to know them.
+                self._ours.update(missing)
+                if self._ours - before - self._unplaced:
+                    self._note()
+
+            placement = await ensure_addresses(_placed(pools), take)
+            self._unplaced = {(one.address, one.device) for one in placement.failures}
+            self._ours -= self._unplaced - before
             self._tell(placement, "added")
 
     async def dismiss_others(self, pools: Iterable[PoolSpec], *, countable: bool = True) -> None:

@@ -81,7 +81,7 @@ class Estate:
         self.table: TableKeeper | None = None
         """None as long as nothing is wanted in the kernel."""
         self.fullnat = FullnatKeeper(emit)
-        self._addresses = AddressKeeper(emit, self._owned.addresses)
+        self._addresses = AddressKeeper(emit, self._owned.addresses, self._note_addresses)
         self._announcer = Announcer(emit, post)
         self.sync = SyncKeeper(emit)
         self.state_sync = StateSyncKeeper(emit, run_dir, held=self.fullnat.held, ipvs=self.sync)
@@ -91,7 +91,7 @@ class Estate:
         self._wanted_entries = 0
         self._offers = OfferBook(emit)
         self.health = HealthLoop(self._on_effects, self._offers.note, emit)
-        self._vips = LocalVips(emit, self._owned.vips, self.health.rest, self._note_vips)
+        self._vips = LocalVips(emit, self._owned.vips, self.health.rest, self._note_addresses)
         self.overrides = OverrideKeeper(emit, run_dir)
         self.virtuals = Virtuals(emit, self._announcer, self.overrides.book)
         self._flush_wanted = asyncio.Event()
@@ -223,9 +223,9 @@ class Estate:
         ):
             await self._note(table)
 
-    def _note_vips(self) -> None:
-        """Save which virtual addresses are ours, and nothing else that may be half changed."""
-        self._owned = replace(self._owned, vips=self._vips.ours)
+    def _note_addresses(self) -> None:
+        """Save which addresses on devices are ours, and nothing else that may be half changed."""
+        self._owned = replace(self._owned, addresses=self._addresses.ours, vips=self._vips.ours)
         with contextlib.suppress(OperatorError):  # :meth:`_note_changes` tells it, and tries again
             self._state_file.save(self._owned)
 

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
@@ -70,14 +70,20 @@ class Placement:
     failures: tuple[Failure, ...] = ()
 
 
-async def ensure_addresses(wanted: Iterable[PlacedAddress]) -> Placement:
-    """Put each address on its device as /32 or /128, unless it is there with any prefix length."""
-    return await _change("add", tuple(wanted))
+async def ensure_addresses(
+    wanted: Iterable[PlacedAddress],
+    note: Callable[[list[PlacedAddress]], None] = lambda _: None,
+) -> Placement:
+    """Put each address on its device as /32 or /128, unless it is there with any prefix length.
+
+    *note* gets those that are not, before any is put there.
+    """
+    return await _change("add", tuple(wanted), note)
 
 
 async def remove_addresses(ours: Iterable[PlacedAddress]) -> Placement:
     """Take each address that stands as /32 or /128 from its device; what is gone is no failure."""
-    return await _change("del", tuple(ours))
+    return await _change("del", tuple(ours), lambda _: None)
 
 
 async def present_addresses() -> dict[PlacedAddress, int]:
@@ -87,7 +93,9 @@ async def present_addresses() -> dict[PlacedAddress, int]:
         return await _present(route, await _devices(route))
 
 
-async def _change(command: str, items: tuple[PlacedAddress, ...]) -> Placement:
+async def _change(
+    command: str, items: tuple[PlacedAddress, ...], note: Callable[[list[PlacedAddress]], None]
+) -> Placement:
     if not items:
         return Placement()
     changed: list[PlacedAddress] = []
@@ -98,6 +106,8 @@ async def _change(command: str, items: tuple[PlacedAddress, ...]) -> Placement:
         async with asyncio.timeout(DEADLINE), pyroute2.AsyncIPRoute() as route:
             devices = await _devices(route)
             present = await _present(route, devices)
+            if missing := [item for item in items if item not in present]:
+                note(missing)
             for item in dict.fromkeys(items):
                 address, device = item
                 host = Family.of(address).host_prefix

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.director_site import PORTS, configuration, listening, site
@@ -28,13 +29,14 @@ from lvskeeper.daemon.coverage import online_cpus
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.state import StateFile
-from lvskeeper.errors import ExitStatus
+from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool
 from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE
 from lvskeeper.ipvs.encode import Command
 from lvskeeper.ipvs.operation import AddService, DelService
 from lvskeeper.ipvs.placement import uncovered
 from lvskeeper.ipvs.types import DestKey
+from lvskeeper.kernel.links import Placement, ensure_addresses
 from lvskeeper.kernel.netlink import NetlinkSocket
 from lvskeeper.observe.fullnat_events import OptionsPassedOver, SynCounters
 
@@ -285,6 +287,25 @@ async def test_a_foreign_flush_of_the_ruleset_is_repaired_at_the_news_of_it(
         await here.until(lambda: here.named("ruleset_repaired"))
         assert run("nft -s list table inet lvskeeper") == before
     assert f"by='nft[{process}]'" in str(here.named("ruleset_repaired")[0])
+
+
+@pytest.mark.asyncio
+async def test_a_local_address_that_was_put_there_at_the_moment_of_a_kill_is_known_to_the_next(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def put(*given: Any) -> Placement:
+        await ensure_addresses(*given)
+        raise OperatorError("killed", status=ExitStatus.KERNEL)
+
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        with monkeypatch.context() as patched:
+            patched.setattr("lvskeeper.daemon.addresses.ensure_addresses", put)
+            assert isinstance(await here.apply(FULLNAT), Failed)
+            assert _lips() == 2
+            await here.gone()
+        await here.start()
+        await here.applied(configuration(*PORTS[:1]))
+        await here.until(lambda: _lips() == 0)
 
 
 @pytest.mark.asyncio
