@@ -133,7 +133,8 @@ class TlsTalk:
     def _judge_end(self, error: ssl.SSLError) -> bytes:
         """Return nothing, as at an end, where the connection may end so."""
         if not _is_end(error):
-            raise ProbeError(self._talk.phase, describe_tls_error(error)) from error
+            # TLS 1.3 refuses our certificate, or that there is none, only after the handshake.
+            raise ProbeError(Phase.TLS, describe_tls_error(error)) from error
         if self._tls.strict_close:
             detail = "the connection ended without the end of TLS (close_notify)"
             raise ProbeError(self._talk.phase, detail) from error

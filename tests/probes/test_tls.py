@@ -1,6 +1,7 @@
 """SSL_GET against nginx with TLS, and against servers that are none."""
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -339,3 +340,26 @@ async def test_an_old_version_that_is_asked_for_will_do_where_the_certificate_is
             tls = Tls(verify=True, ca=str(pem / f"{ca}.pem"), minimum=minimum)
             result = await prober.probe(check(port, tls))
             assert result.phase is (phase if minimum else Phase.TLS), result
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_server_that_wants_a_certificate_of_ours_refuses_in_tls(
+    prober: Prober, pem: Path, version: ssl.TLSVersion
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem / "server.pem", pem / "server.key")
+    context.load_verify_locations(pem / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = version
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with plain, contextlib.suppress(ssl.SSLError):
+                context.wrap_socket(plain, server_side=True)
+
+        serving_one = asyncio.create_task(asyncio.to_thread(serve))
+        result = await prober.probe(check(listener.getsockname()[1], Tls()))
+        await serving_one
+    assert result.phase is Phase.TLS
+    assert "alert" in result.detail
