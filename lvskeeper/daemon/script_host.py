@@ -41,6 +41,8 @@ KNOWN_FOR: Final = 60.0
 LOOK_UP: Final = 5.0
 """Seconds for the answer; less than the role waits before it gives up this process, and with it the
 scripts of all others."""
+LOOK_AGAIN: Final = 0.2
+"""Seconds for it where an earlier answer is known: a script's own limit may be short."""
 OPEN_FILES: Final = 1024
 """Soft limit of open files of scripts: those that use select(2) cannot do with more."""
 NICE: Final = -10
@@ -221,7 +223,7 @@ class _Host:
             asked = self._asked[name] = self._loop.create_task(self._ask(name))
             # That nobody may wait for its failure any more is no news.
             asked.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await first_of(asked, limit=LOOK_UP)
+        await first_of(asked, limit=LOOK_AGAIN if known else LOOK_UP)
         if asked.done():
             return asked.result()
         if known is None:
