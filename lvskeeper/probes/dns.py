@@ -5,9 +5,12 @@ As in keepalived the records of the answer are not looked at, unless the check r
 
 from typing import Final, final
 
-from lvskeeper.health.dns import RCODES, answer_code, encode_question, plain_value
+from lvskeeper.health.dns import RCODES, TYPES, answer_code, encode_question, plain_value
 from lvskeeper.health.spec import Dns, Phase
 from lvskeeper.probes.attempt import ProbeError, one_line
+
+ANY: Final = TYPES["ANY"]
+"""Who asks for it has records of all types in the answer, and none of this one."""
 
 
 @final
@@ -56,7 +59,7 @@ def read_values(data: bytes, kind: int) -> set[str]:
         return {
             plain_value(record.to_text())
             for records in message.answer
-            if records.rdtype == kind
+            if kind in {records.rdtype, ANY}
             for record in records
         }
     except (DNSException, ValueError) as error:

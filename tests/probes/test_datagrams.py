@@ -191,6 +191,8 @@ ALIAS = record(5, "Web.example.com.")
         (holding(ALIAS), 1, (), "the answer has no record of the type"),
         (holding(ALIAS), 5, ("web.example.com",), ""),
         (holding(ALIAS, *TWO), 1, ("192.0.2.1",), ""),
+        (holding(ALIAS, *TWO), 255, ("192.0.2.1", "web.example.com"), ""),
+        (holding(), 255, (), "the answer has no record of the type"),
         (holding(record(28, "2001:db8::1")), 28, ("2001:db8::1",), ""),
         (holding(record(16, [b"v=spf1 -all"])), 16, ("v=spf1 -all",), ""),
         (holding(DNSRRMX(rrname="www.example.com.", preference=10, exchange="mail.example.")), 15,
