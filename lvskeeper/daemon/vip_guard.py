@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
-from lvskeeper.daemon.holder import Holder, Holdings, Result
+from lvskeeper.daemon.holder import AddressName, Holder, Holdings, Result
 from lvskeeper.daemon.links import Links
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec
 from lvskeeper.daemon.seat import Seat
@@ -51,6 +51,8 @@ class VipGuard:
         self._restored: dict[str, float] = {}
         self._waiting: dict[str, asyncio.TimerHandle] = {}
         """Restorations that are put off."""
+        self._tried: dict[str, set[AddressName]] = {}
+        """What the kernel took from each owner at the last :meth:`retry`."""
         self._route_look: asyncio.TimerHandle | None = None
         self._fence: asyncio.TimerHandle | None = None
 
@@ -266,18 +268,27 @@ class VipGuard:
         return next((seat for seat in self._shell.seats.values() if str(seat.key) == owner), None)
 
     def retry(self) -> None:
-        """Put in place what could not be, because its device was not there."""
+        """Put in place what could not be, because its device was not there.
+
+        The neighbours hear of it when it is: some addresses are refused for good, and of IPv6 one
+        that is there with another prefix length is taken each time, and stays as it is.
+        """
+        before, self._tried = self._tried, {}
         for owner, held in [*self._holder.held.items()]:
-            if not any(
-                self._links.link(each.device)
+            missing = [
+                each
+                for each in held.addresses
+                if self._links.link(each.device)
                 and not self._links.stands(*each.name)
                 and (each.watched or self._holder.was_refused(each))
-                for each in held.addresses
-            ):
+            ]
+            if not missing:
                 continue
             self._tell_refused(owner, self._holder.restore(owner))
+            taken = {each.name for each in missing if not self._holder.was_refused(each)}
+            self._tried[owner] = taken
             seat = self._seat(owner)
-            if seat is not None:
+            if seat is not None and taken - before.get(owner, set()):
                 now = self._shell.turn()
                 self._shell.event(seat.key, ev.AnnouncementDue(Occasion.RESTORED), now)
                 self._shell.end_turn(now)
