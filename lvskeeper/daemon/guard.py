@@ -14,7 +14,7 @@ from typing import Final, assert_never, final
 
 from lvskeeper.daemon.links import Links
 from lvskeeper.daemon.router_spec import InstanceConfig, RouterSpec, VmacKind
-from lvskeeper.daemon.seat import Seat
+from lvskeeper.daemon.seat import Seat, WireKey
 from lvskeeper.daemon.vip_guard import VipGuard
 from lvskeeper.daemon.vmac_keeper import VmacKeeper
 from lvskeeper.daemon.vrrp_shell import Shell
@@ -215,6 +215,7 @@ class Guard:
         self._links.on_timer(now)
         back = self._tell_links()
         self._shell.wires.repair()
+        self._shell.wires.renew(self._regained())
         for key, seat in self._shell.seats.items():
             self._survey_one(key, seat, now)
             if seat.key.interface in back and self._shell.state(key) is State.MASTER:
@@ -254,6 +255,15 @@ class Guard:
                 if word == "up":
                     back.add(name)
         return back
+
+    def _regained(self) -> set[WireKey]:
+        """Return where instances have a source address again, before they are told."""
+        instances = self._shell.core.instances
+        return {
+            seat.wire
+            for key, seat in self._shell.seats.items()
+            if key in instances and instances[key].source == NO_ADDRESS != self._source(seat.config)
+        }
 
     def _survey_one(self, key: InstanceKey, seat: Seat, now: float) -> None:
         if key not in self._shell.core.instances:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -135,6 +135,17 @@ class Wires:
         for receiver in wire.receivers:
             self._loop.remove_reader(receiver.fileno())
         wire.close()
+
+    def renew(self, keys: Collection[WireKey]) -> None:
+        """Open the sockets of *keys* anew.
+
+        With an MTU too small for IP the kernel forgets which groups an interface has joined, and
+        does not remember them when it is greater again.
+        """
+        for key in keys:
+            self.drop(key)
+        if keys:
+            self.repair()
 
     def receivers(self) -> list[tuple[WireKey, Receiver]]:
         """Return all open receivers."""

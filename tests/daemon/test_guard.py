@@ -13,13 +13,14 @@ from typing import Final
 
 import pytest
 from support.stories import Story, Told, hear, names, tell
-from support.vrrp_lan import lan, wait_until
+from support.vrrp_lan import Announced, Wire, lan, wait_until
 from support.vrrp_net import DEVICE
 
 from lvskeeper.daemon.router import UPKEEP_INTERVAL
 from lvskeeper.kernel.nft import SEARCH_PATH
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.netns import Namespace
+from lvskeeper.units import parse_address
 
 pytestmark = pytest.mark.root
 
@@ -39,9 +40,10 @@ def instance(name: str, vrid: int, vips: tuple[str, ...], *more: str, priority: 
 
 
 class Machine:
-    def __init__(self, host: Namespace, daemon: Daemon) -> None:
+    def __init__(self, host: Namespace, daemon: Daemon, wire: Wire) -> None:
         self.host = host
         self.daemon = daemon
+        self.wire = wire
 
     def addresses(self) -> dict[str, list[str]]:
         """Return the IPv4 addresses of each device."""
@@ -90,7 +92,7 @@ def machine(folder: Path, text: str) -> Iterator[Machine]:
         net.ours.ip(f"addr add {OWN}/24 dev {DEVICE}")
         daemon.file.write_text(text)
         daemon.start()
-        made = Machine(net.ours, daemon)
+        made = Machine(net.ours, daemon, net.wire)
         yield made
         assert daemon.noise == ""
 
@@ -256,9 +258,53 @@ def untracked(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def refused_for_good(folder: Path) -> None:
+    """What the kernel does not take is tried again and again without a word to the neighbours."""
+    vip, there, refused = parse_address(VIP), "2001:db8:1::6", "2001:db8:1::7"
+    more = f"virtual_ipaddress_excluded {{\n {there}/64\n {refused}/64\n}}"
+    once = ("garp_master_repeat 1", "garp_master_delay 0")
+
+    def quiet(it: Machine) -> bool:
+        """Whether VIP is not announced while the other address was tried the second time."""
+        mark = len(it.wire.frames) + 12 * UPKEEP_INTERVAL
+        wait_until(lambda: len(it.wire.frames) > mark + 12 * UPKEEP_INTERVAL, "it is silent")
+        heard = (frame.what for frame in it.wire.settled()[int(mark) :])
+        return not any(isinstance(what, Announced) and what.address == vip for what in heard)
+
+    with machine(folder, instance("idle", 9, ())) as it:
+        # Of IPv6 the kernel has no address twice on a device, whatever the prefix lengths are.
+        it.host.ip(f"addr add {there}/128 dev {DEVICE} nodad")
+        it.go_on(instance("one", 1, (VIP,), *once, more))
+        it.daemon.wait_for("vrrp_state_changed", instance="one", new="MASTER")
+        assert quiet(it)
+        it.host.run(["sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.disable_ipv6=1"])
+        it.daemon.wait_for("vip_refused")
+        assert quiet(it)
+        it.host.run(["sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.disable_ipv6=0"])
+        shown = ["ip", "-6", "address", "show", "dev", DEVICE]
+        wait_until(lambda: f"{refused}/64" in it.host.run(shown).stdout, "it stays away")
+        assert it.daemon.stop() == 0
+
+
+def too_small_for_ipv6(folder: Path) -> None:
+    """An interface that had no IPv6 for a while hears the adverts of IPv6 again afterwards."""
+    shown = ["ip", "-6", "maddress", "show", "dev", DEVICE]
+    with machine(folder, instance("six", 6, ("fe80::7",))) as it:
+        it.daemon.wait_for("vrrp_state_changed", new="MASTER")
+        assert "ff02::12" in it.host.run(shown).stdout
+        since = time.monotonic()
+        it.host.ip(f"link set {DEVICE} mtu 1000")
+        it.daemon.wait_for("vrrp_state_changed", since=since, new="FAULT")
+        it.host.ip(f"link set {DEVICE} mtu 1500", f"addr add fe80::11/64 dev {DEVICE} nodad")
+        it.daemon.wait_for("vrrp_state_changed", since=since, new="BACKUP")
+        assert "ff02::12" in it.host.run(shown).stdout
+        assert it.daemon.stop() == 0
+
+
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
     vmac_given_up, no_room, untracked, stopped_while_dead,
+    refused_for_good, too_small_for_ipv6,
 )  # fmt: skip
 
 
