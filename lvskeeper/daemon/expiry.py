@@ -10,18 +10,20 @@ from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
 
 DAY: Final = 86_400.0
+MAX_CERTIFICATES: Final = 8
+"""Certificates that are remembered of one check: a server may show several in turn."""
 
 _Id: TypeAlias = tuple[str, CheckId[DestKey]]
 
 
 @final
 class ExpiryWatch:
-    """What was told of which certificate: once a day, and at once of another certificate."""
+    """What was told of which certificate: each is told of once a day, a new one at once."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._told: dict[_Id, tuple[float, int]] = {}
-        """End of the certificate, and the days left when it was told."""
+        self._told: dict[_Id, dict[float, int]] = {}
+        """The days left when it was told, by the end of the certificate."""
 
     def follow(self, pools: Mapping[str, Pool[DestKey]]) -> None:
         """Forget what was told of checks that are no longer in *pools*."""
@@ -35,13 +37,15 @@ class ExpiryWatch:
         """Take when the certificate that *check_id* has seen expires, since 1970."""
         tls = check_id.target.tls
         days = int((expires - time.time()) // DAY)
-        key = (name, check_id)
         if tls is None or days >= tls.expiry:
-            self._told.pop(key, None)
             return
-        if self._told.get(key) == (expires, days):
+        told = self._told.setdefault((name, check_id), {})
+        before = told.pop(expires, None)
+        told[expires] = days  # the latest is the last
+        if before == days:
             return
-        self._told[key] = (expires, days)
+        if len(told) > MAX_CERTIFICATES:
+            del told[next(iter(told))]
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
         self._emit(
             events.CertificateExpires(

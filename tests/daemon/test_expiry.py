@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lvskeeper.daemon.expiry import DAY, ExpiryWatch
+from lvskeeper.daemon.expiry import DAY, MAX_CERTIFICATES, ExpiryWatch
 from lvskeeper.health.pool import CheckId, Pool, Server
 from lvskeeper.health.spec import CheckKind, CheckSpec, QuorumSpec, Tls
 from lvskeeper.ipvs.types import DestKey
@@ -33,10 +33,25 @@ def test_it_is_told_once_a_day_and_of_each_other_certificate(
         watch.note("web", CHECK, expires)
         watch.follow(pools)
     days = [event.days for event in told if isinstance(event, CertificateExpires)]
-    # Two days of the first, the other one, the first again, and on two days that it is over.
-    assert days == [29, 28, 29, 28, -1, -1]
+    # Two days of the first, the other one, and on two days that the first is over.
+    assert days == [29, 28, 29, -1, -1]
     assert isinstance(told[0], CertificateExpires)
     assert told[0].expires == "2027-02-13T20:00:00Z"
     watch.follow({})
     watch.note("web", CHECK, first)
-    assert len(told) == 7
+    assert len(told) == 6
+
+
+def test_a_server_that_shows_two_certificates_in_turn_is_told_of_once_a_day_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    told: list[Event] = []
+    watch = ExpiryWatch(told.append)
+    for _ in range(10):
+        for days in (5, 9, 400):
+            watch.note("web", CHECK, NOW + days * DAY)
+    assert [event.days for event in told if isinstance(event, CertificateExpires)] == [5, 9]
+    for days in range(1, 2000):
+        watch.note("web", CHECK, NOW + days)
+    assert len(watch._told[("web", CHECK)]) == MAX_CERTIFICATES
