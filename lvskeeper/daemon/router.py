@@ -7,6 +7,7 @@ router without a supervisor has nobody who checks real servers, so a peer is to 
 import asyncio
 import contextlib
 import gc
+import resource
 import socket
 from collections.abc import Mapping
 from math import inf
@@ -63,6 +64,9 @@ TABLE_PATIENCE: Final = 5.0
 
 SCRIPT_PATIENCE: Final = 2.0
 """Seconds that notify scripts get to end at a stop."""
+
+MAX_FILES: Final = 65_536
+"""Open files; an instance with a VMAC has five, and the usual limit is 1,024."""
 
 _DIRECTOR: Final = Fault(FaultKind.DIRECTOR)
 
@@ -354,6 +358,7 @@ class RouterRole:
 
 def router_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
     """Run the router role on *sock* until its supervisor stops it or is gone."""
+    _allow_files()
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(end_on_bug)
@@ -362,3 +367,10 @@ def router_main(sock: socket.socket, run_dir: Path, emit: Emit) -> int:
 
     asyncio.run(main())
     return ExitStatus.OK
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

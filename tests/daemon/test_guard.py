@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from support.stories import Story, Told, hear, names, tell
 from support.vrrp_lan import Announced, Wire, lan, wait_until
 from support.vrrp_net import DEVICE
 
-from lvskeeper.daemon.router import UPKEEP_INTERVAL
+from lvskeeper.daemon.router import MAX_FILES, UPKEEP_INTERVAL
 from lvskeeper.kernel.nft import SEARCH_PATH
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.netns import Namespace
@@ -342,3 +343,17 @@ def test_a_reload_that_waits_for_nft_delays_no_stop(
         it.has(OWN)
         (told,) = it.daemon.events("upkeep_failed")
         assert "nft did not remove our table" in told.fields["message"]
+
+
+def test_hundreds_of_vmacs_have_room_whatever_the_usual_limit_of_open_files_is(
+    tmp_path: Path,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        with machine(tmp_path, instance("one", 1, (VIP,))) as it:
+            limits, _ = resource.prlimit(it.daemon.role("router"), resource.RLIMIT_NOFILE)
+            assert limits == min(hard, MAX_FILES)
+            assert it.daemon.stop() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
