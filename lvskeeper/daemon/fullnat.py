@@ -25,6 +25,10 @@ from lvskeeper.units import format_duration
 LISTING_SHARE: Final = 0.2
 """Share of the time that may go into listing a table that others' transactions leave alone."""
 
+LISTING_PATIENCE: Final = 10.0
+"""Seconds that a listing may take, which never ends while others make one transaction after the
+other: some programs bring back thousands of addresses that way."""
+
 SHOWN: Final = 3
 """Differences, or services, told in words in one event."""
 
@@ -141,27 +145,53 @@ class FullnatKeeper:
             if self._nft is None:
                 return
             await self._serve()
-            generation = self._nft.generation()
+            nft, current, generation = self._nft, self._current, self._nft.generation()
             if generation == self._known_generation:
                 return
             started = time.monotonic()
-            there = self._nft.table_is_there()
-            if there and started < self._next_listing:
+            if not nft.table_is_there():
+                await self._settle_drift(
+                    nft, await _differences(current, None), generation, started
+                )
                 return
+            if started < self._next_listing:
+                return
+        # Who goes behind SYN cookies or leaves them does not wait for this.
+        found = await self._listed(nft, current, started)
+        async with self._lock:
+            if self._nft is not nft:
+                return
+            if found and self._current is not current:
+                # Amid the listing we changed it ourselves.
+                found = await self._listed(nft, self._current, started)
+            await self._settle_drift(nft, found, generation, started)
+
+    async def _listed(self, nft: Nft, current: Ruleset, started: float) -> tuple[str, ...]:
+        """Return how the table differs from *current*; where it does not, let it rest a while."""
+        found: tuple[str, ...] = ()
+        try:
             with COLLECTOR.paused():
                 # What was read is to be gone when this ends, and so it has no name.
-                found = await _differences(self._current, await self._nft.read() if there else None)
-                if not found:
-                    self._known_generation = generation
-                    now = time.monotonic()
-                    self._next_listing = now + (now - started) / LISTING_SHARE
-                    return
-                makers = self._watch.makers(self._known_generation)
-                self._known_generation = await self._nft.apply(
-                    await asyncio.to_thread(render, self._current)
-                )
-            took = format_duration(time.monotonic() - started)
-            self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), makers, took))
+                found = await _differences(current, await nft.read(LISTING_PATIENCE))
+        finally:
+            if not found:
+                now = time.monotonic()
+                self._next_listing = now + (now - started) / LISTING_SHARE
+        return found
+
+    async def _settle_drift(
+        self, nft: Nft, found: tuple[str, ...], generation: int, started: float
+    ) -> None:
+        """Take that the table is known as of *generation*, or repair what was *found*."""
+        if not found:
+            self._known_generation = generation
+            return
+        makers = self._watch.makers(self._known_generation)
+        with COLLECTOR.paused():
+            text = await asyncio.to_thread(render, self._current)
+            self._known_generation = await nft.apply(text)
+        took = format_duration(time.monotonic() - started)
+        self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), makers, took))
 
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""
@@ -243,9 +273,7 @@ class FullnatKeeper:
         wanted = await asyncio.to_thread(self._as_it_is, asked)
         generation = nft.generation()
         # Where somebody's transaction (our guard's, too) came between, it is mostly not about us.
-        certain = generation == self._known_generation or not await _differences(
-            self._current, await nft.read()
-        )
+        certain = generation == self._known_generation or await self._is_known(nft)
         text = await asyncio.to_thread(_transaction, self._current if certain else None, wanted)
         if text is None:
             self._known_generation = generation
@@ -258,6 +286,13 @@ class FullnatKeeper:
                 len(wanted.services), len(wanted.pools), len(wanted.cookies.proxied)
             )
         )
+
+    async def _is_known(self, nft: Nft) -> bool:
+        """Return whether the table is as we left it; who cannot see that does not know it."""
+        try:
+            return not await _differences(self._current, await nft.read(LISTING_PATIENCE))
+        except OperatorError:
+            return False
 
     async def _serve(self) -> None:
         """Let the SYN cookies follow :attr:`serving`, without a look at the whole table."""

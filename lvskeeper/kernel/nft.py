@@ -128,12 +128,16 @@ class Nft:
             after = self.generation()
             return after if after - before == 1 else before
 
-    async def read(self) -> Content | None:
-        """Return what our table holds, ``None`` where there is no such table."""
-        async with self._lock:
-            # Protocols as numbers: for a name nft opens /etc/protocols, once an element.
-            arguments = ("-j", "-p", "list", "table", FAMILY, TABLE)
-            status, output, errors = await self._run(arguments, b"")
+    async def read(self, patience: float | None = None) -> Content | None:
+        """Return what our table holds, ``None`` where there is no such table.
+
+        nft begins anew with every transaction that comes meanwhile, whoever makes it: while these
+        come without a pause, a big table cannot be listed. Nobody else waits for it, and it raises
+        ``OperatorError`` after *patience* seconds, or those that a transaction may take.
+        """
+        # Protocols as numbers: for a name nft opens /etc/protocols, once an element.
+        arguments = ("-j", "-p", "list", "table", FAMILY, TABLE)
+        status, output, errors = await self._run(arguments, b"", patience)
         if status == 0:
             # 5,000 services take 40 ms to parse: not on the loop.
             try:
@@ -164,7 +168,7 @@ class Nft:
             if not work.done():  # somebody gave up; the next transaction is to come after this one
                 await asyncio.wait({work}, timeout=KILL_PATIENCE)
         if not work.done():
-            raise _too_slow("the kernel")
+            raise _too_slow("the kernel", NFT_DEADLINE)
         errors = work.result()
         if not errors:
             self._context = context
@@ -184,7 +188,10 @@ class Nft:
         if status:
             raise refusal(errors, text)
 
-    async def _run(self, arguments: tuple[str, ...], data: bytes) -> tuple[int, bytes, str]:
+    async def _run(
+        self, arguments: tuple[str, ...], data: bytes, patience: float | None = None
+    ) -> tuple[int, bytes, str]:
+        deadline = NFT_DEADLINE if patience is None else patience
         process = await asyncio.create_subprocess_exec(
             self._program,
             *arguments,
@@ -194,10 +201,10 @@ class Nft:
             env={"LC_ALL": "C", "PATH": os.environ.get("PATH", SEARCH_PATH)},
         )
         try:
-            async with asyncio.timeout(NFT_DEADLINE):
+            async with asyncio.timeout(deadline):
                 output, errors = await process.communicate(data)
         except TimeoutError:
-            raise _too_slow("nft") from None
+            raise _too_slow("nft", deadline) from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -208,9 +215,9 @@ class Nft:
         return process.returncode, output, errors.decode(errors="replace")
 
 
-def _too_slow(who: str) -> OperatorError:
+def _too_slow(who: str, deadline: float) -> OperatorError:
     return OperatorError(
-        f"{who} did not answer within {NFT_DEADLINE:.0f} seconds",
+        f"{who} did not answer within {deadline:.0f} seconds",
         status=ExitStatus.KERNEL,
         hint="look for another program that changes nftables all the time",
     )

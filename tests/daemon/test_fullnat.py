@@ -1,17 +1,20 @@
 """The keeper of the table in a network namespace of its own: SYN cookies, health, restarts."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from support.fullnat_net import empty_namespace, run
 from support.waiting import until
 
+from lvskeeper.daemon import fullnat
 from lvskeeper.daemon.fullnat import FullnatKeeper
 from lvskeeper.daemon.hold_guard import HoldGuard
 from lvskeeper.daemon.roles import (
@@ -101,6 +104,16 @@ def elements(name: str = "syn_port4") -> set[int]:
     return {item["concat"][1] for item in found}
 
 
+def listings() -> int:
+    """Return how many programs of this process list the table."""
+    found = 0
+    for children in Path("/proc/self/task").glob("*/children"):
+        for process in children.read_text(encoding="ascii").split():
+            with contextlib.suppress(OSError):
+                found += b"\0list\0" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return found
+
+
 def handle() -> int:
     """Return the table's handle, which another table of its name would not have."""
     listing = json.loads(run("nft -j list tables"))["nftables"]
@@ -154,6 +167,40 @@ async def test_health_is_kept_through_foreign_changes(stage: Stage) -> None:
     assert elements() == {443}
     await stage.keeper.check_drift()
     assert stage.kinds().count(RulesetRepaired) == 1
+
+
+def big_director() -> DirectorSpec:
+    """Return one whose table takes some time to be listed."""
+    return director(*(replace(WEB, port=port) for port in range(1000, 2000)))
+
+
+@pytest.mark.asyncio
+async def test_health_does_not_wait_for_a_listing(stage: Stage) -> None:
+    """One lasts for as long as others make one transaction after the other."""
+    spec = big_director()
+    keys = {key for virtual in spec.virtual_servers for key in virtual.keys}
+    await stage.start(spec, *keys)
+    run("nft add table inet other")
+    checking = asyncio.create_task(stage.keeper.check_drift())
+    await until(lambda: listings() > 0)
+    await stage.keeper.withdraw({min(keys)})
+    assert not checking.done()
+    assert elements() == {key.port for key in keys} - {min(keys).port}
+    await checking
+    assert RulesetRepaired not in stage.kinds()
+
+
+@pytest.mark.asyncio
+async def test_a_reload_makes_a_table_anew_that_cannot_be_listed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fullnat, "LISTING_PATIENCE", 0.02)
+    await stage.start(big_director())
+    run("nft add table inet other")
+    with pytest.raises(OperatorError, match="did not answer"):
+        await stage.keeper.check_drift()
+    await stage.start(director(WEB), WEB)
+    assert elements() == {80}
 
 
 @pytest.mark.asyncio
