@@ -205,10 +205,10 @@ class HealthLoop:
         if self._timer is not None:
             self._timer.cancel()
         self._looking.cancel()
+        if self._files is not None:
+            self._files.close()  # first: its news start probes
         await self._runner.close()
         await self._scripts.close()
-        if self._files is not None:
-            self._files.close()
 
     def _join(self, member: Member) -> None:
         """Let *member* be one of those that ask the same."""

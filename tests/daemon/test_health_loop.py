@@ -320,6 +320,28 @@ async def test_no_change_of_a_file_is_missed(tmp_path: Path) -> None:
     assert all(isinstance(effect, WeightChanged) for _, effect in told)
 
 
+async def test_a_file_that_changes_amid_the_close_is_nobodys_business(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    spec = CheckSpec(CheckKind.FILE, ADDRESS, 80, delay_loop=0.3, file=FileNumber(str(number)))
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
+    async with running() as (loop, _):
+        pool = pool_of(spec)
+        await loop.replace({"web": pool})
+        (checker,) = pool.checkers.values()
+        await until(lambda: checker.last)
+
+        async def slow() -> None:
+            number.write_text("5")
+            await asyncio.sleep(0.1)  # scripts take their time to end
+
+        monkeypatch.setattr(loop._scripts, "close", slow)
+    assert bugs == []
+
+
 async def test_checks_rest_where_nobody_else_asks_and_go_on_afterwards() -> None:
     times, handle = counting()
     async with serving(handle) as port, running() as (loop, told):
