@@ -1,6 +1,7 @@
 """Tells what happened to real and virtual servers: events, scripts, lines of pipes, mails."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import assert_never, final
 
 import msgspec
@@ -46,6 +47,28 @@ class Announcer:
         self._mail_settings = msgspec.Raw()
         self._scripts = ScriptRunner(self._on_script_done)
         self._pipes = Pipes(lambda text: emit(vrrp_events.NotifyTroubled(text)))
+        self._kept: list[Callable[[], None]] | None = None
+        """What scripts, pipes and mails are to tell, in its order, as long as it has to wait."""
+
+    def hold(self) -> None:
+        """Let scripts, pipes and mails wait for :meth:`release`, when the kernel has what they tell.
+
+        Who announces a route by them must not get packets before that. Events do not wait.
+        """
+        self._kept = self._kept or []
+
+    def release(self) -> None:
+        """Tell what had to wait; nothing has to from now on."""
+        kept, self._kept = self._kept or (), None
+        for tell in kept:
+            tell()
+
+    def _later(self, tell: Callable[[], None]) -> None:
+        """Call *tell*, now or when nothing has to wait any more."""
+        if self._kept is None:
+            tell()
+        else:
+            self._kept.append(tell)
 
     def configure(self, spec: DirectorSpec) -> None:
         """Tell whom *spec* names from now on."""
@@ -180,13 +203,14 @@ class Announcer:
             known["real_server"] = str(server_key(server))
             subject = f"{known['real_server']} of {virtual.name}"
         # What a quorum does, such as to withdraw a route, must not wait for all servers' scripts.
-        self._scripts.submit(subject, script, known, urgent=server is None)
+        urgent = server is None
+        self._later(partial(self._scripts.submit, subject, script, known, urgent=urgent))
 
     def _write_server(
         self, virtual: VirtualServerSpec, server: RealServerSpec, state: alerts.UpDown
     ) -> None:
         line = alerts.server_line(virtual, server, state)
-        self._pipes.write((virtual.name, server_key(server)), line)
+        self._later(partial(self._pipes.write, (virtual.name, server_key(server)), line))
 
     def _mail_server(
         self, virtual: VirtualServerSpec, server: RealServerSpec, state: alerts.UpDown, body: str
@@ -197,7 +221,8 @@ class Announcer:
 
     def _tell_virtual(self, virtual: VirtualServerSpec, state: alerts.UpDown, what: str) -> None:
         """Write the line of a virtual server, and mail *what* became of it."""
-        self._pipes.write(virtual.name, alerts.virtual_line(virtual, state))
+        line = alerts.virtual_line(virtual, state)
+        self._later(partial(self._pipes.write, virtual.name, line))
         if virtual.mail:
             router = self._spec.router_id
             self._mail(alerts.virtual_subject(router, virtual, state), f"=> {what} <=")
@@ -205,7 +230,7 @@ class Announcer:
     def _mail(self, subject: str, body: str) -> None:
         mail = self._spec.mail
         if mail.server and mail.recipients:
-            self._send(Mail(self._mail_settings, subject, body))
+            self._later(partial(self._send, Mail(self._mail_settings, subject, body)))
 
     def _on_script_done(self, outcome: ScriptOutcome) -> None:
         for event in script_events(outcome):

@@ -128,6 +128,12 @@ class Estate:
 
     async def apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         """Bring *spec* into the kernel: sysctls, LIPs, then the table, then what may go."""
+        try:
+            return await self._apply(spec, table)
+        finally:
+            self._announcer.release()
+
+    async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         self._wanted_entries = await asyncio.to_thread(wanted_entries, spec)
         changed = self._sysctls.apply(spec, table.traits, self._wanted_entries)
         if changed and table.traits.established_timeout:
@@ -135,6 +141,7 @@ class Estate:
             table.client.open()
         await self._addresses.add(spec.pools)
         await self._vips.prepare(spec)
+        self._announcer.hold()
         leaving = await self.virtuals.adopt(spec, table, self._owned.past)
         # No wait between the adoption and here: a result meanwhile would reach the old pools only.
         self._spec = spec
@@ -157,6 +164,7 @@ class Estate:
         await self.upkeep.guarded("SYN cookies", partial(self.fullnat.withdraw_others, ready))
         await self.upkeep.guarded("virtual addresses", self._vips.withdraw)
         outcome = await table.sync()
+        self._announcer.release()
         await self.upkeep.guarded("virtual addresses", self._vips.settle)
         for gap in gaps(spec, table.traits.dialect, online_cpus()):
             self._emit(gap)

@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ from lvskeeper.daemon.coverage import online_cpus
 from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.health import HealthLoop
 from lvskeeper.daemon.state import StateFile
+from lvskeeper.daemon.table import Outcome, TableKeeper
 from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.health.pool import Pool
 from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE
 from lvskeeper.ipvs.encode import Command
 from lvskeeper.ipvs.operation import AddService, DelService
 from lvskeeper.ipvs.placement import uncovered
-from lvskeeper.ipvs.types import DestKey
+from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.kernel.links import Placement, ensure_addresses
 from lvskeeper.kernel.netlink import NetlinkSocket
 from lvskeeper.observe.fullnat_events import OptionsPassedOver, SynCounters
@@ -472,6 +474,26 @@ async def test_scripts_follow_transitions(kernel: FakeIpvs, tmp_path: Path) -> N
     assert servers == [f"down {rip} d1", f"up {rip} d1", f"down {rip} d1"]
     quorums = [line.split()[0] for line in told if line.startswith("quorum")]
     assert quorums == ["quorum_up", "quorum_down", "quorum_up", "quorum_down"]
+
+
+@pytest.mark.asyncio
+async def test_a_quorum_is_told_of_when_its_service_is_there(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    early: list[bool] = []
+    sync = TableKeeper.sync
+
+    async def slow(table: TableKeeper, keys: AbstractSet[ServiceKey] | None = None) -> Outcome:
+        await asyncio.sleep(0.5)
+        early.append(told.exists())
+        return await sync(table, keys)
+
+    monkeypatch.setattr(TableKeeper, "sync", slow)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        await here.applied(configuration(*PORTS, extra=f'quorum_up "/usr/bin/touch {told}"'))
+        await here.until(told.exists)
+    assert early == [False]
 
 
 @pytest.mark.asyncio
