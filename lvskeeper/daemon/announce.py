@@ -51,7 +51,7 @@ class Announcer:
         """What scripts, pipes and mails are to tell, in its order, as long as it has to wait."""
 
     def hold(self) -> None:
-        """Let scripts, pipes and mails wait for :meth:`release`, when the kernel has what they tell.
+        """Let scripts, pipes and mails wait for :meth:`release`: the kernel has to be ready first.
 
         Who announces a route by them must not get packets before that. Events do not wait.
         """
