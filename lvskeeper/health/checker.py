@@ -230,6 +230,7 @@ class Checker:
         if self._silent or silent <= self._patience():
             return []
         self._assumed, self._patient, self._silent = self.up, True, True
+        self._well = inf
         self._enter(State.UNKNOWN, now)
         return [CheckSilent(silent)]
 

@@ -164,6 +164,14 @@ def test_a_check_that_flaps_is_held_down_until_it_is_well(results: str, told: li
     assert checker.state is State.UP
 
 
+def test_silence_is_no_time_in_which_a_check_that_flaps_is_well() -> None:
+    checker = Checker(replace(SPEC, retry=0, damping=(2, 100.0)), 0)
+    assert play(checker, "+-+-+") == [".", "down after 1", "up", "down after 1", "held for 100"]
+    assert checker.on_silence(checker.due + 200)
+    checker.on_start(500)
+    assert [short(effect) for effect in checker.on_result(OK, 500)] == ["held for 100"]
+
+
 def test_a_check_that_finds_out_nothing_for_three_intervals_is_unknown_once() -> None:
     checker = Checker(SPEC, 0)
     play(checker, "+-")  # at 0 and 10
