@@ -218,7 +218,7 @@ class Guard:
         self._shell.wires.renew(self._regained())
         for key, seat in self._shell.seats.items():
             self._survey_one(key, seat, now)
-            if seat.key.interface in back and self._shell.state(key) is State.MASTER:
+            if back and _stands_on(seat, back) and self._shell.state(key) is State.MASTER:
                 self._shell.event(key, ev.AnnouncementDue(Occasion.LINK), now)
         for track, status in self.statuses():
             self._shell.apply(self._shell.core.on_status(track, status, now), now)
@@ -341,11 +341,16 @@ class Guard:
         self._client.close()
 
 
+def _stands_on(seat: Seat, names: set[str]) -> bool:
+    return seat.key.interface in names or any(place.interface in names for place in seat.places)
+
+
 def _interfaces(spec: RouterSpec) -> set[str]:
-    """Return the interfaces that instances depend on."""
-    names = {config.spec.key.interface for config in spec.instances if config.spec.key.interface}
+    """Return the interfaces that instances depend on, or have addresses on."""
+    names = {config.spec.key.interface for config in spec.instances}
     names |= {config.vmac.name for config in spec.instances if config.vmac}
-    return names | set(_tracked(spec))
+    names |= {held.device for config in spec.instances for held in config.addresses}
+    return (names | set(_tracked(spec))) - {""}
 
 
 def _tracked(spec: RouterSpec) -> set[str]:

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from support.fullnat_net import namespace
 from support.stories import Story, Told, hear, names, tell
 from support.vrrp_lan import Announced, Wire, lan, wait_until
 from support.vrrp_net import DEVICE
@@ -30,6 +32,8 @@ OWN: Final = "192.0.2.1"
 VIP: Final = "192.0.2.100"
 SECOND: Final = "192.0.2.101"
 MOVING: Final = "192.0.2.102"
+
+_ETH_P_ARP: Final = 0x0806
 
 
 def instance(name: str, vrid: int, vips: tuple[str, ...], *more: str, priority: int = 100) -> str:
@@ -302,10 +306,29 @@ def too_small_for_ipv6(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def side_link_back(folder: Path) -> None:
+    """A VIP on another interface than the instance's is announced when that one comes up."""
+    beside = "198.51.100.5"
+    once = ("garp_master_repeat 1", "garp_master_delay 0")
+    with machine(folder, instance("idle", 9, ())) as it:
+        it.host.ip("link add side type veth peer name far", "link set far up")
+        with namespace(it.host.name):
+            ears = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ARP))
+        with ears:
+            ears.bind(("far", _ETH_P_ARP))
+            ears.settimeout(3)
+            it.go_on(instance("one", 1, (VIP, f"{beside}/24 dev side"), *once))
+            it.has(OWN, VIP)
+            it.has(beside, device="side")
+            it.host.ip("link set side up")
+            assert ears.recv(64)[28:32] == parse_address(beside)
+        assert it.daemon.stop() == 0
+
+
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
     vmac_given_up, no_room, untracked, stopped_while_dead,
-    refused_for_good, too_small_for_ipv6,
+    refused_for_good, too_small_for_ipv6, side_link_back,
 )  # fmt: skip
 
 
