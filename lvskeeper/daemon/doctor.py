@@ -11,6 +11,7 @@ from lvskeeper.daemon.desired import uses_fullnat
 from lvskeeper.daemon.roles import DirectorSpec, TcpDefence, VirtualServerSpec
 from lvskeeper.daemon.router_spec import RouterSpec
 from lvskeeper.daemon.ruleset import returns_through_us
+from lvskeeper.daemon.sysctl_keeper import servers_behind
 from lvskeeper.errors import OperatorError
 from lvskeeper.ipvs.types import Family, Forward
 from lvskeeper.kernel.nft import Generation
@@ -56,6 +57,7 @@ def needs_of(director: DirectorSpec, router: RouterSpec | None) -> Needs:
         servers=tuple(
             dict.fromkeys(one.address for virtual in virtuals for one in virtual.servers)
         ),
+        behind=servers_behind(director),
     )  # fmt: skip
 
 

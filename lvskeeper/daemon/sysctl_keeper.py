@@ -168,10 +168,16 @@ def _asked(spec: DirectorSpec) -> Iterator[Requirement]:
 
 
 def _needs_of(spec: DirectorSpec, *, native: bool) -> _Needs:
-    families: set[Family] = set()
+    if native:
+        return _Needs(pings=pings(spec))
+    families = {key.family for virtual in _translated(spec) for key in virtual.keys}
+    return _Needs(frozenset(families), servers_behind(spec), pings(spec))
+
+
+def servers_behind(spec: DirectorSpec) -> dict[str, tuple[Address, ...]]:
+    """Return by LIP device the IPv4 real servers, some of many, that answer to LIPs of it."""
     by_pool: dict[str, dict[Address, None]] = {}
-    for virtual in () if native else _translated(spec):
-        families.update(key.family for key in virtual.keys)
+    for virtual in _translated(spec):
         behind = by_pool.setdefault(virtual.pool, {})
         for server in virtual.real_servers if len(behind) < MAX_WAYS else ():
             if Family.of(server.address) is Family.INET:
@@ -182,8 +188,7 @@ def _needs_of(spec: DirectorSpec, *, native: bool) -> _Needs:
             # Where the LIP is on lo, the replies may come in anywhere.
             if item.device not in {"", "lo"} and Family.of(item.address) is Family.INET:
                 by_device.setdefault(item.device, {}).update(by_pool[pool.name])
-    servers = {device: tuple(found)[:MAX_WAYS] for device, found in by_device.items()}
-    return _Needs(frozenset(families), servers, pings(spec))
+    return {device: tuple(found)[:MAX_WAYS] for device, found in by_device.items()}
 
 
 def _asymmetric(

@@ -4,8 +4,8 @@ The checks are in :mod:`lvskeeper.observe.doctor_kernel` and :mod:`lvskeeper.obs
 they read, and change nothing.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, final
 
@@ -83,6 +83,8 @@ class Needs:
     lips: tuple[Place, ...] = ()
     servers: tuple[Address, ...] = ()
     """Some of the real servers."""
+    behind: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    """By device of IPv4 LIPs: real servers that answer to these."""
 
     @property
     def devices(self) -> tuple[str, ...]:

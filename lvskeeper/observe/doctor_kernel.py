@@ -124,6 +124,7 @@ def nft_features(needs: Needs) -> Iterator[Finding]:
 
 def sysctls(needs: Needs, root: Path = ROOT) -> Iterator[Finding]:
     """Yield which sysctls are not as the configuration needs them."""
+    kept = required_for_fullnat(needs.fullnat) if needs.manages_sysctls else ()
     wanted = list(required_for_fullnat(needs.fullnat))
     for family in sorted(needs.forwards - needs.fullnat, key=lambda one: one.value):
         name = "net/ipv4/ip_forward" if family is Family.INET else "net/ipv6/conf/all/forwarding"
@@ -134,21 +135,21 @@ def sysctls(needs: Needs, root: Path = ROOT) -> Iterator[Finding]:
         found += ensure(loose, set_allowed=False, root=root)
     bad = [one for one in found if not one.ok]
     for one in bad:
-        yield _sysctl(one, needs)
+        yield _sysctl(one, needed=one.requirement in wanted, kept=one.requirement in kept)
     if found and not bad:
         yield ok("sysctls", ", ".join(f"{one.requirement.dotted}={one.found}" for one in found))
 
 
-def _sysctl(one: Sysctl, needs: Needs) -> Finding:
+def _sysctl(one: Sysctl, *, needed: bool, kept: bool) -> Finding:
+    """Return what is to be told; *kept* is one that the daemon sets by itself."""
     name, value = one.requirement.dotted, one.requirement.wanted
     if one.state is State.MISSING:
         command = "modprobe ip_vs" if "/vs/" in one.requirement.name else "modprobe nf_conntrack"
         return warning("sysctls", f"{name} is not here yet", command)
-    handled = needs.manages_sysctls and bool(needs.fullnat)
     text = f"{name} is {one.found}, not {value}: {one.requirement.consequence}"
-    if handled:
+    if kept:
         return warning("sysctls", f"{text}; the daemon sets it", f"sysctl -w {name}={value}")
-    return problem("sysctls", text, f"sysctl -w {name}={value}")
+    return (problem if needed else warning)("sysctls", text, f"sysctl -w {name}={value}")
 
 
 def capabilities(needs: Needs) -> Iterator[Finding]:

@@ -74,21 +74,22 @@ def interfaces(needs: Needs, network: Network) -> Iterator[Finding]:
 
 def reverse_paths(needs: Needs, network: Network, root: Path = ROOT) -> Iterator[Finding]:
     """Yield interfaces of LIPs whose ``rp_filter`` drops replies that come in another way."""
-    devices = tuple(dict.fromkeys(place.device for place in needs.lips if place.device))
-    if not devices:
+    if not any(place.device for place in needs.lips):
         return
+    strict = [device for device in needs.behind if strict_filter(device, root)]
+    wrong = False
     with RouteClient() as client:
-        ways = {network.name(client.way_out(server)) for server in needs.servers[:MAX_SERVERS]
-                if len(server) == 4}  # fmt: skip
-    strict = [device for device in devices if device != "lo" and strict_filter(device, root)]
-    wrong = [device for device in strict if ways - {"", device, "lo"}]
-    for device in wrong:
-        yield problem(
-            "rp_filter",
-            f"{device} is strict, and real servers are reached by {', '.join(sorted(ways))}: "
-            "replies to its LIPs are dropped",
-            f"sysctl -w net.ipv4.conf.{device}.rp_filter=2",
-        )
+        for device in strict:
+            servers = needs.behind[device][:MAX_SERVERS]
+            ways = {network.name(client.way_out(server)) for server in servers}
+            if others := ways - {"", device, "lo"}:
+                wrong = True
+                yield problem(
+                    "rp_filter",
+                    f"{device} is strict, and real servers are reached by "
+                    f"{', '.join(sorted(others))}: replies to its LIPs are dropped",
+                    f"sysctl -w net.ipv4.conf.{device}.rp_filter=2",
+                )
     if not wrong:
         how = f"{', '.join(strict)} strict, as the ways allow" if strict else "not strict"
         yield ok("rp_filter", how)

@@ -11,8 +11,15 @@ from typing import Self
 import pytest
 from support.vrrp_net import DEVICE, THERE4, inside, two_hosts
 
-from lvskeeper.daemon.doctor import examine, leftovers
-from lvskeeper.ipvs.types import Family
+from lvskeeper.daemon.doctor import examine, leftovers, needs_of
+from lvskeeper.daemon.roles import (
+    DirectorSpec,
+    LocalAddressSpec,
+    PoolSpec,
+    RealServerSpec,
+    VirtualServerSpec,
+)
+from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
 from lvskeeper.kernel.vrrp_socket import Sender
 from lvskeeper.lab import netns
 from lvskeeper.lab.daemon import Daemon
@@ -156,7 +163,7 @@ def test_a_strict_rp_filter_on_another_way_is_a_problem_until_its_command_was_gi
     netns.set_sysctls(here.name, {"ipv4/conf/lip0/rp_filter": "1"})
     needs = Needs(
         lips=(Place(parse_address("198.51.100.200"), "lip0"),),
-        servers=(parse_address("192.0.2.2"),),
+        behind={"lip0": (parse_address("192.0.2.2"),)},
     )
 
     def paths() -> Iterator[Finding]:
@@ -170,6 +177,46 @@ def test_a_strict_rp_filter_on_another_way_is_a_problem_until_its_command_was_gi
         assert only(ask(here, paths)).verdict is Verdict.OK
     finally:
         here.ip("link del lip0")
+
+
+def test_a_strict_rp_filter_concerns_the_servers_that_answer_to_its_lips_alone() -> None:
+    def virtual(server: str, forward: Forward, pool: str) -> VirtualServerSpec:
+        key = ServiceKey(Family.INET, Protocol.TCP, VIP, 80 + len(pool))
+        real = RealServerSpec(parse_address(server), 80, forward)
+        return VirtualServerSpec(str(key), (key,), "rr", (real,), pool=pool)
+
+    director = DirectorSpec(
+        virtual_servers=(
+            virtual("10.0.1.7", Forward.FULLNAT, "one"),
+            virtual("10.0.2.7", Forward.FULLNAT, "second"),
+            virtual("10.0.3.7", Forward.DR, ""),
+        ),
+        pools=(
+            PoolSpec("one", (LocalAddressSpec(parse_address("10.0.1.1"), "back1"),)),
+            PoolSpec("second", (LocalAddressSpec(parse_address("10.0.2.1"), "back2"),)),
+        ),
+    )
+    assert needs_of(director, None).behind == {
+        "back1": (parse_address("10.0.1.7"),),
+        "back2": (parse_address("10.0.2.7"),),
+    }
+
+
+def test_only_what_the_daemon_sets_is_told_to_be_set_by_it(tmp_path: Path) -> None:
+    for name in (
+        "net/ipv4/vs/conntrack", "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding",
+        "net/netfilter/nf_conntrack_tcp_loose",
+    ):  # fmt: skip
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("0\n")
+    # IPv6 is forwarded here by plain NAT, which the daemon leaves to the administrator.
+    needs = Needs(given=True, fullnat=frozenset({Family.INET}), forwards=frozenset(Family))
+    found = list(doctor_kernel.sysctls(needs, tmp_path))
+    by_daemon = {one.text.split()[0] for one in found if "the daemon sets it" in one.text}
+    assert by_daemon == {"net.ipv4.vs.conntrack", "net.ipv4.ip_forward"}
+    (six,) = (one for one in found if one.verdict is Verdict.PROBLEM)
+    assert six.text.startswith("net.ipv6.conf.all.forwarding is 0")
 
 
 def test_arp_that_hides_or_spreads_an_address_is_found_and_cured(here: Namespace) -> None:
