@@ -79,8 +79,8 @@ class Holder:
         self._held: dict[str, Holdings] = {}
         self._foreign: set[AddressName] = set()
         """The machine's own addresses among those that are held: neither changed nor removed."""
-        self._absent: set[AddressName] = set()
-        """Addresses that the kernel refused."""
+        self._absent: set[AddressName | Route] = set()
+        """Addresses and routes that the kernel refused."""
         self.fence = 0.0
 
     @property
@@ -216,6 +216,7 @@ class Holder:
         names = {each.name for each in gone}
         kept, self._foreign = self._foreign, self._foreign - names
         self._absent -= names
+        self._absent -= {route for route in before.routes if route not in routes}
         return [
             *(DeleteRule(rule) for rule in reversed(before.rules) if rule not in rules),
             *(DeleteRoute(route) for route in reversed(before.routes) if route not in routes),
@@ -231,13 +232,14 @@ class Holder:
             # The kernel's news of it are still to come.
             if isinstance(change, DeleteAddress) and change not in refused:
                 self._links.forget(*change.held.name)
-            elif isinstance(change, AddAddress):
-                (self._absent.add if change in refused else self._absent.discard)(change.held.name)
+            elif isinstance(change, AddAddress | AddRoute):
+                what = change.held.name if isinstance(change, AddAddress) else change.route
+                (self._absent.add if change in refused else self._absent.discard)(what)
         return Result(time.monotonic() - started, refusals)
 
-    def was_refused(self, held: HeldAddress) -> bool:
-        """Tell whether the kernel did not take an address when it was last put there."""
-        return held.name in self._absent
+    def was_refused(self, held: HeldAddress | Route) -> bool:
+        """Tell whether the kernel did not take it when it was last put there."""
+        return (held if isinstance(held, Route) else held.name) in self._absent
 
     def owners_of_address(self, address: Address, prefix: int, device: str) -> list[str]:
         """Return who holds this address and wants it back when it is lost."""

@@ -204,7 +204,12 @@ class VipGuard:
             return
         now = self._shell.turn()
         for owner, routes in missing.items():
-            self._lost(owner, ", ".join(f"route {route}" for route in routes), "", now)
+            gone = [route for route in routes if not self._holder.was_refused(route)]
+            if gone:
+                self._lost(owner, ", ".join(f"route {route}" for route in gone), "", now)
+            else:
+                # Nobody took it, and the neighbours of the addresses need not hear of it.
+                self._tell_refused(owner, self._holder.restore(owner))
         self._shell.end_turn(now)
 
     def on_gone(self, lost: Lost, now: float) -> None:

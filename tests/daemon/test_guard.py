@@ -20,6 +20,7 @@ from support.vrrp_lan import Announced, Wire, lan, wait_until
 from support.vrrp_net import DEVICE
 
 from lvskeeper.daemon.router import MAX_FILES, UPKEEP_INTERVAL
+from lvskeeper.daemon.vip_guard import ROUTE_PAUSE
 from lvskeeper.kernel.nft import SEARCH_PATH
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.netns import Namespace
@@ -325,10 +326,29 @@ def side_link_back(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def route_refused(folder: Path) -> None:
+    """A route that cannot be there yet is not called lost at each news of other interfaces."""
+    routes = "virtual_routes {\n 203.0.113.0/24 via 198.51.100.1\n}"
+    with machine(folder, instance("one", 1, (VIP,), routes)) as it:
+        it.daemon.wait_for("vip_refused")
+        it.host.ip("link add other type veth peer name far", "link set far up")
+        time.sleep(2 * ROUTE_PAUSE)
+        it.host.ip("link set other up", "addr add 198.51.100.2/24 dev other")
+        shown = ["ip", "route", "show", "203.0.113.0/24"]
+        wait_until(lambda: "198.51.100.1" in it.host.run(shown).stdout, "no route")
+        assert it.daemon.events("vip_lost") == []
+        since = time.monotonic()
+        it.host.ip("route del 203.0.113.0/24")
+        wait_until(lambda: "198.51.100.1" in it.host.run(shown).stdout, "no route again")
+        it.daemon.wait_for("vip_lost", since=since)
+        assert it.daemon.stop() == 0
+
+
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
     vmac_given_up, no_room, untracked, stopped_while_dead,
     refused_for_good, too_small_for_ipv6, side_link_back,
+    route_refused,
 )  # fmt: skip
 
 
