@@ -151,7 +151,7 @@ class Director:
         try:
             now = asyncio.get_running_loop().time()
             subjects = self._estate.overrides.order(asked, list(self._estate.virtuals), now, by)
-            self._estate.virtuals.reorder({subject.virtual for subject in subjects})
+            await self._estate.virtuals.reorder({subject.virtual for subject in subjects})
             await self._estate.flush()
         except OperatorError as error:
             raise AskError("internal", error.message, error.hint) from error

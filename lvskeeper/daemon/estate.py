@@ -394,7 +394,7 @@ class Estate:
         async with self.changing:
             now = asyncio.get_running_loop().time()
             changed = await self.overrides.look(self.virtuals, self.table.client, now)
-            self.virtuals.reorder(changed)
+            await self.virtuals.reorder(changed)
             await self.upkeep.guarded("overrides", self.overrides.save)
         await self.flush()
         await self.overrides.see_off()

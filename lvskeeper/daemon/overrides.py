@@ -131,12 +131,13 @@ class OverrideKeeper:
             why = "its time is over" if effect.expired else "its subject did not come back"
             self._emit(_ended(effect.subject, effect.order, why))
         breath = Breath()
+        kernel = _Kernel()
         for virtual in list(virtuals):
             servers = virtual.spec.real_servers
             draining = self.book.draining(virtual.spec.name, map(server_key, servers))
             if draining:
                 found = _left(virtual.spec, draining, client)
-                service = service_of(virtual.spec)
+                service = service_of(virtual.spec, kernel)
                 for effect in self.book.on_left(virtual.spec.name, service, found, now):
                     assert isinstance(effect, Drained)
                     changed.add(virtual.spec.name)
@@ -165,6 +166,7 @@ class OverrideKeeper:
     ) -> OverridesView:
         """Return what holds for *subjects*, or all that holds."""
         specs = {virtual.spec.name: virtual.spec for virtual in virtuals}
+        kernel = _Kernel()
         chosen = [*(self.book.entries if subjects is None else subjects)]
         held = [
             (subject, order)
@@ -176,7 +178,7 @@ class OverrideKeeper:
             tuple(
                 OrderView(
                     *_words(subject),
-                    self._view(subject, order, specs.get(subject.virtual), now),
+                    self._view(subject, order, specs.get(subject.virtual), now, kernel),
                     order.orphaned is not None,
                 )
                 for subject, order in held
@@ -201,7 +203,12 @@ class OverrideKeeper:
         return None
 
     def _view(
-        self, subject: Subject, order: Order, virtual: VirtualServerSpec | None, now: float
+        self,
+        subject: Subject,
+        order: Order,
+        virtual: VirtualServerSpec | None,
+        now: float,
+        kernel: "_Kernel | None" = None,
     ) -> OverrideView:
         servers = [subject.server] if subject.server else []
         if virtual is not None and not servers:
@@ -221,7 +228,9 @@ class OverrideKeeper:
             None if order.deadline is None or not waits else max(0.0, order.deadline - now),
             left.connections if seen else None,
             left.templates if seen else None,
-            service_of(virtual).note(left if seen else None) if virtual and waits else "",
+            service_of(virtual, kernel or _Kernel()).note(left if seen else None)
+            if virtual and waits
+            else "",
             order.by,
             order.reason,
         )
@@ -280,11 +289,13 @@ class OverrideKeeper:
             if subject.server is not None:
                 by_name.setdefault(subject.virtual, {})[subject.server] = weight
         for virtual in virtuals:
-            given = by_name.get(virtual.spec.name, {})
+            given = by_name.get(virtual.spec.name)
+            if given is None:
+                continue
             pool, spec = virtual.pool, virtual.spec
             now = {key: each for key, each in pool.weights.items() if pool.up[key] and each}
             then = {key: each for key in now if (each := given.get(key, now[key]))}
-            if not given or not now:
+            if not now:
                 continue
             if not then and spec.sorry_server is None:
                 what = "have no server left that takes new connections"
@@ -313,7 +324,7 @@ class OverrideKeeper:
             except OperatorError:
                 break  # without connection tracking there is nothing to forget
         why = "no connection is left"
-        if service_of(virtual).moves:
+        if service_of(virtual, _Kernel()).moves:
             why = "UDP is not waited for: its flows move at their next packet"
         if effect.overdue:
             why = "the deadline is over"
@@ -333,13 +344,22 @@ class OverrideKeeper:
         self._unsaved = False
 
 
-def service_of(virtual: VirtualServerSpec) -> Service:
-    """Return how this kernel treats what drains of *virtual* leave."""
+@final
+class _Kernel:
+    """The settings that drains depend on, read once for many."""
+
+    def __init__(self) -> None:
+        self.templates = read_number(_TEMPLATES)
+        self.nodest = read_number(_NODEST)
+
+
+def service_of(virtual: VirtualServerSpec, kernel: _Kernel) -> Service:
+    """Return how *kernel* treats what drains of *virtual* leave."""
     of_udp = all(key.protocol is Protocol.UDP for key in virtual.keys)
-    nodest = read_number(_NODEST) if of_udp else None
+    nodest = kernel.nodest if of_udp else None
     return Service(
         persistent=virtual.persistence > 0,
-        templates_hold=read_number(_TEMPLATES) == 0,
+        templates_hold=kernel.templates == 0,
         moves=nodest == 1,
         sticks=nodest == 0,
     )

@@ -162,10 +162,15 @@ class Virtuals:
         self._announcer.tell(self._items[name].spec, effects)
         return changes
 
-    def reorder(self, names: Iterable[str]) -> None:
-        """Let the virtual servers *names* have what operators order for them now."""
+    async def reorder(self, names: Iterable[str]) -> None:
+        """Let the virtual servers *names* have what operators order for them now.
+
+        No reload may come in between.
+        """
         now = asyncio.get_running_loop().time()
+        breath = Breath()
         for name in names:
+            await breath.taken()
             virtual = self._items.get(name)
             if virtual is None:
                 continue
