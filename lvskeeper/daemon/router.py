@@ -92,6 +92,8 @@ class RouterRole:
         self._suspected = inf
         """When the director was first found silent for too long."""
         self._silent = False
+        self._first = inf
+        """When it got its first configuration."""
         self._starting: asyncio.TimerHandle | None = None
         """The start that ``vrrp_startup_delay`` puts off."""
         self._refused: set[str] = set()
@@ -204,12 +206,13 @@ class RouterRole:
         self._shell.begin(configs, groups, statuses, faults)
         self._refuse_without_privilege()
         self._guard.survey(self._shell.turn())
-        self._beaten = self._loop.time()
+        now = self._beaten = self._loop.time()
+        self._first = min(self._first, now)
         if self._starting is not None:
             self._starting.cancel()
             self._starting = None
-        if spec.startup_delay:
-            self._starting = self._loop.call_later(spec.startup_delay, self._start)
+        if self._first + spec.startup_delay > now:
+            self._starting = self._loop.call_at(self._first + spec.startup_delay, self._start)
         else:
             self._start()
 

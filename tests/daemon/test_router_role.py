@@ -171,6 +171,18 @@ async def test_an_instance_that_waits_to_begin_is_reported_too(tmp_path: Path) -
             assert (told.why, told.since) == ("INIT: not started", "")
 
 
+async def test_reloads_do_not_put_off_the_first_start_again_and_again(tmp_path: Path) -> None:
+    spec = RouterSpec(instances=(config(1),), startup_delay=0.5)
+    with empty_namespace():
+        run("ip link set lo up")
+        async with role(tmp_path) as boss, asyncio.timeout(10):
+            generation = 0
+            while boss.masters.locked():
+                generation += 1
+                await boss.apply(generation, spec)
+        assert generation > 1
+
+
 async def test_a_reload_does_with_addresses_what_the_plan_says(tmp_path: Path) -> None:
     """Each step goes on from the one before; the instance stays master unless the plan says so."""
     fast = replace(config(1, vip(1), vip(3)), ttl=200)
