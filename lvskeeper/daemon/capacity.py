@@ -22,6 +22,7 @@ from lvskeeper.fullnat.capacity import (
     Turn,
     conntrack_limit,
 )
+from lvskeeper.ipvs.control import SyncState
 from lvskeeper.ipvs.types import ServiceKey
 from lvskeeper.kernel.conntrack import ConntrackClient
 from lvskeeper.kernel.ipvs import IpvsClient
@@ -66,7 +67,7 @@ class CapacityWatch:
             self._places = await asyncio.to_thread(places_of, spec, native=native)
             self._spec = spec
         places = self._places
-        if not places and not self.snapshot.pools:
+        if not places and self.snapshot == Snapshot():
             return
         connections = dict.fromkeys(chain.from_iterable(map(dict.values, places.values())), 0)
         counted: dict[str, dict[Address, int]] = {}
@@ -86,8 +87,10 @@ class CapacityWatch:
             Load(place, lips, count, _leaning(counted.get(place.pool, {})))
             for (place, lips), count in connections.items()
         ]
-        found = None if native else self._stats()
-        for turn in self._judge.on_look(loads, found, conflicts if native else None):
+        found = self._stats() if places and not native else None
+        synced = found is not None and _hears_a_peer(client)
+        told = self._judge.on_look(loads, found, conflicts if native else None, synced=synced)
+        for turn in told:
             self._emit(event_of(turn))
 
     def close(self) -> None:
@@ -99,6 +102,10 @@ class CapacityWatch:
             return self._conntrack.stats()
         except OperatorError:
             return None
+
+
+def _hears_a_peer(client: IpvsClient) -> bool:
+    return any(daemon.state is SyncState.BACKUP for daemon in client.daemons())
 
 
 def wanted_entries(spec: DirectorSpec) -> int:

@@ -264,11 +264,14 @@ class Judge:
         loads: Iterable[Load],
         conntrack: ConntrackStats | None,
         conflicts: Mapping[str, int] | None = None,
+        *,
+        synced: bool = False,
     ) -> list[Turn]:
         """Take a look's findings and return what turned, pools in the order of their names.
 
         *conntrack* is ``None`` where there is none. *conflicts* are those of FULLNAT kernels in
-        total, by pool; there they tell who found no port, else connection tracking does.
+        total, by pool; there they tell who found no port, else connection tracking does. *synced*:
+        IPVS also knows connections of a peer, which connection tracking never had.
         """
         past = self.snapshot
         failed, overflows = 0, 0
@@ -276,7 +279,7 @@ class Judge:
             failed = max(0, conntrack.insert_failed - past.conntrack.insert_failed)
             overflows = max(0, conntrack.overflows - past.conntrack.overflows)
         loads = list(loads)
-        turns: list[Turn] = list(self._losses(loads, conntrack))
+        turns: list[Turn] = list(self._losses(loads, conntrack, synced=synced))
         uses = self._uses(loads)
         for pool, (connections, worst) in sorted(uses.items()):
             gauge = self._pools.setdefault(pool, _Gauge())
@@ -307,14 +310,17 @@ class Judge:
         return turns
 
     def _losses(
-        self, loads: Iterable[Load], conntrack: ConntrackStats | None
+        self, loads: Iterable[Load], conntrack: ConntrackStats | None, *, synced: bool
     ) -> Iterator[ConntrackLost]:
-        """Tell a loss once, until most connections are tracked again."""
+        """Tell a loss once, until most connections are tracked again.
+
+        What a peer had is none, nor is it one when this director takes over from it.
+        """
         if conntrack is None:
             return
         known = sum(each.connections for each in loads if each.place.protocol is Protocol.TCP)
         lost = known >= LOST_LEAST and conntrack.entries < known * LOST_SHARE
-        if lost and not self._lost:
+        if lost and not self._lost and not synced:
             yield ConntrackLost(conntrack.entries, known)
         self._lost = lost
 

@@ -22,6 +22,7 @@ from lvskeeper.daemon.roles import (
 )
 from lvskeeper.daemon.rooms import places_of, rooms_of
 from lvskeeper.fullnat.capacity import TRIES, Room, Snapshot, State
+from lvskeeper.ipvs.control import SyncDaemon, SyncState
 from lvskeeper.ipvs.desired import render_entry
 from lvskeeper.ipvs.dialect import FORK_V2, MAINLINE, Traits
 from lvskeeper.ipvs.types import DestKey, Entry, Family, Forward, Protocol, ServiceKey
@@ -99,6 +100,18 @@ def test_connections_that_nobody_tracks_are_told_once() -> None:
     assert site.events == []
 
 
+def test_connections_that_a_peer_tells_of_are_no_loss_of_ours() -> None:
+    """IPVS's sync daemon counts them, and connection tracking of a backup never had them."""
+    site = Site(spec(virtual(80)))
+    site.client.start_daemon(SyncDaemon(SyncState.BACKUP, "eth0"))
+    site.look(first=600, second=10)
+    assert site.events == []
+    # Taking over is no flush either.
+    site.client.stop_daemon(SyncState.BACKUP)
+    site.look(first=600, second=10)
+    assert site.events == []
+
+
 def test_the_loads_of_all_services_of_a_pool_count_together() -> None:
     site = Site(spec(virtual(80), virtual(443)))
 
@@ -127,6 +140,16 @@ def test_the_snapshot_has_connection_tracking() -> None:
     site.look(first=1, second=1)
     assert site.watch.snapshot.conntrack is not None
     assert site.watch.snapshot.conntrack.limit > 0
+
+
+def test_what_was_found_is_forgotten_with_the_last_fullnat_service() -> None:
+    """Nobody looks any more, and the figures would stay for ever."""
+    site = Site(spec(virtual(80)))
+    site.look(first=1, second=1)
+    site.spec = spec(virtual(80, forward=Forward.NAT))
+    for _ in range(2):
+        site.look(first=1, second=1)
+    assert site.watch.snapshot == Snapshot()
 
 
 def test_without_fullnat_nothing_is_looked_at() -> None:

@@ -101,6 +101,8 @@ class FakeIpvs:
         self.permitted = True
         self.newborn: set[SyncState] = set()
         """Sync daemons whose thread has not run yet."""
+        self.daemons: dict[SyncState, bytes] = {}
+        """Sync daemons that run, as they were asked for."""
         self.timeouts = Timeouts(900, 120, 300)
         self.writes: list[Command] = []
         """Commands that would change something, in order of arrival."""
@@ -230,15 +232,23 @@ class FakeIpvs:
                 values = (self.timeouts.tcp, self.timeouts.tcp_fin, self.timeouts.udp)
                 parts = [attribute(4 + at, pack("=I", each)) for at, each in enumerate(values)]
                 return [_reply(sequence, Command.SET_CONFIG, b"".join(parts))]
-            case Command.DEL_DAEMON:
-                state = read_daemon(request, 0, len(request)).state
-                if state not in self.newborn:
-                    return [_error(sequence, errno.ESRCH, request)]
-                self.newborn.remove(state)
-                return []  # its thread ends with EINTR, which netlink_rcv_skb() does not tell
+            case Command.NEW_DAEMON | Command.DEL_DAEMON:
+                return self._daemon(command, sequence, request)
             case _:
                 code = self.handle(request)
                 return [_error(sequence, code, request)] if code or flags & NLM_F_ACK else []
+
+    def _daemon(self, command: int, sequence: int, request: bytes) -> list[bytes]:
+        state = read_daemon(request, 0, len(request)).state
+        if command == Command.NEW_DAEMON:
+            self.daemons[state] = request[20:]
+            return [_error(sequence, 0, request)]
+        if state in self.newborn:
+            self.newborn.remove(state)
+            return []  # its thread ends with EINTR, which netlink_rcv_skb() does not tell
+        if self.daemons.pop(state, None) is None:
+            return [_error(sequence, errno.ESRCH, request)]
+        return []
 
     def _lookup(self, sequence: int) -> bytes:
         if not self.loaded:
@@ -272,6 +282,11 @@ class FakeIpvs:
                     sequence, Command.NEW_SERVICE, self._format_service(held.service), NLM_F_MULTI
                 )
                 for held in self._held.values()
+            ]
+        elif command == Command.GET_DAEMON:
+            parts = [
+                _reply(sequence, Command.NEW_DAEMON, daemon, NLM_F_MULTI)
+                for daemon in self.daemons.values()
             ]
         elif command in (Command.GET_DEST, Command.GET_LADDR):
             key = read_service_key(request, 0, len(request))
