@@ -152,7 +152,7 @@ class Role:
             await asyncio.wait({listening}, timeout=LOOK)
             now = time.monotonic()
             # While we stood still ourselves, nobody could hear it.
-            self._last_sign += max(0.0, now - began - LOOK)
+            self._last_sign = min(now, self._last_sign + max(0.0, now - began - LOOK))
             silent = now - self._last_sign
             if not listening.done() and not stuck and silent > self._patience:
                 stuck = True

@@ -320,6 +320,9 @@ async def test_no_role_is_killed_because_the_supervisor_stood_still(
         for _ in range(3):
             time.sleep(2)  # noqa: ASYNC251 - this is what it is about
             await asyncio.sleep(0.05)
+            role = daemon.supervisor._staff.director.role
+            assert role is not None
+            assert role.last_sign <= time.monotonic()
         assert daemon.named("role_stuck") == []
         assert daemon.named("role_died") == []
 
