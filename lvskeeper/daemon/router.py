@@ -191,6 +191,9 @@ class RouterRole:
         await self._accept.configure(spec, sweep=self._spec is None and self._guard.left_behind)
         self._strays.configure(spec.hold)
         before, self._spec = self._spec, spec
+        if self._silent and not spec.director_timeout:
+            self._silent = False  # and it may be gone, with all that it served
+            self._shell.event_for_all(ev.Healed(_DIRECTOR))
         self._shell.unknown_vrids = spec.unknown_vrids
         if before is None or self._starting is not None:
             self._begin(spec)
@@ -310,7 +313,11 @@ class RouterRole:
         if now - self._suspected >= SECOND_LOOK:
             self._silent = True
             self._shell.tell(told.DirectorSilent(format_duration(silent)))
-            self._loop.call_soon(self._shell.event_for_all, ev.Faulted(_DIRECTOR))
+            self._loop.call_soon(self._miss_director)
+
+    def _miss_director(self) -> None:
+        if self._silent:  # else it was heard in the same turn
+            self._shell.event_for_all(ev.Faulted(_DIRECTOR))
 
     def _hear_director(self) -> None:
         now = self._loop.time()

@@ -18,6 +18,7 @@ from lvskeeper.daemon.channel import (
     Applied,
     Apply,
     Channel,
+    DirectorBeat,
     FromRole,
     Report,
     Stop,
@@ -52,8 +53,9 @@ def config(vrid: int, *addresses: HeldAddress) -> InstanceConfig:
 class Boss:
     """What the supervisor is to the role."""
 
-    def __init__(self, channel: Channel, masters: asyncio.Semaphore) -> None:
+    def __init__(self, channel: Channel, role: RouterRole, masters: asyncio.Semaphore) -> None:
         self._channel = channel
+        self.role = role
         self.masters = masters
         """Counts the transitions to MASTER."""
         self.told: list[Event] = []
@@ -94,8 +96,9 @@ async def role(run_dir: Path) -> AsyncIterator[Boss]:
         if isinstance(event, VrrpStateChanged) and event.new == "MASTER":
             masters.release()
 
-    boss = Boss(await Channel.connect(ours), masters)
-    task = asyncio.create_task(RouterRole(await Channel.connect(theirs), run_dir, emit).run())
+    made = RouterRole(await Channel.connect(theirs), run_dir, emit)
+    boss = Boss(await Channel.connect(ours), made, masters)
+    task = asyncio.create_task(made.run())
     try:
         yield boss
         await boss.stop()
@@ -181,6 +184,36 @@ async def test_reloads_do_not_put_off_the_first_start_again_and_again(tmp_path: 
                 generation += 1
                 await boss.apply(generation, spec)
         assert generation > 1
+
+
+async def test_a_director_that_nobody_waits_for_any_more_is_no_fault(tmp_path: Path) -> None:
+    def states() -> list[str]:
+        return [one.new for one in boss.told if isinstance(one, VrrpStateChanged)]
+
+    with empty_namespace():
+        run("ip link set lo up")
+        async with role(tmp_path) as boss:
+            await boss.apply(1, RouterSpec(instances=(config(1),), director_timeout=0.2))
+            await until(lambda: states()[-1:] == ["FAULT"])
+            # A reload that takes away the last virtual server takes the director away as well.
+            await boss.apply(2, RouterSpec(instances=(config(1),)))
+            await until(lambda: states()[-1:] == ["MASTER"])
+
+
+async def test_a_director_that_is_heard_in_the_very_turn_of_its_fault_is_none(
+    tmp_path: Path,
+) -> None:
+    with empty_namespace():
+        run("ip link set lo up")
+        async with role(tmp_path) as boss:
+            await boss.apply(1, RouterSpec(instances=(config(1),), director_timeout=60.0))
+            await asyncio.wait_for(boss.masters.acquire(), 10)
+            now = asyncio.get_running_loop().time()
+            boss.role.on_tick(now + 61)
+            boss.role.on_tick(now + 62)
+            boss.role._is_stop(DirectorBeat())
+            (told,) = await boss.report()
+            assert told.why.startswith("MASTER")
 
 
 async def test_a_reload_does_with_addresses_what_the_plan_says(tmp_path: Path) -> None:
