@@ -151,8 +151,11 @@ class Record:
         self.out.append(self.own_advert)
 
     def learn(self, interval: float) -> float:
-        """Follow the master's *interval* (version 3) and return the master-down time."""
-        if self.spec.version == 3 and interval != self.known:
+        """Follow the master's *interval* (version 3) and return the master-down time.
+
+        None at all, as of a broken router, would leave no time for its next advert.
+        """
+        if self.spec.version == 3 and interval and interval != self.known:
             self.out.append(fx.IntervalLearned(self.key, self.known, interval))
             self.known = interval
         return self.master_down

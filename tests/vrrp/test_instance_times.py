@@ -77,6 +77,13 @@ def test_start_state(start: Start, priority: int, first: float) -> None:
     assert vi.deadline() == pytest.approx(100.0 + first)
 
 
+def test_an_interval_of_nothing_is_not_learned() -> None:
+    vi = backup(spec(version=3))
+    before = vi.master_down
+    vi.on_advert(advert(200, 0.0), HIGH, 100.0)
+    assert (vi.master_down, vi.deadline()) == (before, 100.0 + before)
+
+
 def test_version_3_follows_the_interval_of_its_master() -> None:
     vi = backup(spec())
     assert fx.IntervalLearned(KEY, 1.0, 2.0) in vi.on_advert(advert(200, 2.0), HIGH, 100.0)
