@@ -40,6 +40,10 @@ START_TIME: Final = 10.0
 """Seconds that conntrackd gets to answer after its start."""
 END_TIME: Final = 5.0
 """Seconds that it gets to end."""
+STUCK: Final = 120.0
+"""Seconds without an answer after which ours is killed, and another one started.
+
+A bulk of a million entries takes up to a minute, in which it does not answer either."""
 PAUSES: Final = (1.0, 60.0)
 """First and longest pause before another start, in seconds; each is twice the one before."""
 QUIET: Final = 60.0
@@ -86,6 +90,7 @@ class StateSyncKeeper:
         self._turned = False
         self._running = False
         self._lost = False
+        self._lost_at = 0.0
         self._pause = PAUSES[0]
         self._next_try = 0.0
         self._watch = PeerWatch()
@@ -230,13 +235,12 @@ class StateSyncKeeper:
     async def _come_up(self, spec: StateSyncSpec) -> None:
         if spec.external:
             how = "external"
-            await self._control.figures()
         else:
             how = await self._start(spec)
+        self._reported = self._figures = await self._control.figures()
         self._running, self._lost, self._reason = True, False, ""
         self._pause = PAUSES[0]
         self._watch = PeerWatch()
-        self._reported = self._figures = await self._control.figures()
         self._emit(told.StateSyncStarted(how, _link_text(spec)))
         await self._own_what_is_ours()
         # What the peer told while there was nobody to hear it.
@@ -254,10 +258,15 @@ class StateSyncKeeper:
 
     async def _start(self, spec: StateSyncSpec) -> str:
         text = render(link_of(spec), self._paths, kernel.entry_limit())
+        await self._kill_stuck()
         if self._control.process():
             if _read(self._config) == text:
                 return "adopted"
             await self._end()
+        if self._child:
+            # So many wait for an answer already that it takes no more, and has its port still.
+            reason = f"conntrackd at {self._paths.socket}: it does not answer"
+            raise OperatorError(reason, status=ExitStatus.KERNEL)
         # A killed one leaves its lock, and no other would start.
         Path(self._paths.lock).unlink(missing_ok=True)  # noqa: ASYNC240 - a file in memory
         self._config.write_text(text, encoding="ascii")
@@ -266,6 +275,20 @@ class StateSyncKeeper:
         await self._answering(self._child)
         kernel.calm(self._child)
         return "started"
+
+    async def _kill_stuck(self) -> None:
+        """Kill one that has not answered for too long: it would not end by itself."""
+        process = self._child or self._control.process()
+        now = asyncio.get_running_loop().time()
+        if not (process and self._lost and now - self._lost_at >= STUCK):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_TIME):
+                while self._child or self._control.process():
+                    await asyncio.sleep(POLL)
+                    self._reap()
 
     def _reap(self) -> None:
         if self._child and kernel.ended(self._child):
@@ -312,6 +335,7 @@ class StateSyncKeeper:
         if not self._lost:
             reason = f"{error.message}; {error.hint}" if error.hint else error.message
             self._emit(told.StateSyncLost(reason, f"in {format_duration(self._pause)}"))
+            self._lost_at = now
         self._lost = True
         self._pause = min(2 * self._pause, PAUSES[1])
 

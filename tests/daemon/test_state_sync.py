@@ -29,6 +29,7 @@ from support.sync_pair import (
     Servers,
 )
 
+from lvskeeper.daemon import state_sync
 from lvskeeper.daemon.roles import StateSyncSpec
 from lvskeeper.daemon.state_sync import StateSyncKeeper
 from lvskeeper.fullnat import conntrackd as pure
@@ -266,6 +267,30 @@ def test_a_killed_conntrackd_is_started_again_and_its_peer_is_told_everything(pa
             assert sides["a"].names.count("state_sync_lost") == 1
             await until(lambda: pair.entries("b") == 1)
             await flow.close()
+
+    run(work())
+
+
+def test_a_conntrackd_that_answers_no_more_is_replaced(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "ANSWER_TIME", 0.3)
+    monkeypatch.setattr(state_sync, "STUCK", 1.0)
+    monkeypatch.setattr(state_sync, "PAUSES", (0.1, 0.2))
+
+    async def work() -> None:
+        side = Side(pair, "a")
+        await until(lambda: "state_sync_started" in side.names)
+        process = side.process()
+        os.kill(process, signal.SIGSTOP)
+        try:
+            await until(lambda: side.names.count("state_sync_started") == 2)
+            assert side.process() not in {0, process}
+            assert side.names.count("state_sync_lost") == 1
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            await side.stop()
 
     run(work())
 
