@@ -22,7 +22,10 @@ WRAPPER: Final = "setpriv"
 """Of util-linux: has the kernel end a program with its parent, and becomes that program."""
 PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin"
 ANSWER_TIME: Final = 5.0
-"""Seconds for an answer; one that sends a bulk of a big table answers after it."""
+"""Seconds for an answer."""
+WALK_TIME: Final = 10.0
+"""The same where it first walks its table or the kernel's: to take a million entries as own takes
+almost as long, and a stop of the director has to wait for it."""
 ANSWER_LIMIT: Final = 1 << 20
 TIMEOUTS: Final = Path("/proc/sys/net/netfilter")
 RENEWED: Final = ("nf_conntrack_udp_timeout_stream", "nf_conntrack_tcp_timeout_established")
@@ -48,6 +51,9 @@ class Request(IntEnum):
     """Take all of the kernel's table as own."""
 
 
+_WALKS: Final = frozenset({Request.SEND_BULK, Request.FLUSH_OWN, Request.RESYNC})
+
+
 @final
 class Conntrackd:
     """The conntrackd whose control socket is *path*; it may not run."""
@@ -62,7 +68,7 @@ class Conntrackd:
         answer = b""
         try:
             # No stream of asyncio's: one that is cancelled while it connects is left open.
-            async with asyncio.timeout(ANSWER_TIME):
+            async with asyncio.timeout(WALK_TIME if request in _WALKS else ANSWER_TIME):
                 await loop.sock_connect(stream, str(self.path))
                 await loop.sock_sendall(stream, pack("=i", request))
                 while len(answer) < ANSWER_LIMIT:

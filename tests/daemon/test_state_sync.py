@@ -295,6 +295,32 @@ def test_a_conntrackd_that_answers_no_more_is_replaced(
     run(work())
 
 
+def test_a_big_table_may_take_its_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To take all of it as own takes longer than any other answer."""
+    file = pair.folder / "entries"
+    file.write_text(
+        "".join(
+            f"-I -p tcp -s 10.99.{number >> 8}.{number & 255} -d {VIP} --sport 4000 --dport 80"
+            " -t 300 --state ESTABLISHED -u ASSURED,SEEN_REPLY\n"
+            for number in range(10_000)
+        )
+    )
+    pair.run("a", f"conntrack -R {file} >/dev/null")
+    monkeypatch.setattr(kernel, "ANSWER_TIME", 0.04)
+
+    async def work() -> None:
+        side = Side(pair, "a")
+        side.keeper.follow(active=True)
+        try:
+            await until(lambda: side.keeper.view(0.0) and side.view.age is not None)
+            await until(lambda: side.view.own >= 10_000)
+            assert side.view.running
+        finally:
+            await side.stop()
+
+    run(work())
+
+
 def test_conntrackd_does_not_run_ahead_of_adverts(pair: Pair) -> None:
     async def work() -> None:
         async with both(pair) as sides:
