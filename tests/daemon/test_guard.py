@@ -242,7 +242,7 @@ def no_room(folder: Path) -> None:
             assert b"No space" in subprocess.run(fill, check=False, capture_output=True).stderr
             since = it.go_on(instance("one", 1, (VIP, SECOND)))
             it.has(OWN, VIP, SECOND)
-            (told,) = it.daemon.events("upkeep_failed", since=since)
+            (told,) = it.daemon.events("upkeep_failed", since=since, role="router")
             assert "No space left" in told.fields["message"]
             assert it.daemon.events("role_died") == []
             assert it.daemon.stop() == 0
