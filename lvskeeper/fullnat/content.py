@@ -108,7 +108,7 @@ def _element_differences(expected: Mapping[Slot, str], actual: Mapping[Slot, str
 
 
 def parse_listing(text: str | bytes) -> Content:
-    """Return the content of the one table in *text*, the output of ``nft -j -p list table``.
+    """Return the content of the one table in *text*, the output of ``nft -j -n list table``.
 
     Only names, addresses and elements are read: nft 1.0.6 leaves comments of tables out of its
     JSON and prints some statements wrongly. Raises ``ValueError`` where *text* is no such listing.

@@ -135,8 +135,9 @@ class Nft:
         come without a pause, a big table cannot be listed. Nobody else waits for it, and it raises
         ``OperatorError`` after *patience* seconds, or those that a transaction may take.
         """
-        # Protocols as numbers: for a name nft opens /etc/protocols, once an element.
-        arguments = ("-j", "-p", "list", "table", FAMILY, TABLE)
+        # All as numbers: marks may have names here, and for that of a protocol nft opens
+        # /etc/protocols, once an element.
+        arguments = ("-j", "-n", "list", "table", FAMILY, TABLE)
         status, output, errors = await self._run(arguments, b"", patience)
         if status == 0:
             # 5,000 services take 40 ms to parse: not on the loop.

@@ -314,7 +314,7 @@ def test_a_big_table_may_take_its_time(pair: Pair, monkeypatch: pytest.MonkeyPat
         try:
             await until(lambda: side.keeper.view(0.0) and side.view.age is not None)
             await until(lambda: side.view.own >= 10_000)
-            assert side.view.running
+            assert side.told(told.StateSyncStarted)
         finally:
             await side.stop()
 

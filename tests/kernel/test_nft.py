@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -253,6 +254,20 @@ async def test_a_refused_transaction_changes_nothing_and_names_its_line(nft: Nft
     assert raised.value.message.endswith(": add rule inet other post accept")
     assert nft.generation() == known
     assert await drift(nft, EVERY_KIND) == ()
+
+
+def test_a_mark_that_has_a_name_on_this_machine_is_known_again(tmp_path: Path) -> None:
+    (tmp_path / "rt_marks").write_text("77 web\n")
+    marked = replace(EVERY_KIND, services={ServiceKey(Family.INET, Protocol.TCP, fwmark=77): KEEP})
+    look = (
+        "import asyncio; from lvskeeper.kernel.nft import Nft;"
+        "print(asyncio.run(Nft().read()).foreign)"
+    )
+    with empty_namespace():
+        run("nft -f -", data=render(marked))
+        named = f"mount --bind {tmp_path} /etc/iproute2 && {sys.executable} -c '{look}'"
+        seen = run(f'unshare -m sh -c "{named}"')
+    assert seen == "()\n"
 
 
 @pytest.mark.asyncio
