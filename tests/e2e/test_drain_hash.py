@@ -11,7 +11,7 @@ import pytest
 from lvskeeper.cli.client import Client
 from lvskeeper.lab.daemon import Daemon
 from lvskeeper.lab.servers import nginx_server
-from lvskeeper.lab.topology import VIPS4, Laboratory, Plan, real_server
+from lvskeeper.lab.topology import BACK, VIPS4, Laboratory, Plan, real_server
 from lvskeeper.lab.traffic import Traffic
 from lvskeeper.observe.views import OverridesView
 
@@ -28,8 +28,9 @@ def test_no_client_is_refused_for_a_server_that_drains(tmp_path: Path) -> None:
         for number in SERVERS
     )
     file.write_text(
-        f"virtual_server {VIPS4[0]} 80 {{\n  protocol TCP\n  lb_algo sh\n  sh-port\n  lb_kind NAT\n"
-        f"  delay_loop 5\n{servers}}}\n"
+        f"local_address_group lips {{\n  10.0.0.10-13 {BACK}\n}}\n"
+        f"virtual_server {VIPS4[0]} 80 {{\n  protocol TCP\n  lb_algo sh\n  sh-port\n  lb_kind FNAT\n"
+        f"  laddr_group_name lips\n  delay_loop 5\n{servers}}}\n"
     )
     with Laboratory(Plan(lips=False, forwarding=False)) as lab:
         for number, space in enumerate(lab.servers, 1):
