@@ -29,8 +29,8 @@ def test_no_client_is_refused_for_a_server_that_drains(tmp_path: Path) -> None:
     )
     file.write_text(
         f"local_address_group lips {{\n  10.0.0.10-13 {BACK}\n}}\n"
-        f"virtual_server {VIPS4[0]} 80 {{\n  protocol TCP\n  lb_algo sh\n  sh-port\n  lb_kind FNAT\n"
-        f"  laddr_group_name lips\n  delay_loop 5\n{servers}}}\n"
+        f"virtual_server {VIPS4[0]} 80 {{\n  protocol TCP\n  lb_algo sh\n  sh-port\n"
+        f"  lb_kind FNAT\n  laddr_group_name lips\n  delay_loop 5\n{servers}}}\n"
     )
     with Laboratory(Plan(lips=False, forwarding=False)) as lab:
         for number, space in enumerate(lab.servers, 1):
