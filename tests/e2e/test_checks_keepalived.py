@@ -2,7 +2,8 @@
 
 Whenever a server goes bad or becomes well, both say so within one interval of one another, that is
 from one check to the next: keepalived counts delay_loop from a check's end, so that a check which
-times out comes round that much later.
+times out comes round that much later. Its HTTP_GET asks for everything once more before a server is
+up again, unless ``fast_recovery`` is set.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ LIMIT: Final = 90.0
 ROUNDS: Final = 2
 KINDS: Final = {
     "TCP_CHECK": (8001, ""),
-    "HTTP_GET": (8002, "url {\n path /\n status_code 200\n }"),
+    "HTTP_GET": (8002, "url {\n path /\n status_code 200\n }\n fast_recovery"),
     "SMTP_CHECK": (8003, ""),
     "DNS_CHECK": (8004, "type A\n name www.example.com"),
     "UDP_CHECK": (8005, "require_reply"),

@@ -23,6 +23,9 @@ _DIFFERENCES: Final = (
      "the quorum is 1: lost while all weights are 0, gained as soon as one is not"),
     ("`uthreshold`, `lthreshold` of a server at a reload", "are not brought into the kernel",
      "are edited in place"),
+    ("HTTP_GET, SSL_GET: a server that comes back", ("the url that failed has to be well, and an "
+     "interval later all of them once more, one after the other; with `fast_recovery` at once"),
+     "it is up with the first check that finds all urls well, each of which asks for all"),
     ("a scheduler at a reload", ("the kernel has none for some 12 ms, and refuses new connections "
      "meanwhile"), ("nobody is refused: the kernel's answer is dropped, and clients ask again a "
      "second later (with nftables and libnftables1)")),
