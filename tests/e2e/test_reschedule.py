@@ -1,6 +1,8 @@
 """Clients that come while a scheduler is changed: with the hush of the director none is refused."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -38,8 +40,9 @@ def counts_of(lab: Laboratory, *hush: str) -> Counts:
     """Return what became of requests during the changes."""
     with Traffic(lab.client, f"http://{VIP}/", rate=20, timeout=20.0) as requests:
         requests.wait_for(lambda seen: seen.sent >= 20, 60)
-        done = lab.director.python("-m", "support.rescheduler", str(CHANGES), *hush).wait(300)
-        assert done == 0
+        changes = [sys.executable, "-m", "support.rescheduler", str(CHANGES), *hush]
+        path = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        assert lab.director.popen(changes, env=path).wait(300) == 0
         last = requests.counts.sent
         requests.wait_for(lambda seen: seen.sent >= last + 20, 60)
     return requests.counts
