@@ -143,6 +143,7 @@ def test_two_virtual_servers_with_their_own_pools_share_real_servers(site: Site)
     assert set(counts.peers) == {OTHER_LIP}
 
 
+@pytest.mark.long
 def test_a_weight_is_edited_in_place_under_traffic(site: Site) -> None:
     before = site.rules()
     with site.traffic() as traffic, LongLived(site.lab.client, VIPS4[0], 80) as survivor:
@@ -297,6 +298,7 @@ def test_plan_says_that_there_is_nothing_to_do(site: Site) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.long
 def test_plan_names_the_changes_and_their_impact(site: Site, tmp_path: Path) -> None:
     changed = tmp_path / "changed.conf"
     changed.write_text(configuration(weights=(5, 1)))
