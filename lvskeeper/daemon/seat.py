@@ -70,7 +70,8 @@ class Seat:
         self.told: Final[set[RejectKind | NoteKind]] = set()
         """What was complained of since the last transition."""
         self.insisted: Final[set[Address]] = set()
-        """Weaker masters that were told of since the last transition."""
+        """Weaker routers that were told of since the last transition, not more than
+        :data:`~.record.MAX_COMPLAINTS`."""
         self.aside = -inf
         """When it was last announced from interfaces without adverts."""
         self.mute = False

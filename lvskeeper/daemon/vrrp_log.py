@@ -11,6 +11,7 @@ from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp.announce import Planner
 from lvskeeper.vrrp.explain import explain
 from lvskeeper.vrrp.instance import Instance
+from lvskeeper.vrrp.record import MAX_COMPLAINTS
 from lvskeeper.vrrp.states import State
 
 
@@ -57,13 +58,8 @@ def event_of(  # noqa: C901, PLR0911, PLR0912 - one case an effect
         case fx.IntervalLearned(old=old_interval, new=new_interval):
             old_text, new_text = format_duration(old_interval), format_duration(new_interval)
             return told.VrrpIntervalLearned(name, old_text, new_text)
-        case fx.LowerDiscarded(source=source, priority=priority):
-            return told.VrrpLowerHeard(name, state.value, format_address(source), priority)
-        case fx.LowerHeard(source=source, priority=priority):
-            if source in seat.insisted:
-                return None
-            seat.insisted.add(source)
-            return told.VrrpLowerHeard(name, state.value, format_address(source), priority)
+        case fx.LowerDiscarded() | fx.LowerHeard():
+            return _lower(effect, seat, state)
         case fx.OwnAddressHeard():
             return told.VrrpOwnAddressHeard(name)
         case fx.OwnerConflict(rival=rival):
@@ -81,6 +77,20 @@ def event_of(  # noqa: C901, PLR0911, PLR0912 - one case an effect
             return None
         case _:
             assert_never(effect)
+
+
+def _lower(
+    effect: fx.LowerDiscarded | fx.LowerHeard, seat: Seat, state: State
+) -> told.VrrpLowerHeard | told.VrrpLowerUntold | None:
+    """Return what is told of a weaker router: each once, the last one for all that follow."""
+    known, source = seat.insisted, effect.source
+    if source in known or len(known) >= MAX_COMPLAINTS:
+        return None
+    known.add(source)
+    peer = format_address(source)
+    if len(known) == MAX_COMPLAINTS:
+        return told.VrrpLowerUntold(seat.name, state.value, MAX_COMPLAINTS, peer)
+    return told.VrrpLowerHeard(seat.name, state.value, peer, effect.priority)
 
 
 def report(seat: Seat, instance: Instance, planner: Planner, now: float) -> told.VrrpReport:

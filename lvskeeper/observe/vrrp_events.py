@@ -158,6 +158,24 @@ class VrrpLowerHeard(Event, frozen=True):
 
 
 @final
+class VrrpLowerUntold(Event, frozen=True):
+    """So many routers advertise with less than our priority that no more are told of.
+
+    The next transition ends that.
+    """
+
+    NAME: ClassVar = "vrrp_lower_untold"
+    LEVEL: ClassVar = Level.WARNING
+    CURE: ClassVar = (
+        "So many are hardly real: somebody forges adverts. Find out who, and use auth_hmac."
+    )
+    instance: Annotated[str, "name of the instance"]
+    state: Annotated[str, "our state: a backup takes over, a master insists"]
+    peers: Annotated[int, "how many were heard since the last transition"]
+    peer: Annotated[str, "address of the last one that is told"]
+
+
+@final
 class VrrpOwnAddressHeard(Event, frozen=True):
     """An advert came from our own address with our priority: somebody has the same address."""
 

@@ -21,8 +21,7 @@ def on_advert(r: Record, event: ev.AdvertHeard, now: float) -> None:
         _hear_resignation(r, source, now)
         return
     if not _is_held_by(r, advert, source, now):
-        if source not in r.told:
-            r.told.add(source)
+        if r.complains(source):
             r.out.append(fx.LowerDiscarded(r.key, source, advert.priority))
         r.note_claim(advert, source, master, now)
         return
@@ -65,7 +64,7 @@ def _is_held_by(r: Record, advert: Advert, source: Address, now: float) -> bool:
     if r.preempt_at == -inf:
         r.preempt_at = now + r.spec.patience
         r.out.append(fx.PreemptDelayStarted(r.key, r.preempt_at))
-    elif now >= r.preempt_at and source not in r.told:
+    elif now >= r.preempt_at and r.is_new(source):
         r.out.append(fx.PreemptDelayEnded(r.key))
     return now < r.preempt_at
 

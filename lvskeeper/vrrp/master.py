@@ -30,8 +30,7 @@ def on_advert(r: Record, event: ev.AdvertHeard, now: float) -> None:
         _answer(r, now)
         return
     if advert.priority == r.priority and source == r.source:
-        if source not in r.told:
-            r.told.add(source)
+        if r.complains(source):
             r.out.append(fx.OwnAddressHeard(r.key))
         return
     if r.spec.owner and advert.priority == OWNER:

@@ -13,6 +13,8 @@ from lvskeeper.vrrp.timers import OWNER, skew_time
 from lvskeeper.vrrp.tracking import Verdict
 from lvskeeper.vrrp.types import Advert, InstanceKey
 
+MAX_COMPLAINTS: Final = 32
+"""Peers that are complained of until a transition: who forges sources has many more."""
 LATE_FLOOR: Final = 0.010
 """Lateness (s) that any loop may have; a skew below it says nothing."""
 
@@ -69,7 +71,7 @@ class Record:
     owner_since: tuple[float, int] | None = None
     """Since when another owner is heard, and how many adverts we sent meanwhile."""
     told: set[Address] = field(default_factory=set)
-    """Peers that were complained of since the last transition."""
+    """Peers that were complained of since the last transition, :data:`MAX_COMPLAINTS` at most."""
     watch: ContentionWatch = field(default_factory=ContentionWatch)
     out: list[fx.Effect] = field(default_factory=list)
     own_advert: fx.SendAdvert | None = None
@@ -149,6 +151,17 @@ class Record:
         if self.own_advert is None or self.own_advert.priority != priority:
             self.own_advert = fx.SendAdvert(self.key, priority)
         self.out.append(self.own_advert)
+
+    def is_new(self, source: Address) -> bool:
+        """Whether *source* is still to be complained of."""
+        return source not in self.told and len(self.told) < MAX_COMPLAINTS
+
+    def complains(self, source: Address) -> bool:
+        """Whether *source* is to be complained of; from now on it was."""
+        new = self.is_new(source)
+        if new:
+            self.told.add(source)
+        return new
 
     def learn(self, interval: float) -> float:
         """Follow the master's *interval* (version 3) and return the master-down time.

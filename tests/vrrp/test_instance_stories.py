@@ -6,6 +6,7 @@ from support.vrrp import HIGH, KEY, LOW, OURS, advert, backup, expire, master, s
 from lvskeeper.units import parse_address
 from lvskeeper.vrrp import effects as fx
 from lvskeeper.vrrp import events as ev
+from lvskeeper.vrrp.record import MAX_COMPLAINTS
 from lvskeeper.vrrp.spec import Start
 from lvskeeper.vrrp.states import Cause, Occasion, State
 from lvskeeper.vrrp.tracking import Status, Track, TrackId, TrackKind, judge
@@ -232,6 +233,15 @@ def test_complaints_come_once_a_peer_until_the_next_transition() -> None:
     vi = master(spec())
     vi.on_advert(advert(100), OURS, 110.0)
     assert vi.on_advert(advert(100), OURS, 111.0) == []
+
+
+def test_forged_peers_without_number_are_complained_of_up_to_a_limit() -> None:
+    vi = backup(spec(preempt_delay=2.5))
+    vi.on_advert(advert(50), LOW, 101.0)
+    forged = [parse_address(f"198.51.100.{last}") for last in range(2 * MAX_COMPLAINTS)]
+    told = [kinds(vi.on_advert(advert(50), source, 104.0)) for source in forged]
+    assert told[:MAX_COMPLAINTS] == [[fx.PreemptDelayEnded, fx.LowerDiscarded]] * MAX_COMPLAINTS
+    assert told[MAX_COMPLAINTS:] == [[]] * MAX_COMPLAINTS
 
 
 def test_of_two_owners_the_higher_address_stays_for_a_while() -> None:
