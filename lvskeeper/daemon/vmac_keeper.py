@@ -92,12 +92,14 @@ class VmacKeeper:
         return bool(there)
 
     def _is_well(self, device: Device, vmac: VmacSpec, family: int) -> bool:
-        """Tell whether a device is there, switched on, and has its own addresses."""
+        """Tell whether a device is there, on, as big as that below, and has its own addresses."""
         link, below = self._links.link(device.name), self._links.link(device.lower)
         if link is None or below is None or device.name not in self._vmacs.names:
             return False
         # A device that was renamed has taken those above it along.
         if not link.up or link.lower != below.index:
+            return False
+        if isinstance(device, AddMacvlan) and link.mtu < below.mtu:
             return False
         own = self._own_addresses(device, vmac, family)
         return all(self._links.stands(*held.name) for held in own)

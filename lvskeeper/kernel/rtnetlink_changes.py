@@ -127,6 +127,8 @@ class SetLink:
 
     name: str
     up: bool
+    mtu: int = 0
+    """What it is to be in bytes; 0: as it is."""
 
     def __str__(self) -> str:
         return f"set interface {self.name} {'up' if self.up else 'down'}"

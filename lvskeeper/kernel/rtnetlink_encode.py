@@ -225,5 +225,6 @@ def _of_link(change: DeleteLink | SetLink | SetGroup | DeleteGroup) -> tuple[int
         case SetLink():
             state = codec.IFF_UP if change.up else 0
             header = codec.IFINFO.pack(0, 0, 0, state, codec.IFF_UP)
-            return RTM_NEWLINK, header + _name(codec.IFLA_IFNAME, change.name)
+            mtu = _number(codec.IFLA_MTU, change.mtu) if change.mtu else b""
+            return RTM_NEWLINK, header + _name(codec.IFLA_IFNAME, change.name) + mtu
     assert_never(change)

@@ -79,7 +79,9 @@ class Vmacs:
         findings: list[Finding] = []
         for device in (*adopted, *made):
             findings += self._prepare(device)
-        up = self._client.apply([SetLink(device.name, up=True) for device in (*adopted, *made)])
+        up = self._client.apply(
+            [SetLink(each.name, up=True, mtu=_mtu(each, links)) for each in (*adopted, *made)]
+        )
         return Outcome(
             tuple(device.name for device in made),
             tuple(device.name for device in adopted),
@@ -172,6 +174,15 @@ def _promotion(name: str) -> Requirement:
 
 def _kind(device: Device) -> str:
     return "macvlan" if isinstance(device, AddMacvlan) else "ipvlan"
+
+
+def _mtu(device: Device, links: dict[str, Link]) -> int:
+    """Return the MTU of the interface below; 0 where the kernel lets the device follow it.
+
+    A macvlan gets smaller with it, and stays so.
+    """
+    lower = links.get(device.lower)
+    return lower.mtu if lower and isinstance(device, AddMacvlan) else 0
 
 
 def _is_like(link: Link | None, device: Device, links: dict[str, Link]) -> bool:

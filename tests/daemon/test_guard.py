@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -192,6 +193,34 @@ def vmac_switched_off(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def vmac_follows_its_base(folder: Path) -> None:
+    """A VMAC whose base was too small for IPv6 for a while is as big as that again, and speaks."""
+    text = instance("one", 1, (VIP,), "use_vmac") + instance("six", 2, ("fe80::7",), "use_vmac")
+    devices = (DEVICE, "vrrp.1", "vrrp6.2")
+    with machine(folder, text) as it:
+
+        def has_size(wanted: int) -> bool:
+            return sizes() == [wanted] * len(devices)
+
+        def sizes() -> list[int]:
+            links = json.loads(it.host.run(["ip", "-j", "link"]).stdout)
+            sizes = {link["ifname"]: link["mtu"] for link in links}
+            return [sizes[device] for device in devices]
+
+        it.has(VIP, device="vrrp.1")
+        it.daemon.wait_for("vrrp_state_changed", instance="six", new="MASTER")
+        for size in (1000, 1500, 1400, 1450):
+            since = time.monotonic()
+            it.host.ip(f"link set {DEVICE} mtu {size}")
+            if size == 1000:
+                it.daemon.wait_for("vrrp_state_changed", since=since, instance="six", new="FAULT")
+            wait_until(partial(has_size, size), lambda: str(sizes()))
+        it.daemon.wait_for("vrrp_state_changed", instance="six", old="FAULT")
+        shown = ["ip", "-6", "address", "show", "dev", "vrrp6.2"]
+        wait_until(lambda: "fe80::7/" in it.host.run(shown).stdout, "it stays away")
+        assert it.daemon.stop() == 0
+
+
 def left_by_the_killed(folder: Path) -> None:
     """Devices and the table of a killed router that the next one does not need are gone."""
     text = instance("one", 1, (VIP,), "use_vmac", "no_accept")
@@ -345,7 +374,8 @@ def route_refused(folder: Path) -> None:
 
 
 STORIES: Final[tuple[Story, ...]] = (
-    address_moved, found_there, owner, renamed, vmac_switched_off, left_by_the_killed,
+    address_moved, found_there, owner, renamed, vmac_switched_off, vmac_follows_its_base,
+    left_by_the_killed,
     vmac_given_up, no_room, untracked, stopped_while_dead,
     refused_for_good, too_small_for_ipv6, side_link_back,
     route_refused,
