@@ -60,7 +60,7 @@ def _read(link: int, packets: Iterable[bytes], *options: str) -> list[Mapping[st
     capture = head + b"".join(_RECORD.pack(0, 0, len(p), len(p)) + p for p in packets)
     done = subprocess.run(
         ["tshark", "-r", "-", *options],
-        input=capture, capture_output=True, timeout=PATIENCE, check=True,
+        input=capture, capture_output=True, timeout=4 * PATIENCE, check=True,
     )  # fmt: skip
     return _layers(done.stdout)
 
