@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from lvskeeper.cli.client import Client, add_run_dir
-from lvskeeper.errors import ExitStatus
+from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.observe.override_words import in_words
 from lvskeeper.observe.views import OrderView, OverridesView
 
 LOOK: Final = 0.5
 """Seconds between two questions of ``drain --wait``."""
+
+PATIENCE: Final = 60.0
+"""Seconds for which ``--wait`` waits for a daemon, or its director, that is started anew."""
+
+_PASSING: Final = frozenset({ExitStatus.NO_DAEMON, ExitStatus.TIMED_OUT, ExitStatus.PERMISSION})
+"""What a start may look like: the socket is the daemon's alone until the file is loaded."""
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)?", re.ASCII)
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -97,7 +103,7 @@ def wait(run_dir: Path, given: OverridesView) -> int:
     told: dict[tuple[str, str], str] = {}
     lifted = False
     while subjects:
-        now = client.get("/overrides", OverridesView)
+        now = _held(client)
         held = {(one.virtual_server, one.real_server): one for one in now.orders}
         for subject in sorted(subjects):
             one = held.get(subject)
@@ -117,3 +123,25 @@ def wait(run_dir: Path, given: OverridesView) -> int:
     if lifted:
         print("lifted before it was drained", file=sys.stderr)
     return ExitStatus.REFUSED if lifted else ExitStatus.OK
+
+
+def _held(client: Client) -> OverridesView:
+    """Return what holds, from the daemon or its successor; raise after :data:`PATIENCE`."""
+    until = time.monotonic() + PATIENCE
+    told = False
+    while True:
+        try:
+            return client.get("/overrides", OverridesView)
+        except OperatorError as error:
+            if error.status not in _PASSING:
+                raise
+            if time.monotonic() > until:
+                raise OperatorError(
+                    f"{error.message}; given up after {PATIENCE:g} s",
+                    status=error.status,
+                    hint="The drain is kept, and goes on with the daemon: lvskeeper status drains.",
+                ) from error
+            if not told:
+                print(f"{error.message}; waiting for it", file=sys.stderr, flush=True)
+                told = True
+        time.sleep(LOOK)

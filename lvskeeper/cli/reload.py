@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_run_dir(parser)
     parser.epilog = (
-        "A file with errors changes nothing (status 2). While a reload waits to be confirmed, "
-        "further ones are rolled back with it; a restart of the daemon takes the file as it is."
+        "A file with errors changes nothing (status 2). Where the kernel refuses some of it, "
+        "the rest is in force and that is tried again (status 5). While a reload waits to be "
+        "confirmed, further ones are rolled back with it; a restart of the daemon takes the file "
+        "as it is."
     )
 
 
@@ -54,6 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if view.confirm_within is not None:
         within = format_duration(view.confirm_within)
         print(f"rolled back in {within} unless confirmed: lvskeeper confirm")
+    if view.refused:
+        refused = format_count(view.refused, "operation")
+        print(
+            f"lvskeeper reload: the kernel refused {refused}; what it says of each is in the log, "
+            "and it is tried again",
+            file=sys.stderr,
+        )
+        return ExitStatus.KERNEL
     return ExitStatus.OK
 
 
@@ -66,8 +76,6 @@ def summary(view: ReloadView) -> str:
         *([format_count(view.instances, "VRRP instance")] if view.instances else []),
     ])  # fmt: skip
     text = f"{view.message} in {format_duration(view.took)}; {done or 'nothing to change'}"
-    if view.refused:
-        text += f"; the kernel refused {view.refused}, see the log"
     warnings = format_count(len(view.warnings), "warning")
     warned = f"; {warnings}, see lvskeeper check" if view.warnings else ""
     return f"{text}\nserves {serves}{warned}"

@@ -215,7 +215,9 @@ class OverrideKeeper:
             servers = [server_key(server) for server in virtual.real_servers]
         # A server may be drained for itself and with all of them; it leaves once, for both.
         gone = self.book.orders_of(subject.virtual, servers).gone
-        waits = order.drains and not set(servers) <= gone
+        # Just after a start nobody knows yet what servers a virtual server has.
+        unknown = virtual is None and not servers and order.orphaned is None
+        waits = order.drains and (unknown or not set(servers) <= gone)
         looks = [self.book.left(subject.virtual, server) for server in servers]
         seen = [left for left in looks if left is not None]
         left = Left(sum(one.connections for one in seen), sum(one.templates for one in seen))

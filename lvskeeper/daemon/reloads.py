@@ -177,9 +177,10 @@ def refusal(loaded: Loaded) -> ReloadView:
 
 def success(order: ReloadOrder, loaded: Loaded, answer: Applied, took: float) -> ReloadView:
     """Return the answer for a configuration that is in the kernel."""
+    done = "applied in part" if answer.refused else "applied and verified"
     return ReloadView(
         applied=True,
-        message="rolled back" if order.rollback else "applied and verified",
+        message="rolled back" if order.rollback else done,
         operations=answer.operations,
         refused=answer.refused,
         virtual_servers=answer.virtual_servers,

@@ -77,7 +77,8 @@ class ReloadView(msgspec.Struct, frozen=True):
     """What came of a reload."""
 
     applied: bool
-    """It is in the kernel, read back and compared; else nothing was changed."""
+    """It is in the kernel, read back and compared, but for :attr:`refused`; else nothing was
+    changed."""
     message: str
     """In words, for a person."""
     operations: int = 0

@@ -1,6 +1,9 @@
 """The commands that change a daemon, against a whole one: only the IPVS table is in memory."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -8,19 +11,23 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from support.director_site import PORTS, configuration, listening
-from support.fake_ipvs import FakeIpvs
+from support.fake_ipvs import SCHEDULERS_OF_THE_FORK, FakeIpvs
 from support.fullnat_net import empty_namespace, run
 from support.supervised import Running, running
 from support.waiting import wait_until
 
+from lvskeeper.cli import orders
+from lvskeeper.cli.client import Client
 from lvskeeper.cli.main import main
 from lvskeeper.cli.orders import duration
+from lvskeeper.daemon import estate
 from lvskeeper.daemon.channel import Channel
 from lvskeeper.daemon.director import Director
-from lvskeeper.errors import ExitStatus
+from lvskeeper.errors import ExitStatus, OperatorError
 from lvskeeper.ipvs.dialect import MAINLINE
 from lvskeeper.ipvs.types import DestKey
 from lvskeeper.kernel.ipvs import IpvsClient
+from lvskeeper.observe.views import OverridesView
 from lvskeeper.units import parse_address
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio]
@@ -33,13 +40,22 @@ def namespace() -> Iterator[None]:
         yield
 
 
+def busy(folder: Path) -> Path:
+    """Return the file that gives the servers connections in the next life of a director."""
+    return folder / "busy"
+
+
 def director(folder: Path) -> Callable[[socket.socket], int]:
-    """Return a director in whose kernel the first server has no connections."""
+    """Return a director in whose kernel the first server has no connections, unless it is busy.
+
+    This kernel does not have all schedulers.
+    """
 
     def start(sock: socket.socket) -> int:
-        kernel = FakeIpvs(MAINLINE)
+        kernel = FakeIpvs(MAINLINE, schedulers=SCHEDULERS_OF_THE_FORK)
         kernel.idle = 0
-        kernel.active[DestKey(parse_address("127.0.0.1"), PORTS[0])] = 0
+        for port in PORTS:
+            kernel.active[DestKey(parse_address("127.0.0.1"), port)] = int(busy(folder).exists())
 
         async def life() -> None:
             await Director(
@@ -127,6 +143,85 @@ async def test_a_reload_tells_what_it_did_and_can_be_confirmed(
     assert (status, out) == (ExitStatus.CONFIG, "")
     assert "nothing was changed" in err
     assert (await command("reload"))[:2] == (ExitStatus.OK, "the reload was asked for\n")
+
+
+async def test_a_reload_that_the_kernel_refused_in_part_ends_with_an_error(
+    command: Command, daemon: Running
+) -> None:
+    before = configuration(*PORTS)
+    daemon.file.write_text(before.replace("lb_algo rr", "lb_algo mh"))
+    for _ in range(2):  # what was refused stays to be done, and to be told
+        status, out, err = await command("reload", "--wait")
+        assert status == ExitStatus.KERNEL
+        assert out.startswith("applied in part in ")
+        assert "; services changed: 1\nserves 1 virtual server, 3 real servers" in out
+        assert err.startswith("lvskeeper reload: the kernel refused 1 operation; what it says of ")
+    daemon.file.write_text(before)
+    status, out, err = await command("reload", "--wait")
+    assert (status, err) == (ExitStatus.OK, "")
+    assert out.startswith("applied and verified in ")
+
+
+def pid_of_director(folder: Path) -> int:
+    with contextlib.suppress(OperatorError):
+        for role in Client(folder).snapshot().daemon.roles:
+            if role.name == "director" and role.pid is not None:
+                return role.pid
+    return 0
+
+
+def drains(folder: Path) -> int:
+    """Return how many drains wait for connections that somebody has seen."""
+    try:
+        held = Client(folder).get("/overrides", OverridesView).orders
+    except OperatorError:
+        return 0
+    return sum(one.override.state == "draining" and bool(one.override.connections) for one in held)
+
+
+async def test_a_wait_goes_on_in_the_next_life_of_director_and_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(orders, "LOOK", 0.05)
+    monkeypatch.setattr(estate, "OVERRIDE_INTERVAL", 0.2)
+    busy(tmp_path).touch()
+    text, place = configuration(*PORTS), ["--run-dir", str(tmp_path)]
+    async with listening(*PORTS):
+        async with running(tmp_path, text, director(tmp_path)) as daemon:
+            await daemon.until("daemon_ready")
+            await asyncio.to_thread(wait_until, (tmp_path / "control.sock").exists)
+            waiting = [
+                asyncio.ensure_future(asyncio.to_thread(main, [*words, "--wait", *place]))
+                for words in (("drain", "127.0.0.1:8091"), ("disable", "198.51.100.1:80"))
+            ]
+            await asyncio.to_thread(wait_until, lambda: drains(tmp_path) == 2)
+        async with running(tmp_path, text, director(tmp_path)) as daemon:
+            await daemon.until("daemon_ready")
+            await asyncio.to_thread(wait_until, lambda: drains(tmp_path) == 2)
+            assert not any(task.done() for task in waiting)
+            busy(tmp_path).unlink()
+            os.kill(await asyncio.to_thread(pid_of_director, tmp_path), signal.SIGKILL)
+            assert await asyncio.gather(*waiting) == [ExitStatus.OK, ExitStatus.OK]
+            assert await asyncio.to_thread(drains, tmp_path) == 0
+    assert "no daemon answers" in capsys.readouterr().err
+
+
+async def test_a_wait_for_a_daemon_that_does_not_come_back_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(orders, "PATIENCE", 0.2)
+    busy(tmp_path).touch()
+    async with listening(*PORTS):
+        async with running(tmp_path, configuration(*PORTS), director(tmp_path)) as daemon:
+            await daemon.until("daemon_ready")
+            await asyncio.to_thread(wait_until, (tmp_path / "control.sock").exists)
+            words = ["drain", "127.0.0.1:8091", "--wait", "--run-dir", str(tmp_path)]
+            waiting = asyncio.ensure_future(asyncio.to_thread(main, words))
+            await asyncio.to_thread(wait_until, lambda: drains(tmp_path) == 1)
+        assert await waiting == ExitStatus.NO_DAEMON
+    err = capsys.readouterr().err
+    assert "no daemon answers" in err
+    assert "hint: The drain is kept" in err
 
 
 @pytest.mark.parametrize(
