@@ -193,7 +193,7 @@ class Guard:
                 return False
             case Overrun():
                 self._catch_up(now)
-                return self.vips.has_routes
+                return False
             case _:
                 assert_never(item)
 
@@ -202,11 +202,11 @@ class Guard:
         self._behind = True
         try:
             self._fill()
+            self.vips.recover(now, self._spec)
         except OperatorError as error:
             self._shell.tell(UpkeepFailed(error.message, error.hint))
             return
         self._behind = False
-        self.vips.recover(now, self._spec)
 
     # -- faults and sources
 

@@ -79,8 +79,8 @@ class Holder:
         self._held: dict[str, Holdings] = {}
         self._foreign: set[AddressName] = set()
         """The machine's own addresses among those that are held: neither changed nor removed."""
-        self._absent: set[AddressName | Route] = set()
-        """Addresses and routes that the kernel refused."""
+        self._absent: set[AddressName | Route | Rule] = set()
+        """Addresses, routes and rules that the kernel refused."""
         self.fence = 0.0
 
     @property
@@ -217,6 +217,7 @@ class Holder:
         kept, self._foreign = self._foreign, self._foreign - names
         self._absent -= names
         self._absent -= {route for route in before.routes if route not in routes}
+        self._absent -= {rule for rule in before.rules if rule not in rules}
         return [
             *(DeleteRule(rule) for rule in reversed(before.rules) if rule not in rules),
             *(DeleteRoute(route) for route in reversed(before.routes) if route not in routes),
@@ -232,8 +233,7 @@ class Holder:
             # The kernel's news of it are still to come.
             if isinstance(change, DeleteAddress) and change not in refused:
                 self._links.forget(*change.held.name)
-            elif isinstance(change, AddAddress | AddRoute):
-                what = change.held.name if isinstance(change, AddAddress) else change.route
+            elif (what := _added(change)) is not None:
                 (self._absent.add if change in refused else self._absent.discard)(what)
         return Result(time.monotonic() - started, refusals)
 
@@ -259,6 +259,19 @@ class Holder:
             if each.watched and comparable(each) == rule
         ]
 
+    def missing_rules(self) -> dict[str, list[Rule]]:
+        """Return the watched rules that the kernel does not have and did not refuse, by owner."""
+        watched = {
+            owner: [rule for rule in held.rules if rule.watched and rule not in self._absent]
+            for owner, held in self._held.items()
+        }
+        present = set(self._client.rules()) if any(watched.values()) else set()
+        missing = {
+            owner: [rule for rule in rules if comparable(rule) not in present]
+            for owner, rules in watched.items()
+        }
+        return {owner: rules for owner, rules in missing.items() if rules}
+
     def missing_routes(self) -> dict[str, list[Route]]:
         """Return the watched routes that the kernel does not have, by owner."""
         watched = {
@@ -275,6 +288,19 @@ class Holder:
                 if not any(found.is_like(route, index) for found in present):
                     missing.setdefault(owner, []).append(route)
         return missing
+
+
+def _added(change: Change) -> AddressName | Route | Rule | None:
+    """Return what *change* puts in place, or nothing."""
+    match change:
+        case AddAddress(held):
+            return held.name
+        case AddRoute(route):
+            return route
+        case AddRule(rule):
+            return rule
+        case _:
+            return None
 
 
 def noted_holdings(run_dir: Path) -> Holdings | None:

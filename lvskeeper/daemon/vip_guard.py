@@ -228,16 +228,24 @@ class VipGuard:
             self._lost(owner, f"rule {rule}", "", now)
 
     def recover(self, now: float, wanted: RouterSpec) -> None:
-        """Compare with what is there: news were lost. What is not *wanted* any more may be gone."""
-        possible = {each.name for each in _possible(wanted).addresses}
+        """Compare with what is there: news were lost. What is not *wanted* any more may be gone.
+
+        Raises :class:`OperatorError` where the kernel does not answer.
+        """
+        possible = _possible(wanted)
+        names, rules = {each.name for each in possible.addresses}, set(possible.rules)
+        missing = self._holder.missing_rules()
         for owner, held in [*self._holder.held.items()]:
-            gone = [
-                each
+            addresses = [
+                str(each)
                 for each in held.addresses
-                if each.name in possible and not self._links.stands(*each.name)
+                if each.name in names and not self._links.stands(*each.name)
             ]
-            if gone:
-                self._lost(owner, ", ".join(map(str, gone)), "", now)
+            gone = [f"rule {rule}" for rule in missing.get(owner, ()) if rule in rules]
+            if addresses or gone:
+                self._lost(owner, ", ".join((*addresses, *gone)), "", now)
+        if self.has_routes:
+            self.look_for_routes()
 
     def _lost(self, owner: str, what: str, by: str, now: float) -> None:
         """Put back what *owner* lost, at once or after a pause."""

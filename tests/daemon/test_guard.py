@@ -35,6 +35,8 @@ VIP: Final = "192.0.2.100"
 SECOND: Final = "192.0.2.101"
 MOVING: Final = "192.0.2.102"
 
+NEWS: Final = 8_000
+"""Twice as many changes are more than a router that stands still can be told of."""
 _ETH_P_ARP: Final = 0x0806
 
 
@@ -373,12 +375,39 @@ def route_refused(folder: Path) -> None:
         assert it.daemon.stop() == 0
 
 
+def removed_unheard(folder: Path) -> None:
+    """A rule that goes while more happens than the kernel can tell of is put back."""
+    rule = "virtual_rules {\n from 203.0.113.0/24 lookup 7 priority 77\n}"
+    text = instance("one", 1, (VIP,), rule)
+    with machine(folder, text) as it:
+
+        def stands() -> bool:
+            return "77:" in it.host.run(["ip", "rule", "show"]).stdout
+
+        it.daemon.wait_for("vips_held")
+        assert stands()
+        router = it.daemon.role("router")
+        os.kill(router, signal.SIGSTOP)
+        try:
+            there_and_back = ("addr add 198.51.100.1/32 dev lo", "addr del 198.51.100.1/32 dev lo")
+            it.host.ip(*there_and_back * NEWS, "rule del priority 77")
+            assert not stands()
+        finally:
+            os.kill(router, signal.SIGCONT)
+        wait_until(stands, "it stays away")
+        told = it.daemon.wait_for("vip_lost")
+        assert "rule 77:" in told.fields["lost"]
+        assert it.daemon.events("vip_lost", since=it.go_on(text)) == []
+        assert it.daemon.events("role_died") == []
+        assert it.daemon.stop() == 0
+
+
 STORIES: Final[tuple[Story, ...]] = (
     address_moved, found_there, owner, renamed, vmac_switched_off, vmac_follows_its_base,
     left_by_the_killed,
     vmac_given_up, no_room, untracked, stopped_while_dead,
     refused_for_good, too_small_for_ipv6, side_link_back,
-    route_refused,
+    route_refused, removed_unheard,
 )  # fmt: skip
 
 
