@@ -5,7 +5,7 @@ their addresses, routes and rules it hands on.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from math import inf
@@ -29,7 +29,6 @@ from lvskeeper.kernel.rtnetlink_monitor import (
     RouteNews,
     RuleNews,
 )
-from lvskeeper.observe import events
 from lvskeeper.observe import vrrp_events as told
 from lvskeeper.observe.events import UpkeepFailed
 from lvskeeper.units import NO_ADDRESS, Address
@@ -63,7 +62,7 @@ class Guard:
         """Last word told of each interface."""
         self._hold_timer: asyncio.TimerHandle | None = None
         self._behind = False
-        """News were lost, and what the kernel has could not be read instead."""
+        """News were lost, or could not be acted on: the next upkeep reads all anew."""
 
     def prepare(self, spec: RouterSpec) -> None:
         """Look at the kernel for *spec*; the first time, remove what an earlier router left.
@@ -100,13 +99,16 @@ class Guard:
             self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
             self.vips.sweep()
         except OperatorError as error:
-            self._shell.tell(events.UpkeepFailed(error.message, error.hint))
+            self._shell.tell(UpkeepFailed(error.message, error.hint))
 
     def sweep(self) -> None:
         """Remove what an earlier router has left, where there is no configuration to go by."""
-        self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
-        self._vmacs.sweep(self.vips.left_devices)
-        self.vips.sweep()
+        try:
+            self._links.fill(self._client.links(), self._client.addresses(), self._loop.time())
+            self._vmacs.sweep(self.vips.left_devices)
+            self.vips.sweep()
+        except OperatorError as error:
+            self._shell.tell(UpkeepFailed(error.message, error.hint))
 
     def _listen(self, protocols: frozenset[int]) -> None:
         if self._monitor is not None:
@@ -150,7 +152,9 @@ class Guard:
     # -- news of the kernel
 
     def _on_news(self) -> None:
-        news = self._monitor.drain() if self._monitor is not None else []
+        self._go_by(self._monitor.drain() if self._monitor is not None else [])
+
+    def _go_by(self, news: Sequence[News]) -> None:
         if not news:
             return
         now = self._shell.turn()
@@ -160,7 +164,7 @@ class Guard:
             touched = self._take(item, lost, now) or touched
         # First the faults: who lost its interface has nothing to restore.
         self.survey(now)
-        self._vmacs.repair()
+        self._repair()
         self.vips.on_gone(lost, now)
         if touched:
             self.vips.look_for_routes()
@@ -196,6 +200,14 @@ class Guard:
                 return False
             case _:
                 assert_never(item)
+
+    def _repair(self) -> None:
+        """Put right what others did to devices; if that cannot be, at the next upkeep."""
+        try:
+            self._vmacs.repair()
+        except OperatorError as error:
+            self._behind = True
+            self._shell.tell(UpkeepFailed(error.message, error.hint))
 
     def _catch_up(self, now: float) -> None:
         """Read anew what was told while nobody could listen; if it fails, at the next upkeep."""
@@ -322,8 +334,9 @@ class Guard:
     def upkeep(self) -> None:
         """Try again what did not work: devices, sockets, addresses whose device is back."""
         if self._behind:
-            self._catch_up(self._shell.turn())
-        self._on_news()
+            self._go_by([Overrun()])
+        else:
+            self._on_news()
         self._shell.wires.repair()
         if self._shell.wires.failures:
             now = self._shell.turn()

@@ -16,6 +16,7 @@ import msgspec
 
 from lvskeeper.daemon.links import Links
 from lvskeeper.daemon.state import this_kernel
+from lvskeeper.errors import OperatorError
 from lvskeeper.kernel.rtnetlink import Refusal, RouteClient
 from lvskeeper.kernel.rtnetlink_changes import (
     AddAddress,
@@ -82,6 +83,8 @@ class Holder:
         self._absent: set[AddressName | Route | Rule] = set()
         """Addresses, routes and rules that the kernel refused."""
         self.fence = 0.0
+        self.unsure = False
+        """The kernel did not answer to additions: who finds this has them made again."""
 
     @property
     def held(self) -> Mapping[str, Holdings]:
@@ -227,7 +230,7 @@ class Holder:
     def _apply(self, changes: Iterable[Change]) -> Result:
         changes = [*changes]
         started = time.monotonic()
-        refusals = self._client.apply(changes)
+        refusals = self._made(changes)
         refused = {refusal.change for refusal in refusals}
         for change in changes:
             # The kernel's news of it are still to come.
@@ -236,6 +239,17 @@ class Holder:
             elif (what := _added(change)) is not None:
                 (self._absent.add if change in refused else self._absent.discard)(what)
         return Result(time.monotonic() - started, refusals)
+
+    def _made(self, changes: list[Change]) -> tuple[Refusal, ...]:
+        """Make *changes*; without an answer of the kernel additions are as good as refused."""
+        try:
+            return self._client.apply(changes)
+        except OperatorError as error:
+            if any(isinstance(each, DeleteAddress | DeleteRoute | DeleteRule) for each in changes):
+                # Another router may have them by now: the next one here begins by taking them away.
+                raise
+            self.unsure = True
+            return tuple(Refusal(change, error.message, error.hint) for change in changes)
 
     def was_refused(self, held: HeldAddress | Route) -> bool:
         """Tell whether the kernel did not take it when it was last put there."""

@@ -281,12 +281,13 @@ class VipGuard:
         return next((seat for seat in self._shell.seats.values() if str(seat.key) == owner), None)
 
     def retry(self) -> None:
-        """Put in place what could not be, because its device was not there.
+        """Put in place what could not be: its device was not there, or the kernel not to be asked.
 
         The neighbours hear of it when it is: some addresses are refused for good, and of IPv6 one
         that is there with another prefix length is taken each time, and stays as it is.
         """
         before, self._tried = self._tried, {}
+        unsure, self._holder.unsure = self._holder.unsure, False
         for owner, held in [*self._holder.held.items()]:
             missing = [
                 each
@@ -295,7 +296,7 @@ class VipGuard:
                 and not self._links.stands(*each.name)
                 and (each.watched or self._holder.was_refused(each))
             ]
-            if not missing:
+            if not missing and not unsure:
                 continue
             self._tell_refused(owner, self._holder.restore(owner))
             taken = {each.name for each in missing if not self._holder.was_refused(each)}
