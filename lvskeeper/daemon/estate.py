@@ -147,9 +147,10 @@ class Estate:
         self._spec = spec
         self.overrides.follow(spec, asyncio.get_running_loop().time())
         await self.upkeep.guarded("overrides", self.overrides.save)  # it does not wait
-        self._vips.follow(spec, self.virtuals)
         self._offers.follow(spec)
-        await self.health.replace(self.virtuals.pools)
+        # A rest that the reload ends is over for the new pools, not for those that go.
+        follow = partial(self._vips.follow, spec, self.virtuals)
+        await self.health.replace(self.virtuals.pools, follow)
         breath = Breath()
         keys = {key for item in spec.virtual_servers for key in item.keys}
         await self.virtuals.want_all(table)

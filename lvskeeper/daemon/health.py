@@ -126,14 +126,18 @@ class HealthLoop:
         self._unlooked: Iterator[Member] = iter(())
         self._looking = self._loop.call_later(LOOK_INTERVAL, self._look)
 
-    async def replace(self, pools: Mapping[str, Pool[DestKey]]) -> None:
+    async def replace(
+        self, pools: Mapping[str, Pool[DestKey]], at_once: Callable[[], None] = lambda: None
+    ) -> None:
         """Go on with *pools*; probes of checks that are no longer there are abandoned.
 
-        Results reach *pools* from the beginning; the rest is done in slices.
+        Results reach *pools* from the beginning, and then *at_once* is called, which may let checks
+        :meth:`rest`; what is left to do is done in slices.
         """
         before, self._pools = self._pools, pools
         self._runner.forget_files()
         self._age += 1
+        at_once()
         breath = Breath()
         fresh: list[tuple[CheckId[DestKey], Checker]] = []
         files: list[CheckSpec] = []

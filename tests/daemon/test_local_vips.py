@@ -14,6 +14,7 @@ from support.fullnat_net import empty_namespace, run
 from lvskeeper.daemon import address_watch, vip_binder
 from lvskeeper.daemon.address_watch import AddressWatch
 from lvskeeper.daemon.channel import Stop
+from lvskeeper.daemon.director import Director
 from lvskeeper.daemon.state import StateFile
 from lvskeeper.ipvs.dialect import MAINLINE
 from lvskeeper.kernel.rtnetlink import Refusal
@@ -260,3 +261,21 @@ async def test_a_reload_that_no_longer_suspends_lets_checks_go_on(
         assert not here.named("real_server_down")
         await here.applied(configuration(PORTS[0]))
         await here.until(lambda: here.named("real_server_down"))
+
+
+async def test_a_reload_that_ends_a_long_rest_tells_of_no_check_as_silent(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    drop = "tcp dport 8091 drop"  # so that the first probe takes longer than a look at all checks
+    run(f"nft 'table inet t {{ chain c {{ type filter hook input priority 0; {drop}; }}; }}'")
+    text = configuration(PORTS[0]).replace("connect_timeout 0.2", "connect_timeout 0.3")
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text.replace("lb_kind", f"{RESTING}\nlb_kind"))
+        await rested(here)
+        assert isinstance(here.director, Director)
+        (virtual,) = here.director._estate.virtuals
+        (checker,) = virtual.pool.checkers.values()
+        checker._found -= 60.0
+        await here.applied(text)
+        await here.until(lambda: here.named("real_server_down"))
+        assert not here.named("check_unknown")
