@@ -31,7 +31,8 @@ _TIMES: Final = (
         default="1; HTTP_GET, SSL_GET 3, DNS_CHECK delay_loop",
     ),
     k.value(
-        "warmup", "SECONDS", "The first probe is delayed by a random time up to this.",
+        "warmup", "SECONDS",
+        "The first probe is delayed by a random time up to this; by delay_loop at most.",
         _SECONDS_OR_ZERO, default="0; in keepalived delay_loop",
     ),
     k.value(
