@@ -40,6 +40,7 @@ from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.nft_hush import Hush
 from lvskeeper.observe import events
 from lvskeeper.observe.log import Emit
+from lvskeeper.probes.dns import load_reader
 from lvskeeper.units import format_duration
 
 LOOK_PAUSE: Final = 0.01
@@ -55,7 +56,7 @@ DRIFT_MOST: Final = 10.0
 for a reload; and a long rest looks to the watchdog as if nothing were done any more."""
 
 SLOW_TURN: Final = 2.0
-"""Seconds between two looks at LIPs on devices and at sysctls."""
+"""Seconds between two looks at LIPs on devices, at sysctls, and for a guard that was refused."""
 
 SCRIPT_PATIENCE: Final = 5.0
 """Seconds that scripts get to end at a stop."""
@@ -135,6 +136,7 @@ class Estate:
 
     async def _apply(self, spec: DirectorSpec, table: TableKeeper) -> Outcome:
         self._wanted_entries = await asyncio.to_thread(wanted_entries, spec)
+        await asyncio.to_thread(_get_ready, spec)
         changed = self._sysctls.apply(spec, table.traits, self._wanted_entries)
         if changed and table.traits.established_timeout:
             # The timeout of services that ask for none is one of them, and known since the opening.
@@ -367,6 +369,7 @@ class Estate:
             # Without virtual servers nothing was taken over yet: a save would forget, after a first
             # configuration that was refused, what an earlier director left.
             return
+        await self.fullnat.guard()
         self._sysctls.check(self._spec, self.table.traits, self._wanted_entries)
         await self._addresses.add(self._spec.pools)
         await self._vips.look()
@@ -399,3 +402,15 @@ class Estate:
             await self.upkeep.guarded("overrides", self.overrides.save)
         await self.flush()
         await self.overrides.see_off()
+
+
+def _get_ready(spec: DirectorSpec) -> None:
+    """Import what only some checks need: amid the first answer it would hold up the loop."""
+    checks = (
+        check
+        for virtual in spec.virtual_servers
+        for server in virtual.real_servers
+        for check in server.checks
+    )
+    if any(check.dns and check.dns.wanted is not None for check in checks):
+        load_reader()

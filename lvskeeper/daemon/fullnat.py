@@ -193,6 +193,12 @@ class FullnatKeeper:
         took = format_duration(time.monotonic() - started)
         self._emit(events.RulesetRepaired("; ".join(found[:SHOWN]), makers, took))
 
+    async def guard(self) -> None:
+        """Try again to put a guard in place that was refused, which a predecessor may have held."""
+        async with self._lock:
+            if self._unguarded and self._nft is not None:
+                self._hold_guard()
+
     async def remove(self) -> None:
         """Take our tables away, those of an earlier director too."""
         async with self._lock:

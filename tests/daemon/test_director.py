@@ -8,11 +8,13 @@ import asyncio
 import errno
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,6 +42,7 @@ from lvskeeper.ipvs.placement import uncovered
 from lvskeeper.ipvs.types import DestKey, ServiceKey
 from lvskeeper.kernel.links import Placement, ensure_addresses
 from lvskeeper.kernel.netlink import NetlinkSocket
+from lvskeeper.kernel.nft_guard import Guard
 from lvskeeper.observe.fullnat_events import OptionsPassedOver, SynCounters
 
 pytestmark = pytest.mark.root
@@ -289,6 +292,28 @@ async def test_a_foreign_flush_of_the_ruleset_is_repaired_at_the_news_of_it(
         await here.until(lambda: here.named("ruleset_repaired"))
         assert run("nft -s list table inet lvskeeper") == before
     assert f"by='nft[{process}]'" in str(here.named("ruleset_repaired")[0])
+
+
+@pytest.mark.asyncio
+async def test_a_guard_that_was_refused_is_tried_again_and_told_once(
+    kernel: FakeIpvs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvskeeper.daemon.estate.SLOW_TURN", 0.05)
+    tries: list[Guard] = []
+    hold = Guard.hold
+
+    def counted(self: Guard, *, cookies: bool = False) -> None:
+        tries.append(self)
+        hold(self, cookies=cookies)
+
+    monkeypatch.setattr(Guard, "hold", counted)
+    async with listening(*PORTS), site(kernel, tmp_path) as here:
+        with Guard() as other:
+            await here.applied(FULLNAT)
+            await here.until(lambda: len([one for one in tries if one is not other]) > 3)
+            assert len(here.named("guard_missing")) == 1
+        await here.until(lambda: "lvskeeper_guard" in run("nft list tables"))
+        assert len(here.named("guard_missing")) == 1
 
 
 @pytest.mark.asyncio
@@ -596,6 +621,39 @@ async def test_a_script_weighs_its_server_and_a_successor_adopts_the_weight(
     async with site(kernel, tmp_path) as here:
         await here.applied(text)
         assert weights() == [2]
+
+
+@pytest.fixture
+def without_dnspython() -> Iterator[None]:
+    """Nobody has imported it, and whoever did before has the same again."""
+
+    def taken() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "dns"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken()
+    yield
+    taken()
+    sys.modules.update(before)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("without_dnspython")
+async def test_what_reads_answers_of_dns_is_imported_before_the_first_and_only_where_one_is_read(
+    kernel: FakeIpvs, tmp_path: Path
+) -> None:
+    def text(more: str) -> str:
+        check = f"DNS_CHECK {{\nname www.example.com\n{more}\n}}"
+        return (
+            "virtual_server 198.51.100.1 80 {\nprotocol TCP\nlb_algo rr\nlb_kind NAT\n"
+            f"real_server 127.0.0.1 8091 {{\n{check}\n}}\n}}\n"
+        )
+
+    async with site(kernel, tmp_path) as here:
+        await here.applied(text(""))
+        assert "dns.message" not in sys.modules
+        await here.applied(text("require_answer"))
+        assert "dns.message" in sys.modules
 
 
 @pytest.mark.asyncio
