@@ -49,6 +49,12 @@ class DnsQuestion:
                 raise ProbeError(Phase.BODY, f"no record is '{value}', there is {found}")
 
 
+def load_reader() -> None:
+    """Import what :func:`read_values` needs, which takes long: a quarter of a second."""
+    import dns.exception  # noqa: PLC0415 - as below
+    import dns.message  # noqa: PLC0415, F401 - as below
+
+
 def read_values(data: bytes, kind: int) -> set[str]:
     """Return the values of the records of a *kind* in an answer; raise :class:`ProbeError`."""
     from dns.exception import DNSException  # noqa: PLC0415 - few checks need it; it takes a while
