@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -140,8 +140,10 @@ async def test_a_result_amid_the_first_configuration_forgets_nothing_that_is_our
     assert len(kernel.table) == 2
     replaced = HealthLoop.replace
 
-    async def slowly(health: HealthLoop, pools: Mapping[str, Pool[DestKey]]) -> None:
-        await replaced(health, pools)
+    async def slowly(
+        health: HealthLoop, pools: Mapping[str, Pool[DestKey]], *at_once: Callable[[], None]
+    ) -> None:
+        await replaced(health, pools, *at_once)
         await here.until(lambda: here.named("health_applied"))
 
     monkeypatch.setattr(HealthLoop, "replace", slowly)
