@@ -12,6 +12,7 @@ from lvskeeper.kernel.vip_firewall import VipFirewall
 from lvskeeper.observe import events
 from lvskeeper.observe.events import Event
 from lvskeeper.units import format_duration
+from lvskeeper.vrrp.holdings import HeldAddress
 
 LOOK_INTERVAL: Final = 1.0
 """Seconds between two looks at the ruleset without news of it, and between two repairs."""
@@ -32,17 +33,7 @@ class AcceptGuard:
 
         *sweep* away what an earlier router has left.
         """
-        blocked = [
-            held
-            for config in spec.instances
-            if not config.accept and not config.spec.owner
-            for held in config.addresses
-        ]
-        vmacs = [
-            config.vmac.name
-            for config in spec.instances
-            if config.vmac is not None and config.vmac.kind is VmacKind.MACVLAN
-        ]
+        blocked, vmacs = blocked_by(spec)
         try:
             if sweep and not blocked and not vmacs:
                 await self._sweep()
@@ -85,3 +76,19 @@ class AcceptGuard:
             told = f"nft did not remove our table within {format_duration(patience)}"
             self._tell(events.UpkeepFailed(told, "nft delete table inet lvskeeper_vrrp"))
         self._watch.stop()
+
+
+def blocked_by(spec: RouterSpec) -> tuple[list[HeldAddress], list[str]]:
+    """Return the addresses that are to answer nothing, and the devices that report no groups."""
+    blocked = [
+        held
+        for config in spec.instances
+        if not config.accept and not config.spec.owner
+        for held in config.addresses
+    ]
+    vmacs = [
+        config.vmac.name
+        for config in spec.instances
+        if config.vmac is not None and config.vmac.kind is VmacKind.MACVLAN
+    ]
+    return blocked, vmacs

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from lvskeeper.daemon.accept_guard import blocked_by
 from lvskeeper.daemon.capacity import wanted_entries
 from lvskeeper.daemon.cleanup import left_behind
 from lvskeeper.daemon.desired import uses_fullnat
@@ -36,6 +37,7 @@ def needs_of(director: DirectorSpec, router: RouterSpec | None) -> Needs:
         forwards=frozenset(_families(one for one in virtuals if _forwards(one))),
         fullnat=frozenset(_families(translated)),
         cookies=any(one.syn_proxy for one in virtuals),
+        firewall=router is not None and any(blocked_by(router)),
         connections=wanted_entries(director) if translated else 0,
         manages_sysctls=director.manage_sysctls,
         conntrackd=director.state_sync is not None and not director.state_sync.external,
@@ -67,7 +69,7 @@ def _translated(virtual: VirtualServerSpec) -> bool:
 
 
 def _forwards(virtual: VirtualServerSpec) -> bool:
-    return any(one.forward in {Forward.NAT, Forward.FULLNAT} for one in virtual.servers)
+    return any(one.forward is Forward.NAT for one in virtual.servers)
 
 
 def _families(virtuals: Iterable[VirtualServerSpec]) -> set[Family]:
@@ -77,6 +79,7 @@ def _families(virtuals: Iterable[VirtualServerSpec]) -> set[Family]:
 def examine(needs: Needs, run_dir: Path, *, listen: float) -> list[Finding]:
     """Look at everything; *listen* is how many seconds adverts are waited for."""
     found: list[Finding] = []
+    needs = doctor_kernel.of_dialect(needs)
     for kernel in (
         doctor_kernel.modules, doctor_kernel.dialect, doctor_kernel.nft_features,
         doctor_kernel.sysctls, doctor_kernel.capabilities, doctor_kernel.conntrack,

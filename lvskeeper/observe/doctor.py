@@ -68,10 +68,14 @@ class Needs:
     ipvs: bool = True
     schedulers: tuple[str, ...] = ()
     forwards: frozenset[Family] = frozenset()
-    """Families whose packets go from clients to servers, and back by us."""
+    """Families whose packets go from clients to servers, and back by us, by plain NAT."""
     fullnat: frozenset[Family] = frozenset()
     """Families of services that nftables translates."""
     cookies: bool = False
+    native: bool = False
+    """The kernel does FULLNAT and SYN cookies itself: nothing else is needed for them."""
+    firewall: bool = False
+    """The router keeps a table of nftables: for ``no_accept``, or for VMACs."""
     connections: int = 0
     """How many of them connection tracking has to hold."""
     manages_sysctls: bool = True

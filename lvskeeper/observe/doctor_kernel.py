@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -96,17 +97,40 @@ def dialect(needs: Needs) -> Iterator[Finding]:
     yield ok("dialect", f"{client.dialect.value}, FULLNAT {way}")
 
 
+def of_dialect(needs: Needs) -> Needs:
+    """Return what is left of *needs* where the kernel has a FULLNAT of its own, as far as is known.
+
+    It takes its packets before netfilter, routing and connection tracking see them.
+    """
+    if not needs.ipvs or not _loaded("ip_vs") or "NET_ADMIN" not in effective():
+        return needs
+    client = IpvsClient()
+    try:
+        client.open()
+    except OperatorError:
+        return needs  # which :func:`dialect` tells
+    native = client.traits.native_fullnat
+    client.close()
+    if not native:
+        return needs
+    return replace(needs, native=True, fullnat=frozenset(), cookies=False, connections=0, behind={})
+
+
 def nft_features(needs: Needs) -> Iterator[Finding]:
     """Yield whether nft is there, and whether it and the kernel know what the rulesets need."""
-    asked = bool(needs.fullnat) or not needs.given
-    if not asked:
+    for_fullnat = bool(needs.fullnat) or not (needs.given or needs.native)
+    if not (for_fullnat or needs.firewall):
         return
     program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{SEARCH_PATH}")
     if program is None:
-        tell = problem if needs.fullnat else warning
-        yield tell("nft", "the nft program is not here: no FULLNAT", "apt-get install nftables")
+        tell = problem if needs.fullnat or needs.firewall else warning
+        what = "no FULLNAT" if for_fullnat else "no_accept and use_vmac do not block packets"
+        yield tell("nft", f"the nft program is not here: {what}", "apt-get install nftables")
         return
     version = _output(program, "--version").partition(" (")[0]
+    if not for_fullnat:
+        yield ok("nft", version)
+        return
     if "NET_ADMIN" not in effective():
         yield warning("nft", f"{version}; what the kernel knows of it takes CAP_NET_ADMIN to see")
         return
@@ -174,7 +198,7 @@ def capabilities(needs: Needs) -> Iterator[Finding]:
 
 def conntrack(needs: Needs, root: Path = ROOT) -> Iterator[Finding]:
     """Yield whether connection tracking has room."""
-    if needs.given and not needs.fullnat:
+    if (needs.given or needs.native) and not needs.fullnat:
         return
     limit = read_number("net/netfilter/nf_conntrack_max", root)
     count = read_number("net/netfilter/nf_conntrack_count", root)

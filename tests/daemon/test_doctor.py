@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import pytest
+from support.fake_ipvs import FakeIpvs
 from support.vrrp_net import DEVICE, THERE4, inside, two_hosts
 
 from lvskeeper.daemon.doctor import examine, leftovers, needs_of
+from lvskeeper.daemon.loader import load_file
 from lvskeeper.daemon.roles import (
     DirectorSpec,
     LocalAddressSpec,
@@ -19,7 +22,10 @@ from lvskeeper.daemon.roles import (
     RealServerSpec,
     VirtualServerSpec,
 )
+from lvskeeper.daemon.router_spec import RouterSpec
+from lvskeeper.ipvs.dialect import FORK_V3, MAINLINE, Traits
 from lvskeeper.ipvs.types import Family, Forward, Protocol, ServiceKey
+from lvskeeper.kernel.ipvs import IpvsClient
 from lvskeeper.kernel.vrrp_socket import Sender
 from lvskeeper.lab import netns
 from lvskeeper.lab.daemon import Daemon
@@ -288,6 +294,73 @@ def test_a_statement_that_nft_does_not_know_is_named(
     found = only(ask(here, lambda: doctor_kernel.nft_features(needs)))
     assert found.verdict is Verdict.PROBLEM
     assert found.text.startswith("no SYN cookies (none): ")
+
+
+@pytest.fixture
+def without_nft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(doctor_kernel, "SEARCH_PATH", "/nowhere")
+
+
+def on(traits: Traits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let IPVS be one in memory that speaks like *traits*."""
+    kernel = FakeIpvs(traits)
+    monkeypatch.setattr(doctor_kernel, "_loaded", lambda _: True)
+    monkeypatch.setattr(
+        doctor_kernel, "IpvsClient",
+        lambda: IpvsClient(kernel.socket, load=lambda: None, sysctls=kernel.sysctls),
+    )  # fmt: skip
+
+
+def of_kernel(host: Namespace, needs: Needs) -> dict[str, Finding]:
+    """Return what is found of the kernel's nft, sysctls and connection tracking."""
+    found = netns.inside(host.name, lambda: examine(needs, Path("/nowhere"), listen=0.0))
+    topics = ("dialect", "nft", "sysctls", "conntrack")
+    return {one.topic: one for one in found if one.topic in topics}
+
+
+@pytest.mark.usefixtures("without_nft")
+def test_a_kernel_with_fullnat_of_its_own_needs_no_nft(
+    here: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netns.set_sysctls(here.name, {"ipv4/ip_forward": "0"})
+    inet = frozenset({Family.INET})
+    needs = Needs(given=True, fullnat=inet, cookies=True, connections=10**9)
+    on(MAINLINE, monkeypatch)
+    found = of_kernel(here, needs)
+    assert (found["nft"].verdict, found["nft"].command) == (
+        Verdict.PROBLEM, "apt-get install nftables",
+    )  # fmt: skip
+    assert found["sysctls"].verdict is not Verdict.OK
+    on(FORK_V3, monkeypatch)
+    assert list(of_kernel(here, needs)) == ["dialect"]
+    assert list(of_kernel(here, Needs())) == ["dialect"], "nor does one without a configuration"
+
+
+@pytest.mark.usefixtures("without_nft")
+def test_nft_is_missed_where_the_router_needs_it(
+    here: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(FORK_V3, monkeypatch)
+    found = of_kernel(here, Needs(given=True, firewall=True))
+    assert (found["nft"].verdict, found["nft"].command) == (
+        Verdict.PROBLEM, "apt-get install nftables",
+    )  # fmt: skip
+    assert "no_accept" in found["nft"].text
+
+
+@pytest.mark.parametrize(
+    ("more", "firewall"), [("", False), ("no_accept", True), ("use_vmac", True)]
+)
+def test_a_router_needs_nft_where_it_blocks_packets(
+    tmp_path: Path, more: str, firewall: bool
+) -> None:
+    file = tmp_path / "conf"
+    file.write_text(CONFIG.replace("version 3", f"version 3\n{more}"))
+    loaded = load_file(str(file))
+    assert not loaded.errors
+    router = msgspec.json.decode(loaded.router, type=RouterSpec)
+    assert needs_of(DirectorSpec(), router).firewall is firewall
 
 
 def test_conntrack_has_room_or_not(tmp_path: Path) -> None:
