@@ -8,8 +8,10 @@ import pwd
 import select
 import stat
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final, final
 
+from lvskeeper.daemon.lookup import SILENCE, look_up
 from lvskeeper.daemon.roles import Fifo
 
 MAX_LATE: Final = 65_536
@@ -34,6 +36,7 @@ class FifoWriter:
         self._dropped = 0
         self._full = False
         self._loop = asyncio.get_running_loop()
+        self._owning: asyncio.Task[None] | None = None
         self._made = _make(spec.path)
         try:
             self._fd = _open(spec.path)
@@ -44,15 +47,29 @@ class FifoWriter:
         self.own(spec)
 
     def own(self, spec: Fifo) -> None:
-        """Give the pipe the owner that *spec* names, if it is one that we made."""
-        if not self._made:
-            return
+        """Give the pipe the owner that *spec* names, if it is one that we made: in a moment."""
+        if self._owning is not None:
+            self._owning.cancel()
+        if self._made:
+            self._owning = self._loop.create_task(self._own(spec))
+
+    async def _own(self, spec: Fifo) -> None:
+        """As :meth:`own`; as long as nobody knows who that is, the pipe is ours alone."""
+        answer = look_up(partial(_owner, spec))
+        await asyncio.wait({answer}, timeout=SILENCE)
+        if not answer.done():
+            self._on_problem(f"FIFO {self.path}: its owner is not known yet: no answer who that is")
         try:
-            user, group = _owner(spec)
+            user, group = await answer
             os.fchown(self._fd, user, group)
         except (OSError, LookupError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.args[0]
             self._on_problem(f"FIFO {self.path}: its owner cannot be set: {reason}")
+
+    async def owned(self) -> None:
+        """Wait until the pipe has its owner, or that takes long: others cannot open it before."""
+        if self._owning is not None:
+            await asyncio.wait({self._owning}, timeout=SILENCE)
 
     def write(self, subject: Hashable, line: bytes, *, passing: bool) -> None:
         """Write *line*, or drop it where the pipe is full.
@@ -81,6 +98,8 @@ class FifoWriter:
 
     def close(self) -> None:
         """Write no more, so that a reader comes to the end; remove the pipe, if we made it."""
+        if self._owning is not None:
+            self._owning.cancel()
         if self._full:
             self._loop.remove_writer(self._fd)
         if self._made and self.there():

@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, final
 
 from lvskeeper.daemon.children import KILL_DELAY, environment, explain, identity, signal_group
@@ -42,16 +42,20 @@ class FifoReader:
         *,
         secure: bool,
         pause: float = PAUSE_FIRST,
+        owned: Callable[[], Awaitable[None]],
         after: "FifoReader | None" = None,
     ) -> None:
-        """Start *script* with *path* as its last argument, once the reader *after* has ended."""
+        """Start *script* with *path* as its last argument, once the reader *after* has ended.
+
+        Nor does it start before the pipe is *owned* by who may read it.
+        """
         self.script: Final = script
         self._path = path
         self._on_problem = on_problem
         self.secure: Final = secure
         self._first_pause = pause
         self._ending = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run(after))
+        self._task = asyncio.get_running_loop().create_task(self._run(after, owned))
 
     @property
     def gone(self) -> bool:
@@ -69,9 +73,10 @@ class FifoReader:
     def _tell(self, text: str) -> None:
         self._on_problem(f"reader {self.script.argv[0]} of FIFO {self._path} {text}")
 
-    async def _run(self, after: "FifoReader | None") -> None:
+    async def _run(self, after: "FifoReader | None", owned: Callable[[], Awaitable[None]]) -> None:
         if after is not None:
             await after.ended()
+        await owned()
         pause = self._first_pause
         loop = asyncio.get_running_loop()
         while not self._ending.is_set():

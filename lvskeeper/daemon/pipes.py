@@ -105,6 +105,7 @@ class Pipes:
                 secure=self._secure,
                 pause=self._reader_pause,
                 after=old,
+                owned=pipe.writer.owned,
             )
 
     def _leave(self, pipe: _Pipe) -> None:

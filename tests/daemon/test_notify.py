@@ -374,11 +374,62 @@ async def test_lines_of_a_fifo_are_those_of_keepalived(bench: Bench, pipe: Path)
 async def test_a_fifo_gets_the_owner_that_is_configured(bench: Bench, pipe: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     bench.notifier.replace(fifos(Fifo(str(pipe), "nobody", "root")))
-    assert owner(pipe) == (nobody.pw_uid, 0)
+    await until(lambda: owner(pipe) == (nobody.pw_uid, 0))
     bench.notifier.replace(fifos(Fifo(str(pipe), "nobody")))
-    assert owner(pipe) == (nobody.pw_uid, nobody.pw_gid)
+    await until(lambda: owner(pipe) == (nobody.pw_uid, nobody.pw_gid))
     bench.notifier.replace(fifos(Fifo(str(pipe), "no-such-user")))
     assert "no-such-user" in await bench.told("owner cannot be set")
+
+
+HUNG = """
+import asyncio, sys
+from functools import partial
+from lvskeeper.daemon.notify import Notifier
+from lvskeeper.daemon.roles import Fifo
+from lvskeeper.daemon.router_spec import RouterSpec
+
+async def main():
+    notifier = Notifier(print, partial(print, flush=True))
+    notifier.replace(RouterSpec(fifos=(Fifo(sys.argv[1], "somebody"),)))
+    await asyncio.sleep(0.1)
+    print("it goes on", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    await notifier.close(0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("answered", [True, False])
+async def test_nothing_waits_for_a_directory_service_that_hangs(
+    pipe: Path, tmp_path: Path, *, answered: bool
+) -> None:
+    directory = tmp_path / "passwd"
+    os.mkfifo(directory)  # who reads it waits for who writes it
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--mount", "sh", "-c",
+        f'mount --bind {directory} /etc/passwd && exec "$@"', "sh",
+        sys.executable, "-c", HUNG, str(pipe),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    try:
+        assert await asyncio.wait_for(process.stdout.readline(), 5) == b"it goes on\n"
+        assert (mode(pipe), owner(pipe)) == ("prw-------", (0, 0))
+        if answered:
+            # The system library reads no users from a pipe: there is none of that name.
+            os.close(os.open(directory, os.O_WRONLY))
+            told = await asyncio.wait_for(process.stdout.readline(), 5)
+            assert b"owner cannot be set" in told
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert not there(pipe)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_fifo_that_is_there_is_used_and_left(bench: Bench, pipe: Path) -> None:
