@@ -12,12 +12,14 @@ import grp
 import os
 import resource
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Final, final
 
 import msgspec
 
 from lvskeeper.daemon.channel import Channel
+from lvskeeper.daemon.lookup import SILENCE, look_up
 from lvskeeper.daemon.questions import (
     Ask,
     AskError,
@@ -52,6 +54,9 @@ class Control:
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._asked = 0
         self._listener: socket.socket | None = None
+        self._admitting: asyncio.Task[None] | None = None
+        self._admitted: tuple[int, str] | None = None
+        """Mode and group of those who are let in."""
 
     async def run(self) -> None:
         """Serve until the supervisor is gone."""
@@ -65,7 +70,7 @@ class Control:
                     if self._listener is None:
                         self._listener = listen(self._path)
                         serving.append(asyncio.create_task(self._serve(self._listener)))
-                    await self._admit(mode, group)
+                    self._begin_to_admit(mode, group)
                 case Reply(number=number):
                     waiting = self._open.get(number)
                     if waiting is not None and not waiting.done():
@@ -73,18 +78,37 @@ class Control:
             for task in serving:
                 if task.done():
                     task.result()
-        for task in serving:
+        for task in (*serving, *filter(None, (self._admitting,))):
             task.cancel()
 
+    def _begin_to_admit(self, mode: int, group: str) -> None:
+        """Do so beside the answers: who the group is may take long to find out."""
+        if self._admitting is not None:
+            self._admitting.cancel()
+        self._admitting = asyncio.create_task(self._admit(mode, group))
+
     async def _admit(self, mode: int, group: str) -> None:
-        """Let in whom *mode* and *group* name; where that fails, ourselves alone."""
+        """Let in whom *mode* and *group* name; until that is known or where it fails, ourselves."""
+        wanted, before, self._admitted = (mode, group), self._admitted, None
         try:
-            admit(self._path, mode, group)
-        except (OSError, KeyError) as error:
-            reason = f"there is no group {group}" if isinstance(error, KeyError) else str(error)
-            hint = "`control_socket` in global_defs names mode and group."
-            with contextlib.suppress(ConnectionError):
-                await self._channel.send(Trouble(f"control socket {self._path}: {reason}", hint))
+            if before != wanted:
+                self._path.chmod(0o600)
+            answer = look_up(partial(_group_id, group))
+            await asyncio.wait({answer}, timeout=SILENCE)
+            if not answer.done():
+                await self._tell(f"no answer yet who the group {group} is")
+            admit(self._path, mode, await answer)
+            self._admitted = wanted
+        except (OSError, LookupError) as error:
+            with contextlib.suppress(OSError):
+                self._path.chmod(0o600)
+            unknown = isinstance(error, KeyError)
+            await self._tell(f"there is no group {group}" if unknown else str(error))
+
+    async def _tell(self, reason: str) -> None:
+        hint = "`control_socket` in global_defs names mode and group."
+        with contextlib.suppress(ConnectionError):
+            await self._channel.send(Trouble(f"control socket {self._path}: {reason}", hint))
 
     async def ask(self, question: Question, limit: float, by: str) -> Reply:
         """Ask the supervisor and return its answer, after *limit* seconds at most.
@@ -146,14 +170,15 @@ def listen(path: Path) -> socket.socket:
     return made
 
 
-def admit(path: Path, mode: int, group: str) -> None:
-    """Let those use the socket at *path* whom *mode* and *group* name.
-
-    Raises ``OSError``, and ``KeyError`` for a group that does not exist; then it is ours alone.
-    """
+def admit(path: Path, mode: int, group: int) -> None:
+    """Let those use the socket at *path* whom *mode* and *group* name; raise ``OSError``."""
     path.chmod(0o600)
-    os.chown(path, -1, grp.getgrnam(group).gr_gid if group else os.getgid())
+    os.chown(path, -1, group)
     path.chmod(mode)
+
+
+def _group_id(group: str) -> int:
+    return grp.getgrnam(group).gr_gid if group else os.getgid()
 
 
 async def _first_connection(listener: socket.socket) -> None:

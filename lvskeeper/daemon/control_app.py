@@ -1,16 +1,19 @@
 """The paths of the control socket, on aiohttp."""
 
+import asyncio
 import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias, final
 
 import msgspec
 from aiohttp import web
 
 from lvskeeper.daemon.crowd import Crowd
+from lvskeeper.daemon.lookup import look_up
 from lvskeeper.daemon.questions import (
     AskError,
     Confirm,
@@ -36,6 +39,8 @@ RELOAD_LIMIT: Final = 310.0
 """Seconds for a reload, which is in force when it is answered."""
 EVENTS_LIMIT: Final = 40.0
 """Seconds for events, which a reader may wait for."""
+NAME_LIMIT: Final = 1.0
+"""Seconds for the name of who asks: a directory service may hang."""
 MAX_CONNECTIONS: Final = 128
 """Connections at a time, with those on the way about half of what this process may open."""
 
@@ -84,7 +89,7 @@ def _handler(route: Route, ask: Asker) -> Callable[[web.Request], Awaitable[web.
         except msgspec.DecodeError as error:
             where = "body" if route.method == "POST" else "query"
             raise AskError("bad_request", f"the {where} of the request: {error}") from None
-        reply = await ask(question, route.limit, _who(request))
+        reply = await ask(question, route.limit, await _who(request))
         if reply.problem is None:
             return _answer(200, bytes(reply.body))
         status = CODES.get(reply.problem.code, 500)
@@ -122,14 +127,15 @@ def _answer(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
-def _who(request: web.Request) -> str:
-    """Return the user at the other end, as unix(7) tells."""
+async def _who(request: web.Request) -> str:
+    """Return the user at the other end, as unix(7) tells; his number if a name takes long."""
     sock = request.transport.get_extra_info("socket") if request.transport else None
     if sock is None:
         return ""
     form = struct.Struct("3i")
     _pid, uid, _gid = form.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
     try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
+        async with asyncio.timeout(NAME_LIMIT):
+            return (await look_up(partial(pwd.getpwuid, uid))).pw_name
+    except (LookupError, TimeoutError):
         return f"uid {uid}"

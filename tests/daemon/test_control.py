@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -172,6 +173,53 @@ async def test_mode_and_group_follow_the_configuration_and_its_reloads(tmp_path:
         failed = await daemon.until("upkeep_failed")
         assert "there is no group no-such-group" in str(failed)
         assert is_for(0o600, "root")()
+
+
+HUNG = """
+import asyncio, msgspec, socket, stat, sys
+from pathlib import Path
+from lvskeeper.daemon.channel import Channel
+from lvskeeper.daemon.control import Control
+from lvskeeper.daemon.questions import FromControl, Serve
+
+async def main():
+    ends = socket.socketpair()
+    ours, theirs = [await Channel.connect(end) for end in ends]
+    folder = Path(sys.argv[1])
+    control = asyncio.create_task(Control(theirs, folder).run())
+    await ours.send(Serve(0o660, "somebody"))
+    while not (folder / "control.sock").exists():
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_unix_connection(folder / "control.sock")
+    writer.write(b"GET /v1/snapshot HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+    print(await ours.receive(msgspec.json.Decoder(FromControl)))
+    print(stat.filemode((folder / "control.sock").lstat().st_mode))
+    ours.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+async def test_questions_are_taken_while_nobody_knows_who_the_group_is(tmp_path: Path) -> None:
+    directory = tmp_path / "group"
+    os.mkfifo(directory)  # who reads it waits for who writes it
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--mount", "sh", "-c",
+        f'mount --bind {directory} /etc/group && exec "$@"', "sh",
+        sys.executable, "-c", HUNG, str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        told, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    question, _, mode = told.decode().strip().rpartition("\n")
+    assert "TakeSnapshot" in question
+    assert "by='root'" in question
+    assert mode == "srw-------"
 
 
 @pytest.mark.parametrize(
