@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,8 @@ async def test_scripts_of_a_daemon_that_is_spared_where_memory_runs_out_are_not(
     ear = Script(("/bin/sh", "-c", f"cat {OOM} > {heard}; exec sleep 1000"))
     with spared():
         result = await prober.probe(sh(f"cat {OOM}; exit 1"))
-        reader = FifoReader(ear, str(tmp_path / "pipe"), print, secure=False)
+        pipe = str(tmp_path / "pipe")
+        reader = FifoReader(ear, pipe, print, secure=False, owned=partial(asyncio.sleep, 0))
         await until(lambda: heard.exists() and heard.read_text() != "")
     reader.end()
     await reader.ended()
