@@ -192,7 +192,7 @@ async def test_a_script_that_ignores_sigterm_is_killed_before_its_probe_ends(
 ) -> None:
     prober = MiscProber(kill_delay=0.3)
     own = tmp_path / "own"
-    spec = sh(f"trap '' TERM; echo $$ > {own}; while :; do sleep 1000; done", limit=0.1)
+    spec = sh(f"trap '' TERM; echo $$ > {own}; while :; do sleep 1000; done", limit=0.5)
     result = await prober.probe(spec)
     assert result.phase is Phase.TIMEOUT
     assert not alive(int(own.read_text()))
