@@ -23,6 +23,7 @@ _LINK_LOCAL: Final = 0xFE80 >> 6
 """First ten bits of ``fe80::/10``."""
 _RULE_TOS: Final = 0x1C
 """Bits that a rule of IPv4 can look at (``IPTOS_TOS_MASK`` less ECN)."""
+# A word a line would be a page of words.
 # fmt: off
 _ROUTE_UNSERVED: Final = (
     "anycast", "append", "as", "congctl", "cwnd", "encap", "expires", "fastopen_no_cookie",

@@ -273,7 +273,8 @@ class Checker:
         twin._spec = spec  # noqa: SLF001 - a copy of this class
         part = spec.delay_loop / self._spec.delay_loop
         if self._failed and not self.in_flight:
-            twin._due = min(self._due, self._heard + spec.delay_before_retry)  # noqa: SLF001
+            again = self._heard + spec.delay_before_retry
+            twin._due = min(self._due, again)  # noqa: SLF001 - the same
         elif part < 1 and not (self.in_flight or self.fresh):
             twin._due = min(self._due, now + (self._due - now) * part)  # noqa: SLF001 - the same
         # It was not silent by its old times, and has not had its new ones yet.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from lvskeeper.errors import OperatorError
+from lvskeeper.ipvs.dialect import Traits
 from lvskeeper.ipvs.types import Family
 from lvskeeper.kernel.capabilities import effective
 from lvskeeper.kernel.ipvs import IpvsClient
@@ -84,17 +85,14 @@ def modules(needs: Needs) -> Iterator[Finding]:
 
 def dialect(needs: Needs) -> Iterator[Finding]:
     """Yield what the kernel's IPVS speaks."""
-    if not needs.ipvs or not _loaded("ip_vs") or "NET_ADMIN" not in effective():
-        return
-    client = IpvsClient()
     try:
-        client.open()
+        traits = _traits(needs)
     except OperatorError as error:
         yield problem("dialect", error.message, f"({error.hint})" if error.hint else "")
         return
-    way = "native" if client.traits.native_fullnat else "by nftables"
-    client.close()
-    yield ok("dialect", f"{client.dialect.value}, FULLNAT {way}")
+    if traits is not None:
+        way = "native" if traits.native_fullnat else "by nftables"
+        yield ok("dialect", f"{traits.dialect.value}, FULLNAT {way}")
 
 
 def of_dialect(needs: Needs) -> Needs:
@@ -102,18 +100,24 @@ def of_dialect(needs: Needs) -> Needs:
 
     It takes its packets before netfilter, routing and connection tracking see them.
     """
-    if not needs.ipvs or not _loaded("ip_vs") or "NET_ADMIN" not in effective():
-        return needs
-    client = IpvsClient()
     try:
-        client.open()
+        traits = _traits(needs)
     except OperatorError:
         return needs  # which :func:`dialect` tells
-    native = client.traits.native_fullnat
-    client.close()
-    if not native:
+    if traits is None or not traits.native_fullnat:
         return needs
     return replace(needs, native=True, fullnat=frozenset(), cookies=False, connections=0, behind={})
+
+
+def _traits(needs: Needs) -> Traits | None:
+    """Ask IPVS what it is, where it is needed and there to be asked; raise as the kernel does."""
+    if not needs.ipvs or not _loaded("ip_vs") or "NET_ADMIN" not in effective():
+        return None
+    client = IpvsClient()
+    client.open()
+    traits = client.traits
+    client.close()
+    return traits
 
 
 def nft_features(needs: Needs) -> Iterator[Finding]:

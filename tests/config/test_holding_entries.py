@@ -17,6 +17,7 @@ EntryReader: TypeAlias = Callable[[Sequence[str]], dict[str, object]]
 FAMILY = "all addresses of an entry are of one family"
 ANY4 = Address(bytes(4))
 ANY6 = Address(bytes(16))
+# A word a line would be a page of words.
 # fmt: off
 WORDS = (
     "10.1.0.0/16", "10.1.2.3", "2001:db8::/32", "fe80::1", "default", "default6", "all", "0", "1",

@@ -8,13 +8,13 @@ import re
 import signal
 import socket
 import stat
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from support.hung_directory import PATIENCE, hung
 from support.supervised import GOOD, Running, messages, running
 from support.waiting import wait_until
 
@@ -202,20 +202,8 @@ asyncio.run(main())
 
 @pytest.mark.root
 async def test_questions_are_taken_while_nobody_knows_who_the_group_is(tmp_path: Path) -> None:
-    directory = tmp_path / "group"
-    os.mkfifo(directory)  # who reads it waits for who writes it
-    process = await asyncio.create_subprocess_exec(
-        "unshare", "--mount", "sh", "-c",
-        f'mount --bind {directory} /etc/group && exec "$@"', "sh",
-        sys.executable, "-c", HUNG, str(tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        told, _ = await asyncio.wait_for(process.communicate(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with hung("/etc/group", tmp_path / "group", HUNG, str(tmp_path)) as process:
+        told, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     question, _, mode = told.decode().strip().rpartition("\n")
     assert "TakeSnapshot" in question
     assert "by='root'" in question

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.hung_directory import PATIENCE, hung
 from support.waiting import until
 
 from lvskeeper.daemon import fifo_reader
@@ -381,8 +382,6 @@ async def test_a_fifo_gets_the_owner_that_is_configured(bench: Bench, pipe: Path
     assert "no-such-user" in await bench.told("owner cannot be set")
 
 
-PATIENCE = 30.0
-"""Seconds for a whole interpreter, on a machine with much else to do."""
 HUNG = """
 import asyncio, sys
 from functools import partial
@@ -408,16 +407,9 @@ async def test_nothing_waits_for_a_directory_service_that_hangs(
     pipe: Path, tmp_path: Path, *, answered: bool
 ) -> None:
     directory = tmp_path / "passwd"
-    os.mkfifo(directory)  # who reads it waits for who writes it
-    process = await asyncio.create_subprocess_exec(
-        "unshare", "--mount", "sh", "-c",
-        f'mount --bind {directory} /etc/passwd && exec "$@"', "sh",
-        sys.executable, "-c", HUNG, str(pipe),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin
-    assert process.stdout
-    try:
+    async with hung("/etc/passwd", directory, HUNG, str(pipe)) as process:
+        assert process.stdin
+        assert process.stdout
         assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == b"it goes on\n"
         assert (mode(pipe), owner(pipe)) == ("prw-------", (0, 0))
         if answered:
@@ -430,10 +422,6 @@ async def test_nothing_waits_for_a_directory_service_that_hangs(
         process.stdin.close()
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         assert not there(pipe)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_a_fifo_that_is_there_is_used_and_left(bench: Bench, pipe: Path) -> None:
