@@ -79,13 +79,23 @@ class Source(_Server):
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
             for listening in self._listening:
-                selector.register(listening, selectors.EVENT_READ, listening)
+                selector.register(listening, selectors.EVENT_READ)
             due = time.monotonic() + self._pace
             while not self._stop.is_set():
                 for key, _ in selector.select(min(POLL, self._pace)):
-                    sock, _ = key.data.accept()
-                    sock.setblocking(False)
+                    sock = key.fileobj
+                    assert isinstance(sock, socket.socket)
                     with self._lock:
+                        if sock in self._bytes:
+                            # All that its client has to say. A socket that were kept would be in
+                            # the way of a later one from the same LIP and port.
+                            selector.unregister(sock)
+                            del self._bytes[sock]
+                            sock.close()
+                            continue
+                        sock, _ = sock.accept()
+                        sock.setblocking(False)
+                        selector.register(sock, selectors.EVENT_READ)
                         self._bytes[sock] = 0
                         self._send(sock)
                 if time.monotonic() >= due:
@@ -94,13 +104,8 @@ class Source(_Server):
 
     def _send(self, sock: socket.socket) -> None:
         sent = self._bytes[sock]
-        try:
+        with contextlib.suppress(OSError):  # it is full, or about to be seen to have ended
             self._bytes[sock] = sent + sock.send(_pattern(sent, BLOCK))
-        except BlockingIOError:
-            pass
-        except OSError:
-            del self._bytes[sock]
-            sock.close()
 
 
 @final
